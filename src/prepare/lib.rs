@@ -1,0 +1,68 @@
+//! From bytes to a batch ready to commit: parsing and checking what clients sent. Pure and synchronous.
+//!
+//! One pass of simd-json over a copy of the body makes a *tape* of its values. The strings on the tape point into the
+//! copy, which gives each value's place in the body (`span`); the rules are checked on the tape (`validate`), and
+//! the bytes of each good event go from the body into the batch exactly as they were received.
+//!
+//! ```text
+//! body ──copy──► reader: tape + places ──► validate: rules ──► record + entry in Batch        (good)
+//!   │                 │ fails                    └───────────► Rejection with every problem   (bad)
+//!   │                 └──► repair: huge numbers, half surrogate pairs, once more
+//!   └──────────────────── bytes as received ───────────────────► record
+//! ```
+//!
+//! # What is taken as JSON
+//!
+//! | text | decision |
+//! |---|---|
+//! | anything RFC 8259 allows | taken, with the exceptions below |
+//! | numbers out of a double's range (`1e400`, 400 digits) | taken: they are stored as text, never as numbers |
+//! | a key of the envelope twice | `duplicate_key`; escapes are resolved first, so `event\u0049d` is `eventId` |
+//! | any other key twice | taken: the bytes are kept, readers take the last |
+//! | `\u` escape of half a surrogate pair | `invalid_json`, for the event that has it only: no character, and an id with it would be ambiguous |
+//! | `\u0000` | taken, also in ids; a raw NUL, like any raw control character in a string, is `invalid_json` |
+//! | nesting of `data`, `metadata` or an unknown field over the limit | `too_deep`, for that event only; the field itself is level 1 |
+//! | nesting of the whole body over 1,024 | the body fails: `too_deep` |
+//! | not UTF-8, a byte order mark, nothing but white space, anything after the value | `invalid_json`, the whole body |
+//! | white space around events and bodies | taken, and not stored |
+//! | `{}`, `[]`, `{"events":[]}` | an event without its fields; a batch of none; the same |
+//! | `null` | in `userId`, `metadata`, options and subscriptions as if the key were not there; elsewhere `wrong_type` |
+//! | blank lines between lines of NDJSON | skipped and not counted; an empty body is a batch of none |
+//!
+//! An event is measured from its opening to its closing brace. All problems of an event are reported, up to 32, in the
+//! order: the event as a whole, its keys, its fields in the order of the contract; the first gives the code.
+//!
+//! # What a WebSocket envelope supplies
+//!
+//! `eventId` and `timestamp` beside the payload stand in where an event lacks them (or has null there), and are
+//! stored beside its bytes. An event with a timestamp of its own keeps it. One id cannot name several events:
+//! `id_mismatch`, as for an id that differs from the event's own.
+//!
+//! # Memory
+//!
+//! A parser keeps what bodies up to 2 MiB need. While a larger one is parsed it takes, per byte of body, 2 bytes of
+//! copies and for real events some 6 of tape and index; at worst, for a body of one-digit numbers, some 18 (and 32 of
+//! address space). All of it is given back after the call. Nothing recurses.
+
+mod append;
+mod batch;
+mod kind;
+mod limits;
+mod message;
+mod parser;
+pub mod processed;
+mod reader;
+mod repair;
+mod span;
+mod timestamp;
+mod validate;
+
+pub use batch::{BatchError, BatchSummary, Failure};
+pub use kind::{EVENT_TYPES, OTHER_TYPE, event_type_number};
+pub use limits::{BatchOptions, Limits};
+pub use message::{Channel, Message, Subscription};
+pub use parser::Parser;
+pub use timestamp::{TIMESTAMP_BYTES_MAX, TimestampError, parse_timestamp};
+
+#[cfg(test)]
+mod tests;
