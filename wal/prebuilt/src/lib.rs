@@ -1,0 +1,1 @@
+//! Empty: building the dependency is the point.

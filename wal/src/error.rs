@@ -1,0 +1,109 @@
+use event::Seq;
+use std::path::PathBuf;
+
+/// Why a data folder could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The folder cannot be made, read or written.
+    #[error("cannot {action} {}: {cause}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// Another process has the folder open.
+    #[error("data folder {} is in use by another process", .0.display())]
+    InUse(PathBuf),
+    /// A newer release wrote the folder.
+    #[error("data folder has format {found}, this release reads up to {known}: use the release that wrote it")]
+    Newer {
+        /// Format found.
+        found: u32,
+        /// Newest format this release knows.
+        known: u32,
+    },
+    /// Events that were acknowledged are not in the log.
+    #[error(
+        "acknowledged events {from}..={to} are missing from the log (it ends at {end}); \
+         the WAL files as found are kept in {}; `ingestd wal verify` tells more, `ingestd wal repair` goes on without them",
+        evidence.display()
+    )]
+    Missing {
+        /// First missing position.
+        from: Seq,
+        /// Last missing position.
+        to: Seq,
+        /// Last position that is there.
+        end: Seq,
+        /// Where the evidence lies.
+        evidence: PathBuf,
+    },
+    /// The content contradicts itself.
+    #[error("log is damaged at {at}: {what}; run `ingestd wal verify`, then `ingestd wal repair`")]
+    Damaged {
+        /// Position of the damage, as exactly as it is known.
+        at: String,
+        /// What is wrong.
+        what: String,
+    },
+    /// RocksDB refused.
+    #[error("cannot open the log in {}: {cause}", path.display())]
+    Store {
+        /// The log's folder.
+        path: PathBuf,
+        /// RocksDB's words.
+        cause: rocksdb::Error,
+    },
+}
+
+impl OpenError {
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> OpenError {
+        let path = path.into();
+        move |cause| OpenError::Io { action, path, cause }
+    }
+}
+
+/// The log cannot be written any more: the first failure was final.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("log is closed for writing: {reason}")]
+pub struct CommitError {
+    /// The first failure, in one line.
+    pub reason: std::sync::Arc<str>,
+}
+
+/// Why the log could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// A block is not what was written.
+    #[error("block at {first} is damaged: {cause}")]
+    Corrupt {
+        /// Key of the block.
+        first: Seq,
+        /// What is wrong with it.
+        cause: record::Corrupt,
+    },
+    /// Positions are missing in the middle.
+    #[error("events {from}..{until} are missing from the log")]
+    Gap {
+        /// First missing position.
+        from: Seq,
+        /// First position after the gap.
+        until: Seq,
+    },
+    /// The position was trimmed away.
+    #[error("event {wanted} is no longer in the log, which starts at {start}")]
+    Trimmed {
+        /// Position asked for.
+        wanted: Seq,
+        /// First position kept.
+        start: Seq,
+    },
+    /// RocksDB could not read.
+    #[error("cannot read the log: {0}")]
+    Store(#[from] rocksdb::Error),
+}

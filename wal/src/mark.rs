@@ -1,0 +1,116 @@
+//! The high-water mark: how far the log was acknowledged, kept outside of it.
+//!
+//! Point-in-time recovery stops in silence at the first record it cannot read, and what follows is gone. The mark is
+//! the second witness: a log that ends below it has lost acknowledged events. It is written by its own thread at most
+//! every 100 ms and always after the commit it names, so it can lag but never lead.
+//!
+//! The file holds two slots of 32 bytes, 4,096 apart, written in turn: { magic u64, turn u64, seq u64, XXH3-64 of the
+//! first 24 bytes }, little-endian. A torn write spoils one slot; the other is at most one turn older.
+
+use event::Seq;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use xxhash_rust::xxh3::xxh3_64;
+
+const MAGIC: u64 = u64::from_le_bytes(*b"ingstdHW");
+const SLOT: usize = 32;
+const STRIDE: u64 = 4096;
+
+/// The open mark file.
+#[derive(Debug)]
+pub(crate) struct Mark {
+    file: File,
+    turn: u64,
+    seq: Seq,
+}
+
+impl Mark {
+    /// Opens or makes the file and reads the newest whole slot.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let (turn, seq) = newest(&file)?.unwrap_or((0, Seq::ZERO));
+        Ok(Mark { file, turn, seq })
+    }
+
+    /// Reads the mark without making the file; zero when there is none.
+    pub(crate) fn read(path: &Path) -> io::Result<Seq> {
+        match File::open(path) {
+            Ok(file) => Ok(newest(&file)?.map_or(Seq::ZERO, |(_, seq)| seq)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Seq::ZERO),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The position it names.
+    pub(crate) fn seq(&self) -> Seq {
+        self.seq
+    }
+
+    /// Moves it forward and syncs it; a position that is not further is left out.
+    pub(crate) fn advance(&mut self, seq: Seq) -> io::Result<()> {
+        if seq <= self.seq {
+            return Ok(());
+        }
+        self.turn += 1;
+        let mut slot = [0; SLOT];
+        for (at, word) in [MAGIC, self.turn, seq.get()].into_iter().enumerate() {
+            slot[at * 8..at * 8 + 8].copy_from_slice(&word.to_le_bytes());
+        }
+        let sum = xxh3_64(&slot[..24]);
+        slot[24..].copy_from_slice(&sum.to_le_bytes());
+        self.file.write_all_at(&slot, (self.turn % 2) * STRIDE)?;
+        self.file.sync_data()?;
+        self.seq = seq;
+        Ok(())
+    }
+}
+
+fn newest(file: &File) -> io::Result<Option<(u64, Seq)>> {
+    let mut best = None;
+    for place in 0..2 {
+        let mut slot = [0; SLOT];
+        match file.read_exact_at(&mut slot, place * STRIDE) {
+            Ok(()) => best = best.max(decode(&slot)),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(best)
+}
+
+fn decode(slot: &[u8; SLOT]) -> Option<(u64, Seq)> {
+    let word = |at: usize| {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&slot[at * 8..at * 8 + 8]);
+        u64::from_le_bytes(bytes)
+    };
+    (word(0) == MAGIC && word(3) == xxh3_64(&slot[..24])).then(|| (word(1), Seq::new(word(2))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_whole_slot_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mark");
+        let mut mark = Mark::open(&path).unwrap();
+        mark.advance(Seq::new(5)).unwrap();
+        mark.advance(Seq::new(9)).unwrap();
+        mark.advance(Seq::new(7)).unwrap();
+        assert_eq!(Mark::read(&path).unwrap(), Seq::new(9));
+        // A torn second turn leaves the first.
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.write_all_at(&[0xff; 8], 16).unwrap();
+        assert_eq!(Mark::read(&path).unwrap(), Seq::new(5));
+    }
+
+    #[test]
+    fn no_file_is_zero() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Mark::read(&dir.path().join("mark")).unwrap(), Seq::ZERO);
+    }
+}

@@ -1,0 +1,250 @@
+//! Opening a data folder: format, evidence, RocksDB, identity, continuity at the end, mark.
+
+use crate::evidence;
+use crate::family::Family;
+use crate::identity::{self, Identity, Incarnation, family};
+use crate::mark::Mark;
+use crate::reader::Shared;
+use crate::trim::Trimmer;
+use crate::verify::Gap;
+use crate::writer::Writer;
+use crate::{Durability, OpenError, Poison, Reader, background, key, trim};
+use event::{Seq, UnixMicros};
+use record::Block;
+use rocksdb::{DB, DBRecoveryMode, IteratorMode, LogLevel};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+/// Newest data-folder format this release reads and the one it writes.
+const FORMAT: u32 = 1;
+
+/// How to open a log for writing.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// What a returned commit promises.
+    pub durability: Durability,
+    /// Time between syncs where `durability` is `interval`.
+    pub sync_interval: Duration,
+    /// How many finished WAL files are kept to be written again: overwriting blocks that exist halves the latency of
+    /// fdatasync, for there is no file-system journal to wait for.
+    pub recycled_wal_files: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { durability: Durability::Fsync, sync_interval: Duration::from_millis(100), recycled_wal_files: 4 }
+    }
+}
+
+/// What was found at open.
+#[derive(Debug, Clone)]
+pub struct Recovery {
+    /// Whether the last stop was clean.
+    pub clean: bool,
+    /// First position the log still holds.
+    pub start: Seq,
+    /// Position the next event gets.
+    pub next: Seq,
+    /// What the high-water mark said.
+    pub mark: Seq,
+    /// Commit time of the newest event, zero for an empty log: commit time must not run backwards from here.
+    pub last_commit: UnixMicros,
+    /// Gaps that an earlier repair recorded.
+    pub known_gaps: Vec<Gap>,
+}
+
+/// An opened log.
+pub struct Opened {
+    /// The one writer.
+    pub writer: Writer,
+    /// A reader, to be cloned.
+    pub reader: Reader,
+    /// The right to trim, to be cloned.
+    pub trimmer: Trimmer,
+    /// What was found.
+    pub recovery: Recovery,
+    /// Who the data folder is.
+    pub identity: Identity,
+}
+
+/// Opens or makes the log in `data`.
+///
+/// # Errors
+/// [`OpenError`]; nothing of the folder's content was changed when it is `Newer`, `InUse` or `Missing`.
+pub fn open(data: &Path, options: &Options) -> Result<Opened, OpenError> {
+    let log = data.join("log");
+    fs::create_dir_all(&log).map_err(OpenError::io("create", &log))?;
+    check_format(data)?;
+    let clean = take_clean_marker(data)?;
+    if !clean {
+        evidence::keep(data, &log)?;
+    }
+    let poison = Poison::default();
+    let db = open_store(&log, options)?;
+    let identity = identity::load_or_draw(&db, true)?;
+    let mark = Mark::open(&data.join("mark")).map_err(OpenError::io("open", data.join("mark")))?;
+    let recovery = inspect(&db, mark.seq(), clean)?;
+    check_mark(data, &recovery)?;
+    evidence::drop_folder(data)?;
+    let incarnation = Incarnation { id: identity::draw_incarnation()?, first: recovery.next };
+    let shared = Arc::new(Shared {
+        committed: AtomicU64::new(recovery.next.prev().get()),
+        start: AtomicU64::new(recovery.start.get()),
+        gaps: recovery.known_gaps.clone(),
+        folder: data.to_path_buf(),
+        poison,
+        db,
+    });
+    let writer = Writer::new(Arc::clone(&shared), mark, incarnation, options);
+    Ok(Opened { writer, trimmer: Trimmer::new(Arc::clone(&shared)), reader: Reader::new(shared), recovery, identity })
+}
+
+/// Opens the log in `data` for reading only; nothing in the folder is changed.
+///
+/// # Errors
+/// [`OpenError`] when there is no log or it cannot be read.
+pub fn open_read_only(data: &Path) -> Result<(Reader, Recovery), OpenError> {
+    let log = data.join("log");
+    check_format(data)?;
+    let mut options = rocksdb::Options::default();
+    options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    let families: Vec<_> = Family::ALL.iter().map(|family| family.name()).collect();
+    let db = DB::open_cf_for_read_only(&options, &log, families, false)
+        .map_err(|cause| OpenError::Store { path: log.clone(), cause })?;
+    let mark = Mark::read(&data.join("mark")).map_err(OpenError::io("read", data.join("mark")))?;
+    let clean = data.join("clean").exists();
+    let recovery = inspect(&db, mark, clean)?;
+    let shared = Arc::new(Shared {
+        committed: AtomicU64::new(recovery.next.prev().get()),
+        start: AtomicU64::new(recovery.start.get()),
+        gaps: recovery.known_gaps.clone(),
+        folder: data.to_path_buf(),
+        poison: Poison::default(),
+        db,
+    });
+    Ok((Reader::new(shared), recovery))
+}
+
+pub(crate) fn open_store(log: &Path, options: &Options) -> Result<DB, OpenError> {
+    let mut store = rocksdb::Options::default();
+    store.create_if_missing(true);
+    store.create_missing_column_families(true);
+    store.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    store.set_recycle_log_file_num(options.recycled_wal_files);
+    // A WAL file can be recycled only once every family has flushed what it holds: flush them together.
+    store.set_atomic_flush(true);
+    store.set_max_total_wal_size(256 << 20);
+    store.set_bytes_per_sync(1 << 20);
+    store.set_max_background_jobs(2);
+    store.set_keep_log_file_num(4);
+    store.set_log_level(LogLevel::Warn);
+    store.set_stats_dump_period_sec(0);
+    store.set_stats_persist_period_sec(0);
+    background::never_resume(&store);
+    DB::open_cf_descriptors(&store, log, Family::descriptors()).map_err(|cause| {
+        let text = cause.to_string();
+        if text.contains("lock hold") || text.contains("Resource temporarily unavailable") {
+            OpenError::InUse(log.parent().unwrap_or(log).to_path_buf())
+        } else {
+            OpenError::Store { path: log.to_path_buf(), cause }
+        }
+    })
+}
+
+/// Refuses a newer format before anything is written; writes the present one into a new folder.
+fn check_format(data: &Path) -> Result<(), OpenError> {
+    let path = data.join("format");
+    match fs::read_to_string(&path) {
+        Ok(text) => {
+            let found = text.trim().parse().map_err(|_| OpenError::Damaged {
+                at: path.display().to_string(),
+                what: "not a format number".into(),
+            })?;
+            if found > FORMAT { Err(OpenError::Newer { found, known: FORMAT }) } else { Ok(()) }
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            write_synced(&path, &format!("{FORMAT}\n")).map_err(OpenError::io("write", path))
+        }
+        Err(error) => Err(OpenError::io("read", path)(error)),
+    }
+}
+
+/// Writes a small file so that it is whole or absent after a power cut.
+pub(crate) fn write_synced(path: &Path, text: &str) -> std::io::Result<()> {
+    let part = path.with_extension("part");
+    let mut file = fs::File::create(&part)?;
+    std::io::Write::write_all(&mut file, text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&part, path)?;
+    sync_folder(path.parent().unwrap_or(Path::new(".")))
+}
+
+pub(crate) fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    fs::File::open(folder)?.sync_all()
+}
+
+/// Takes the marker of a clean stop away, durably, so that the next crash is seen as one. A new folder counts as clean.
+fn take_clean_marker(data: &Path) -> Result<bool, OpenError> {
+    let marker = data.join("clean");
+    match fs::remove_file(&marker) {
+        Ok(()) => sync_folder(data).map_err(OpenError::io("sync", data)).map(|()| true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(!data.join("log/CURRENT").exists()),
+        Err(error) => Err(OpenError::io("remove", marker)(error)),
+    }
+}
+
+/// Finds where the log starts and ends.
+fn inspect(db: &DB, mark: Seq, clean: bool) -> Result<Recovery, OpenError> {
+    let (log_end, last_commit) = last_block(db)?;
+    let ids_end = last_ids(db)?;
+    if log_end != ids_end {
+        return Err(OpenError::Damaged {
+            at: format!("event {}", log_end.min(ids_end).next()),
+            what: format!("log ends at {log_end}, id lists at {ids_end}, which are written together"),
+        });
+    }
+    let known_gaps = crate::verify::known_gaps(db).map_err(identity::store(db))?;
+    let gap_end = known_gaps.iter().map(|gap| gap.until.prev()).max().unwrap_or(Seq::ZERO);
+    Ok(Recovery { clean, start: trim::start(db)?, next: log_end.max(gap_end).next(), mark, last_commit, known_gaps })
+}
+
+fn last_block(db: &DB) -> Result<(Seq, UnixMicros), OpenError> {
+    let Some(entry) = db.iterator_cf(family(db, Family::Log), IteratorMode::End).next() else {
+        return Ok((Seq::ZERO, UnixMicros::default()));
+    };
+    let (name, value) = entry.map_err(identity::store(db))?;
+    let damaged = |what: String| OpenError::Damaged { at: format!("last block, key {name:02x?}"), what };
+    let first = key::seq(&name).ok_or_else(|| damaged("not a position".into()))?;
+    let block = Block::parse(first, &value).map_err(|cause| damaged(cause.to_string()))?;
+    Ok((block.last(), block.committed_at()))
+}
+
+fn last_ids(db: &DB) -> Result<Seq, OpenError> {
+    let Some(entry) = db.iterator_cf(family(db, Family::Ids), IteratorMode::End).next() else {
+        return Ok(Seq::ZERO);
+    };
+    let (name, value) = entry.map_err(identity::store(db))?;
+    let damaged = |what: String| OpenError::Damaged { at: format!("last id list, key {name:02x?}"), what };
+    let first = key::seq(&name).ok_or_else(|| damaged("not a position".into()))?;
+    let list = record::IdList::parse(first, &value).map_err(|cause| damaged(cause.to_string()))?;
+    Ok(first.plus(list.len() as u64).prev())
+}
+
+fn check_mark(data: &Path, recovery: &Recovery) -> Result<(), OpenError> {
+    if recovery.mark < recovery.next {
+        return Ok(());
+    }
+    Err(OpenError::Missing {
+        from: recovery.next,
+        to: recovery.mark,
+        end: recovery.next.prev(),
+        evidence: evidence_path(data),
+    })
+}
+
+fn evidence_path(data: &Path) -> PathBuf {
+    evidence::folder(data)
+}

@@ -1,0 +1,237 @@
+//! Checking a log: every block's checksum, density of positions, id lists beside it, the mark.
+
+use crate::family::Family;
+use crate::identity::family;
+use crate::{Reader, key};
+use event::Seq;
+use record::{Block, IdList};
+use rocksdb::{DB, DBRawIterator, Direction, IteratorMode};
+
+const GAP: &[u8] = b"gap/";
+
+/// Positions that are missing, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// First missing position.
+    pub from: Seq,
+    /// First position after the gap.
+    pub until: Seq,
+    /// What was found there.
+    pub cause: String,
+}
+
+/// What a check of the whole log found.
+#[derive(Debug, Clone, Default)]
+pub struct VerifyReport {
+    /// First position promised.
+    pub start: Seq,
+    /// Last position found.
+    pub end: Seq,
+    /// What the high-water mark says.
+    pub mark: Seq,
+    /// Whole blocks.
+    pub blocks: u64,
+    /// Events in them.
+    pub events: u64,
+    /// Missing positions between start and end, or up to the mark.
+    pub gaps: Vec<Gap>,
+    /// Gaps recorded by an earlier repair.
+    pub known_gaps: Vec<Gap>,
+}
+
+impl VerifyReport {
+    /// Whether everything that was acknowledged and not trimmed is there.
+    #[must_use]
+    pub fn is_intact(&self) -> bool {
+        self.gaps.is_empty()
+    }
+}
+
+/// Gaps that a repair recorded, in order.
+pub(crate) fn known_gaps(db: &DB) -> Result<Vec<Gap>, rocksdb::Error> {
+    let mut out = Vec::new();
+    for entry in db.iterator_cf(family(db, Family::Meta), IteratorMode::From(GAP, Direction::Forward)) {
+        let (name, value) = entry?;
+        let Some(from) = name.strip_prefix(GAP).and_then(key::seq) else { break };
+        let Some((until, cause)) = value.split_at_checked(8) else { break };
+        let Some(until) = key::seq(until) else { break };
+        out.push(Gap { from, until, cause: String::from_utf8_lossy(cause).into_owned() });
+    }
+    Ok(out)
+}
+
+/// The entry that records a gap.
+pub(crate) fn gap_entry(gap: &Gap) -> (Vec<u8>, Vec<u8>) {
+    ([GAP, &key::of(gap.from)].concat(), [&key::of(gap.until)[..], gap.cause.as_bytes()].concat())
+}
+
+impl Reader {
+    /// Reads the whole log and checks it; `progress` is called with each position reached.
+    #[must_use]
+    pub fn verify(&self, mark: Seq, mut progress: impl FnMut(Seq)) -> VerifyReport {
+        let db = &self.shared().db;
+        let mut report = VerifyReport {
+            start: self.start(),
+            mark,
+            known_gaps: self.shared().gaps.clone(),
+            ..VerifyReport::default()
+        };
+        let mut walk = Walk { cursor: db.raw_iterator_cf(family(db, Family::Log)), expected: self.start() };
+        walk.cursor.seek_for_prev(key::of(walk.expected));
+        if !walk.cursor.valid() {
+            walk.cursor.seek(key::of(walk.expected));
+        }
+        let mut scratch = Vec::new();
+        loop {
+            match walk.step(db, &mut scratch) {
+                Step::Block(block) => {
+                    report.blocks += 1;
+                    report.events += block;
+                    progress(walk.expected);
+                }
+                Step::Gap(gap) => report.gaps.push(gap),
+                Step::End => break,
+            }
+        }
+        report.end = walk.expected.prev();
+        if mark > report.end {
+            report.gaps.push(Gap {
+                from: report.end.next(),
+                until: mark.next(),
+                cause: "acknowledged according to the high-water mark, but after the end of the log".into(),
+            });
+        }
+        report.gaps = merged(std::mem::take(&mut report.gaps));
+        report
+            .gaps
+            .retain(|gap| !self.shared().gaps.iter().any(|known| known.from <= gap.from && gap.until <= known.until));
+        report
+    }
+}
+
+/// Joins gaps that touch.
+fn merged(gaps: Vec<Gap>) -> Vec<Gap> {
+    let mut out: Vec<Gap> = Vec::new();
+    for gap in gaps {
+        match out.last_mut() {
+            Some(last) if gap.from <= last.until => {
+                last.until = last.until.max(gap.until);
+                if last.cause != gap.cause {
+                    last.cause = format!("{}; {}", last.cause, gap.cause);
+                }
+            }
+            _ => out.push(gap),
+        }
+    }
+    out
+}
+
+/// A walk over the log that goes on behind damage.
+struct Walk<'a> {
+    cursor: DBRawIterator<'a>,
+    expected: Seq,
+}
+
+enum Step {
+    Block(u64),
+    Gap(Gap),
+    End,
+}
+
+impl Walk<'_> {
+    fn step(&mut self, db: &DB, scratch: &mut Vec<u8>) -> Step {
+        let Some((name, value)) = self.cursor.item() else {
+            return match self.cursor.status() {
+                Ok(()) => Step::End,
+                Err(error) => self.skip_unreadable(db, error.as_ref()),
+            };
+        };
+        let Some(first) = key::seq(name) else { return self.bad(Seq::ZERO, "a key that is no position".into()) };
+        let block = match Block::parse(first, value) {
+            Ok(block) => block,
+            Err(cause) => return self.bad(first, format!("block at {first}: {cause}")),
+        };
+        if first > self.expected {
+            let gap = Gap { from: self.expected, until: first, cause: "no block covers these positions".into() };
+            self.expected = first;
+            return Step::Gap(gap);
+        }
+        let mut seen = 0u64;
+        if let Err(cause) = block.visit(scratch, |_| seen += 1) {
+            return self.bad(first, format!("block at {first}: {cause}"));
+        }
+        if let Some(gap) = ids_differ(db, first, block.events()) {
+            self.expected = block.last().next();
+            self.cursor.next();
+            return Step::Gap(gap);
+        }
+        self.expected = self.expected.max(block.last().next());
+        self.cursor.next();
+        Step::Block(seen)
+    }
+
+    /// Passes over the block at `first`, which is not whole.
+    fn bad(&mut self, first: Seq, cause: String) -> Step {
+        self.cursor.next();
+        let until = self.cursor.key().and_then(key::seq).unwrap_or_else(|| first.next()).max(self.expected.next());
+        let gap = Gap { from: self.expected.max(first), until, cause };
+        self.expected = until;
+        Step::Gap(gap)
+    }
+
+    /// Finds the next position that can be read behind a table block that cannot.
+    fn skip_unreadable(&mut self, db: &DB, error: &str) -> Step {
+        let from = self.expected;
+        let end = last_key(db);
+        let mut step = 1u64;
+        let mut low = from;
+        while low <= end {
+            let probe = from.plus(step);
+            self.cursor.seek(key::of(probe));
+            if self.cursor.valid() || self.cursor.status().is_ok() {
+                return self.narrow(low, probe, from, error);
+            }
+            low = probe;
+            step = step.saturating_mul(2);
+        }
+        self.cursor.seek(key::of(end.next()));
+        self.expected = end.next();
+        Step::Gap(Gap { from, until: self.expected, cause: error.into() })
+    }
+
+    /// Between `low` (unreadable) and `high` (readable): the first position that can be read.
+    fn narrow(&mut self, mut low: Seq, mut high: Seq, from: Seq, error: &str) -> Step {
+        while low.next() < high {
+            let middle = low.plus(high.since(low) / 2);
+            self.cursor.seek(key::of(middle));
+            if self.cursor.valid() || self.cursor.status().is_ok() { high = middle } else { low = middle }
+        }
+        self.cursor.seek(key::of(high));
+        let until = self.cursor.key().and_then(key::seq).unwrap_or(high);
+        self.expected = until;
+        Step::Gap(Gap { from, until, cause: error.into() })
+    }
+}
+
+fn last_key(db: &DB) -> Seq {
+    let mut cursor = db.raw_iterator_cf(family(db, Family::Ids));
+    cursor.seek_to_last();
+    cursor.key().and_then(key::seq).unwrap_or(Seq::ZERO)
+}
+
+/// A group's id list must be there as long as it is in the window, and fit its block.
+fn ids_differ(db: &DB, first: Seq, events: u32) -> Option<Gap> {
+    let value = match db.get_cf(family(db, Family::Ids), key::of(first)) {
+        Ok(value) => value?,
+        Err(error) => {
+            let cause = format!("id list at {first}: {error}");
+            return Some(Gap { from: first, until: first.plus(u64::from(events)), cause });
+        }
+    };
+    let cause = match IdList::parse(first, &value) {
+        Ok(list) if list.len() == events as usize => return None,
+        Ok(list) => format!("id list at {first} has {} ids for {events} events", list.len()),
+        Err(cause) => format!("id list at {first}: {cause}"),
+    };
+    Some(Gap { from: first, until: first.plus(u64::from(events)), cause })
+}

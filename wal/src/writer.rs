@@ -1,0 +1,219 @@
+//! The one writer: one group, one WriteBatch, one fdatasync.
+
+use crate::background;
+use crate::durability::syncs_each_commit;
+use crate::family::Family;
+use crate::identity::{self, Incarnation, family};
+use crate::mark::Mark;
+use crate::open::{Options, write_synced};
+use crate::reader::Shared;
+use crate::{CommitError, Durability, OpenError, key};
+use event::Seq;
+use rocksdb::{WriteBatch, WriteOptions};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How far the mark may lag behind the log.
+const MARK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Something that must be durable together with a group, or on its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Write {
+    /// Stores a value.
+    Put(Family, Vec<u8>, Vec<u8>),
+    /// Removes a key.
+    Delete(Family, Vec<u8>),
+    /// Removes all keys from the first up to, not including, the second.
+    DeleteRange(Family, Vec<u8>, Vec<u8>),
+}
+
+/// What one commit makes durable.
+#[derive(Debug, Default)]
+pub struct Group<'a> {
+    /// The events: count, block and id list, encoded for the position [`Writer::next`].
+    pub events: Option<(u32, &'a [u8], &'a [u8])>,
+    /// Everything else.
+    pub writes: &'a [Write],
+}
+
+/// The right to append to the log. There is one.
+pub struct Writer {
+    shared: Arc<Shared>,
+    next: Seq,
+    durability: Durability,
+    options: WriteOptions,
+    incarnation: Option<Incarnation>,
+    keeper: Option<Keeper>,
+}
+
+/// The thread that keeps the mark, syncs at intervals and watches for background errors.
+struct Keeper {
+    stop: Arc<(Mutex<bool>, Condvar)>,
+    thread: JoinHandle<Mark>,
+}
+
+impl Writer {
+    pub(crate) fn new(shared: Arc<Shared>, mark: Mark, incarnation: Incarnation, options: &Options) -> Self {
+        let mut write_options = WriteOptions::default();
+        write_options.set_sync(syncs_each_commit(options.durability));
+        write_options.set_memtable_insert_hint_per_batch(true);
+        let keeper = Keeper::start(Arc::clone(&shared), mark, options);
+        Writer {
+            next: incarnation.first,
+            durability: options.durability,
+            options: write_options,
+            incarnation: Some(incarnation),
+            keeper: Some(keeper),
+            shared,
+        }
+    }
+
+    /// The position the next event gets.
+    #[must_use]
+    pub fn next(&self) -> Seq {
+        self.next
+    }
+
+    /// What a returned commit promises.
+    #[must_use]
+    pub fn durability(&self) -> Durability {
+        self.durability
+    }
+
+    /// Makes a group durable, whole or not at all, and lets readers see it.
+    ///
+    /// # Errors
+    /// The first write or sync failure, now and at every later call.
+    pub fn commit(&mut self, group: &Group<'_>) -> Result<(), CommitError> {
+        self.shared.poison.check()?;
+        let db = &self.shared.db;
+        let mut batch = WriteBatch::with_capacity_bytes(group_bytes(group));
+        let events = group.events.map_or(0, |(events, block, ids)| {
+            let at = key::of(self.next);
+            batch.put_cf(family(db, Family::Log), at, block);
+            batch.put_cf(family(db, Family::Ids), at, ids);
+            events
+        });
+        for write in group.writes {
+            match write {
+                Write::Put(to, key, value) => batch.put_cf(family(db, *to), key, value),
+                Write::Delete(from, key) => batch.delete_cf(family(db, *from), key),
+                Write::DeleteRange(from, begin, end) => batch.delete_range_cf(family(db, *from), begin, end),
+            }
+        }
+        if events > 0
+            && let Some(incarnation) = self.incarnation
+        {
+            let (name, value) = identity::incarnation_entry(incarnation);
+            batch.put_cf(family(db, Family::Meta), name, value);
+        }
+        if let Err(error) = db.write_opt(batch, &self.options) {
+            return Err(self.shared.poison.set(&format!("write to the log failed: {error}")));
+        }
+        if events > 0 {
+            self.incarnation = None;
+            self.next = self.next.plus(u64::from(events));
+            self.shared.committed.store(self.next.prev().get(), Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Syncs everything, brings the mark up to the end and leaves the marker of a clean stop.
+    ///
+    /// # Errors
+    /// The first failure; the next start then treats this stop as a crash, which is safe.
+    pub fn close(mut self) -> Result<(), CommitError> {
+        self.shared.poison.check()?;
+        let db = &self.shared.db;
+        db.flush_wal(true).map_err(|error| self.shared.poison.set(&format!("sync of the log failed: {error}")))?;
+        if let Some(keeper) = self.keeper.take()
+            && let Some(mut mark) = keeper.stop()
+        {
+            let end = Seq::new(self.shared.committed.load(Ordering::Acquire));
+            mark.advance(end)
+                .and_then(|()| write_synced(&self.shared.folder.join("clean"), "clean\n"))
+                .map_err(|error| self.shared.poison.set(&format!("marking the clean stop failed: {error}")))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if let Some(keeper) = self.keeper.take() {
+            keeper.stop();
+        }
+    }
+}
+
+impl Keeper {
+    #[expect(clippy::expect_used, reason = "without this thread the log must not be used")]
+    fn start(shared: Arc<Shared>, mark: Mark, options: &Options) -> Self {
+        let stop = Arc::new((Mutex::new(false), Condvar::new()));
+        let signal = Arc::clone(&stop);
+        let sync_every = (options.durability == Durability::Interval).then_some(options.sync_interval);
+        let thread = std::thread::Builder::new()
+            .name("wal-mark".into())
+            .spawn(move || keep(&shared, mark, sync_every, &signal))
+            .expect("the system has a thread left");
+        Keeper { stop, thread }
+    }
+
+    /// Ends the thread; `None` when it had failed.
+    fn stop(self) -> Option<Mark> {
+        *self.stop.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.stop.1.notify_all();
+        self.thread.join().ok()
+    }
+}
+
+fn keep(shared: &Shared, mut mark: Mark, sync_every: Option<Duration>, stop: &(Mutex<bool>, Condvar)) -> Mark {
+    let pause = sync_every.unwrap_or(MARK_INTERVAL).min(MARK_INTERVAL);
+    let mut stopped = stop.0.lock().unwrap_or_else(PoisonError::into_inner);
+    while !*stopped {
+        stopped = stop.1.wait_timeout(stopped, pause).unwrap_or_else(PoisonError::into_inner).0;
+        let failed = |what: &str| drop(shared.poison.set(what));
+        if background::errors(&shared.db) > 0 {
+            failed("a background flush or compaction of the log failed (see log/LOG in the data folder)");
+        }
+        if shared.poison.get().is_some() {
+            continue;
+        }
+        let seen = Seq::new(shared.committed.load(Ordering::Acquire));
+        if sync_every.is_some()
+            && seen > mark.seq()
+            && let Err(error) = shared.db.flush_wal(true)
+        {
+            failed(&format!("sync of the log failed: {error}"));
+        } else if let Err(error) = mark.advance(seen) {
+            failed(&format!("writing the high-water mark failed: {error}"));
+        }
+    }
+    mark
+}
+
+fn group_bytes(group: &Group<'_>) -> usize {
+    let events = group.events.map_or(0, |(_, block, ids)| block.len() + ids.len());
+    events + group.writes.len() * 256 + 256
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer").field("next", &self.next).field("durability", &self.durability).finish_non_exhaustive()
+    }
+}
+
+/// Opens a log only to repair it: no mark thread, no evidence handling.
+pub(crate) fn synced() -> WriteOptions {
+    let mut options = WriteOptions::default();
+    options.set_sync(true);
+    options
+}
+
+impl From<CommitError> for OpenError {
+    fn from(error: CommitError) -> Self {
+        OpenError::Damaged { at: "commit".into(), what: error.to_string() }
+    }
+}
