@@ -1,0 +1,80 @@
+//! The command line's grammar, nothing else.
+
+use clap::{Args, Parser, Subcommand};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Takes cart events over HTTP and WebSocket, stores them before it answers, ships them exactly once.
+#[derive(Debug, Parser)]
+#[command(version, about, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the daemon.
+    Serve(Serve),
+    /// Send files of one JSON event per line to a daemon.
+    Send(send::Options),
+    /// Check the configuration and say all that is wrong.
+    Check(Serve),
+    /// Look at or repair a stopped daemon's log.
+    #[command(subcommand)]
+    Wal(Wal),
+}
+
+/// Where the configuration comes from.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Configuration file (TOML).
+    #[arg(long, env = "INGESTD_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Overrides `data_dir`.
+    #[arg(long)]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Overrides `server.listen`.
+    #[arg(long)]
+    pub(crate) listen: Option<SocketAddr>,
+}
+
+/// What can be done with a stopped daemon's log.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Wal {
+    /// Read everything and check it; exits 1 when something is missing.
+    Verify(WalPlace),
+    /// Say what is there.
+    Inspect(WalPlace),
+    /// Print one JSON object per event.
+    Dump(WalDump),
+    /// Record what is lost, so that the daemon starts again.
+    Repair(WalPlace),
+}
+
+/// Which log.
+#[derive(Debug, Args)]
+pub(crate) struct WalPlace {
+    /// The data folder.
+    #[arg(long, default_value = "data", env = "INGESTD_DATA_DIR")]
+    pub(crate) data_dir: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Which part of which log.
+#[derive(Debug, Args)]
+pub(crate) struct WalDump {
+    /// The data folder.
+    #[arg(long, default_value = "data", env = "INGESTD_DATA_DIR")]
+    pub(crate) data_dir: PathBuf,
+    /// First position.
+    #[arg(long)]
+    pub(crate) from: Option<u64>,
+    /// With the event's own bytes.
+    #[arg(long)]
+    pub(crate) raw: bool,
+}

@@ -1,0 +1,259 @@
+//! Where an acceptor hands in requests and gets them back: one ring slot and one wake per acceptor and round, not one
+//! per request.
+//!
+//! Requests that become ready in the same turn of the acceptor's event loop are gathered in an outbox, which a task
+//! of its own empties into the ring once the tasks that were ready have run. Under load that makes groups of what one
+//! poll of the sockets brought, where the writer would otherwise sync the first request alone; without load the outbox
+//! is emptied at once.
+
+use super::engine::Item;
+use super::submission::Submission;
+use crossbeam_channel::{Sender, TrySendError};
+use event::Refusal;
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use tokio::sync::Notify;
+
+/// What the writer fills: finished requests of one acceptor.
+#[derive(Debug, Default)]
+pub(crate) struct Mailbox {
+    done: Mutex<Vec<(u32, Box<Submission>)>>,
+    closed: AtomicBool,
+    bell: Notify,
+}
+
+impl Mailbox {
+    /// Hands back the requests of one commit with one wake.
+    pub(crate) fn deliver(&self, finished: &mut Vec<(u32, Box<Submission>)>) {
+        if !finished.is_empty() {
+            self.done.lock().unwrap_or_else(PoisonError::into_inner).append(finished);
+            self.bell.notify_one();
+        }
+    }
+
+    /// The writer is gone: what is still waiting will never be answered by it.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.bell.notify_one();
+    }
+}
+
+#[derive(Debug, Default)]
+enum Slot {
+    #[default]
+    Free,
+    Waiting(Option<Waker>),
+    /// The client is gone; the answer will be dropped.
+    Abandoned,
+    Done(Box<Submission>),
+    /// The writer stopped before it answered.
+    Lost,
+}
+
+#[derive(Debug, Default)]
+struct Slots {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+}
+
+/// Requests with their slots.
+type Requests = Vec<(u32, Box<Submission>)>;
+
+/// An acceptor's counter to the writer; clones belong to the same thread.
+#[derive(Clone)]
+pub struct Desk {
+    number: u16,
+    ring: Sender<Item>,
+    mailbox: Arc<Mailbox>,
+    slots: Rc<RefCell<Slots>>,
+    outbox: Rc<RefCell<Requests>>,
+    gathered: Rc<Notify>,
+    closed: Rc<Cell<bool>>,
+}
+
+/// A desk before it is moved into its thread.
+pub struct DeskSeed {
+    number: u16,
+    ring: Sender<Item>,
+    mailbox: Arc<Mailbox>,
+}
+
+/// One desk for each acceptor, sharing a ring.
+pub(crate) fn seeds(count: usize, ring: &Sender<Item>) -> (Vec<DeskSeed>, Vec<Arc<Mailbox>>) {
+    let mailboxes: Vec<_> = (0..count).map(|_| Arc::new(Mailbox::default())).collect();
+    let seeds = mailboxes
+        .iter()
+        .enumerate()
+        .map(|(number, mailbox)| DeskSeed { number: number as u16, ring: ring.clone(), mailbox: Arc::clone(mailbox) })
+        .collect();
+    (seeds, mailboxes)
+}
+
+impl DeskSeed {
+    /// Sets the desk up in the acceptor's thread; [`Desk::run`] must run there.
+    #[must_use]
+    pub fn open(self) -> Desk {
+        Desk {
+            number: self.number,
+            ring: self.ring,
+            mailbox: self.mailbox,
+            slots: Rc::default(),
+            outbox: Rc::default(),
+            gathered: Rc::default(),
+            closed: Rc::default(),
+        }
+    }
+}
+
+impl Desk {
+    /// Hands a request to the writer.
+    ///
+    /// # Errors
+    /// The request itself and why it was not taken: the writer is gone. A full ring shows in the outcome.
+    pub fn submit(&self, mut submission: Box<Submission>) -> Result<Pending, (Refusal, Box<Submission>)> {
+        if self.closed.get() {
+            return Err((Refusal::ShuttingDown, submission));
+        }
+        submission.entered = std::time::Instant::now();
+        let slot = self.slots.borrow_mut().take();
+        let mut outbox = self.outbox.borrow_mut();
+        outbox.push((slot, submission));
+        if outbox.len() == 1 {
+            self.gathered.notify_one();
+        }
+        Ok(Pending { slots: Rc::clone(&self.slots), slot: Some(slot) })
+    }
+
+    /// Moves requests between this thread and the writer; runs as long as the acceptor does.
+    pub async fn run(self) {
+        let mut finished = Vec::new();
+        loop {
+            tokio::select! {
+                () = self.gathered.notified() => self.send(),
+                () = self.mailbox.bell.notified() => {
+                    let closed = self.mailbox.closed.load(Ordering::Acquire);
+                    std::mem::swap(
+                        &mut finished,
+                        &mut *self.mailbox.done.lock().unwrap_or_else(PoisonError::into_inner),
+                    );
+                    let mut slots = self.slots.borrow_mut();
+                    for (slot, submission) in finished.drain(..) {
+                        slots.finish(slot, submission);
+                    }
+                    if closed {
+                        self.closed.set(true);
+                        slots.close();
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Puts what was gathered into the ring as one item.
+    fn send(&self) {
+        let requests = std::mem::take(&mut *self.outbox.borrow_mut());
+        if requests.is_empty() {
+            return;
+        }
+        let Err(error) = self.ring.try_send(Item::Requests { desk: self.number, requests }) else { return };
+        let refusal = match &error {
+            TrySendError::Full(_) => Refusal::Overloaded,
+            TrySendError::Disconnected(_) => Refusal::ShuttingDown,
+        };
+        let Item::Requests { requests, .. } = error.into_inner() else { return };
+        let mut slots = self.slots.borrow_mut();
+        for (slot, mut submission) in requests {
+            submission.outcome = Err(refusal);
+            slots.finish(slot, submission);
+        }
+    }
+}
+
+impl Slots {
+    fn take(&mut self) -> u32 {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::Free);
+            (self.slots.len() - 1) as u32
+        });
+        self.slots[slot as usize] = Slot::Waiting(None);
+        slot
+    }
+
+    fn release(&mut self, slot: u32) {
+        self.slots[slot as usize] = Slot::Free;
+        self.free.push(slot);
+    }
+
+    fn finish(&mut self, slot: u32, submission: Box<Submission>) {
+        match std::mem::replace(&mut self.slots[slot as usize], Slot::Done(submission)) {
+            Slot::Waiting(waker) => {
+                if let Some(waker) = waker {
+                    waker.wake();
+                }
+            }
+            _ => self.release(slot),
+        }
+    }
+
+    fn close(&mut self) {
+        for slot in &mut self.slots {
+            if let Slot::Waiting(waker) = slot {
+                let waker = waker.take();
+                *slot = Slot::Lost;
+                if let Some(waker) = waker {
+                    waker.wake();
+                }
+            }
+        }
+    }
+}
+
+/// A request in the writer's hands: resolves to the request with its outcome, or to `None` when the writer stopped
+/// before it answered (the outcome is unknown).
+#[must_use = "the answer waits here"]
+pub struct Pending {
+    slots: Rc<RefCell<Slots>>,
+    slot: Option<u32>,
+}
+
+impl Future for Pending {
+    type Output = Option<Box<Submission>>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(slot) = self.slot else { return Poll::Ready(None) };
+        let taken = {
+            let mut slots = self.slots.borrow_mut();
+            let place = &mut slots.slots[slot as usize];
+            if let Slot::Waiting(waker) = place {
+                *waker = Some(context.waker().clone());
+                return Poll::Pending;
+            }
+            let taken = std::mem::take(place);
+            slots.release(slot);
+            taken
+        };
+        self.slot = None;
+        Poll::Ready(match taken {
+            Slot::Done(submission) => Some(submission),
+            _ => None,
+        })
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        let Some(slot) = self.slot else { return };
+        let mut slots = self.slots.borrow_mut();
+        if matches!(slots.slots[slot as usize], Slot::Waiting(_)) {
+            slots.slots[slot as usize] = Slot::Abandoned;
+        } else {
+            slots.release(slot);
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! `Idempotency-Key`: the first answer to a key is part of the same write as its events and is given again to repeats.
+//!
+//! Stored as { u64 time µs big-endian, u128 digest of (tenant, key) } → { u128 digest of the request, u16 status,
+//! answer }. In memory: the digest and where its answer lies, bounded by number and age; the oldest go first.
+
+use super::submission::Reject;
+use event::{Batch, Receipt, UnixMicros};
+use std::collections::{HashMap, VecDeque};
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use wal::{Family, ReadError, Reader, Write};
+use xxhash_rust::xxh3::xxh3_128;
+
+/// How many keys are remembered and how long.
+#[derive(Debug, Clone, Copy)]
+pub struct IdempotencyLimits {
+    /// Keys over all tenants.
+    pub keys_max: usize,
+    /// Age after which a key may be used anew.
+    pub age_max: Duration,
+}
+
+impl Default for IdempotencyLimits {
+    fn default() -> Self {
+        IdempotencyLimits { keys_max: 1_000_000, age_max: Duration::from_secs(24 * 60 * 60) }
+    }
+}
+
+/// A remembered answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remembered {
+    /// HTTP status.
+    pub status: u16,
+    /// Body, JSON.
+    pub body: Vec<u8>,
+}
+
+/// What a request with a key is to do.
+#[derive(Debug)]
+pub enum Begin {
+    /// It is the first: run it, with this claim on board.
+    First(Claim),
+    /// The same request ran before: give its answer.
+    Repeat(Remembered),
+    /// The first one is still running.
+    Running,
+    /// The key was used for another request.
+    Mismatch,
+}
+
+type Render = Box<dyn FnOnce(&Batch, &[Reject], &Receipt) -> Remembered + Send>;
+
+/// The right to be the first request of a key; dropped without a commit, the key is free again.
+pub struct Claim {
+    table: Arc<Mutex<Table>>,
+    digest: u128,
+    request: u128,
+    render: Option<Render>,
+    answer: Option<Remembered>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    Running { request: u128 },
+    Done { request: u128, at: UnixMicros },
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    states: HashMap<u128, State>,
+    order: VecDeque<(UnixMicros, u128)>,
+}
+
+/// The table of known keys, shared by all acceptors.
+#[derive(Clone)]
+pub struct Idempotency {
+    table: Arc<Mutex<Table>>,
+    reader: Reader,
+    limits: IdempotencyLimits,
+}
+
+impl Idempotency {
+    /// Reads what was remembered before the start.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn load(reader: Reader, limits: IdempotencyLimits) -> Result<Self, ReadError> {
+        let mut table = Table::default();
+        reader.scan(Family::Idempotency, &[], |key, value| {
+            if let (Some((at, digest)), Some((request, _))) = (parse_key(key), value.split_first_chunk::<16>()) {
+                let request = u128::from_be_bytes(*request);
+                table.states.insert(digest, State::Done { request, at });
+                table.order.push_back((at, digest));
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(Idempotency { table: Arc::new(Mutex::new(table)), reader, limits })
+    }
+
+    /// Looks a key up and claims it if it is free; `request` is everything that makes the request the same one.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the remembered answer cannot be read.
+    pub fn begin(&self, tenant: &str, key: &[u8], request: &[&[u8]], now: UnixMicros) -> Result<Begin, ReadError> {
+        let digest = digest(&[tenant.as_bytes(), key]);
+        let request = digest_of(request);
+        let state = {
+            let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+            match table.states.get(&digest).copied() {
+                Some(State::Done { at, .. }) if now.since(at) >= self.limits.age_max => None,
+                state => state,
+            }
+            .or_else(|| {
+                table.states.insert(digest, State::Running { request });
+                None
+            })
+        };
+        let (first, at) = match state {
+            None => {
+                let table = Arc::clone(&self.table);
+                return Ok(Begin::First(Claim { table, digest, request, render: None, answer: None }));
+            }
+            Some(State::Running { request: first }) => (first, None),
+            Some(State::Done { request: first, at }) => (first, Some(at)),
+        };
+        if first != request {
+            return Ok(Begin::Mismatch);
+        }
+        let Some(at) = at else { return Ok(Begin::Running) };
+        let stored = self.reader.get(Family::Idempotency, &storage_key(at, digest))?;
+        Ok(match stored.as_deref().and_then(parse_value) {
+            Some(answer) => Begin::Repeat(answer),
+            None => Begin::Running,
+        })
+    }
+
+    /// Adds the removal of keys that are too old or too many.
+    pub(super) fn expire(&self, now: UnixMicros, writes: &mut Vec<Write>) {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        // A bounded number each time: no commit is held up by a large clean-up.
+        for _ in 0..64 {
+            let too_many = table.order.len() > self.limits.keys_max;
+            match table.order.front().copied() {
+                Some((at, digest)) if too_many || now.since(at) >= self.limits.age_max => {
+                    table.order.pop_front();
+                    if matches!(table.states.get(&digest), Some(State::Done { at: held, .. }) if *held == at) {
+                        table.states.remove(&digest);
+                    }
+                    writes.push(Write::Delete(Family::Idempotency, storage_key(at, digest)));
+                }
+                _ => break,
+            }
+        }
+    }
+}
+
+impl Claim {
+    /// Says how the answer will look; called by the writer once the outcome is known.
+    pub fn answer_with(&mut self, render: impl FnOnce(&Batch, &[Reject], &Receipt) -> Remembered + Send + 'static) {
+        self.render = Some(Box::new(render));
+    }
+
+    /// The answer that was stored.
+    #[must_use]
+    pub fn into_answer(mut self) -> Option<Remembered> {
+        self.answer.take()
+    }
+
+    /// Adds the write that remembers the answer.
+    pub(super) fn store(&mut self, batch: &Batch, rejects: &[Reject], receipt: &Receipt, writes: &mut Vec<Write>) {
+        let Some(render) = self.render.take() else { return };
+        let answer = render(batch, rejects, receipt);
+        let mut value = self.request.to_be_bytes().to_vec();
+        value.extend_from_slice(&answer.status.to_be_bytes());
+        value.extend_from_slice(&answer.body);
+        writes.push(Write::Put(Family::Idempotency, storage_key(receipt.committed_at, self.digest), value));
+        self.answer = Some(answer);
+    }
+
+    /// The write is durable: repeats get the answer from now on.
+    pub(super) fn complete(&mut self, at: UnixMicros) {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        table.states.insert(self.digest, State::Done { request: self.request, at });
+        table.order.push_back((at, self.digest));
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(table.states.get(&self.digest), Some(State::Running { .. })) {
+            table.states.remove(&self.digest);
+        }
+    }
+}
+
+impl std::fmt::Debug for Claim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Claim({:032x})", self.digest)
+    }
+}
+
+fn digest(parts: &[&[u8]]) -> u128 {
+    digest_of(parts)
+}
+
+/// Digest of several parts, each with its length so that they cannot run into each other.
+fn digest_of(parts: &[&[u8]]) -> u128 {
+    let mut all = Vec::with_capacity(parts.iter().map(|part| part.len() + 8).sum());
+    for part in parts {
+        all.extend_from_slice(&(part.len() as u64).to_le_bytes());
+        all.extend_from_slice(part);
+    }
+    xxh3_128(&all)
+}
+
+fn storage_key(at: UnixMicros, digest: u128) -> Vec<u8> {
+    [&at.get().to_be_bytes()[..], &digest.to_be_bytes()].concat()
+}
+
+fn parse_key(key: &[u8]) -> Option<(UnixMicros, u128)> {
+    let (at, digest) = key.split_first_chunk::<8>()?;
+    Some((UnixMicros::new(i64::from_be_bytes(*at)), digest.try_into().map(u128::from_be_bytes).ok()?))
+}
+
+fn parse_value(value: &[u8]) -> Option<Remembered> {
+    let (status, body) = value.get(16..)?.split_first_chunk::<2>()?;
+    Some(Remembered { status: u16::from_be_bytes(*status), body: body.to_vec() })
+}

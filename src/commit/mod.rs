@@ -1,0 +1,24 @@
+//! From batch to stable storage: one ring, one writer thread, one commit at a time.
+//!
+//! ```text
+//! Desk::submit ─► ring ─► Engine: gather → dedup → block → wal commit → receipts ─► Mailbox ─► Desk (wakes the task)
+//! Control::write ───────►        (ahead of the ring)                    └─► Tail, Hub
+//! ```
+
+mod budget;
+mod dead_letter;
+mod desk;
+mod engine;
+mod hub;
+mod idempotency;
+mod submission;
+mod tail;
+
+pub use budget::{Budget, Permit};
+pub use dead_letter::{DeadLetter, DeadLetterLimits};
+pub use desk::{Desk, DeskSeed, Pending};
+pub use engine::{Control, Engine, EngineParts, GroupLimits, StopHandle, Store};
+pub use hub::{Confirmation, ConfirmationStatus, Hub};
+pub use idempotency::{Begin, Claim, Idempotency, IdempotencyLimits, Remembered};
+pub use submission::{Reject, Submission};
+pub use tail::Tail;

@@ -1,0 +1,176 @@
+//! Everything that is asked over HTTP and is not intake: health, readiness, statistics, metrics.
+
+use super::health::Health;
+use super::rates::Rates;
+use crate::intake::{Answer, problem};
+use crate::metrics::{Metrics, Stage};
+use crate::net::ConnectionGate;
+use event::{RejectCode, UnixMicros};
+use http_body_util::Full;
+use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::{Method, StatusCode};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// What the exporter reads.
+pub struct ExporterParts {
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Health of the parts.
+    pub health: Arc<Health>,
+    /// Rates.
+    pub rates: Arc<Rates>,
+    /// Open connections.
+    pub gate: Arc<ConnectionGate>,
+}
+
+/// Answers `GET`s about the daemon itself.
+pub struct Exporter(ExporterParts);
+
+impl Exporter {
+    /// An exporter over `parts`.
+    #[must_use]
+    pub fn new(parts: ExporterParts) -> Self {
+        Exporter(parts)
+    }
+
+    /// Answers one request.
+    #[must_use]
+    pub fn answer(&self, method: &Method, path: &str, query: Option<&str>, headers: &HeaderMap) -> Answer {
+        let known = matches!(
+            path,
+            "/" | "/health" | "/health/live" | "/health/ready" | "/metrics" | "/events/stats" | "/v1/events/stats"
+        );
+        if !known {
+            return problem(StatusCode::NOT_FOUND, "there is nothing at this path");
+        }
+        if method != Method::GET && method != Method::HEAD {
+            let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, "this path takes GET");
+            answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return answer;
+        }
+        match path {
+            "/" => json_answer(StatusCode::OK, &json!({"name": "ingestd", "version": env!("CARGO_PKG_VERSION")})),
+            "/health" => self.health(),
+            "/health/live" => json_answer(StatusCode::OK, &json!({"status": "live"})),
+            "/health/ready" => self.ready(),
+            "/metrics" => self.metrics(query, headers),
+            _ => json_answer(StatusCode::OK, &self.stats()),
+        }
+    }
+
+    fn health(&self) -> Answer {
+        let Exporter(parts) = self;
+        let status = parts.health.status();
+        let code = if status == "unhealthy" { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+        let body = json!({
+            "status": status,
+            "services": parts.health.services(),
+            "metrics": {
+                "eventsPerSecond": parts.rates.events_per_second(10),
+                "activeConnections": parts.gate.open(),
+                "errorRate": parts.rates.error_rate(),
+            },
+            "timestamp": UnixMicros::now().to_string(),
+        });
+        json_answer(code, &body)
+    }
+
+    fn ready(&self) -> Answer {
+        let reasons = self.0.health.not_ready();
+        if reasons.is_empty() {
+            return json_answer(StatusCode::OK, &json!({"status": "ready"}));
+        }
+        json_answer(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "not_ready", "reasons": reasons}))
+    }
+
+    fn stats(&self) -> Value {
+        let Exporter(parts) = self;
+        let metrics = &parts.metrics;
+        let by_type: Map<_, _> = metrics
+            .by_type
+            .iter()
+            .enumerate()
+            .map(|(at, count)| {
+                (prepare::EVENT_TYPES.get(at).copied().unwrap_or("other").to_owned(), count.load(Relaxed).into())
+            })
+            .collect();
+        let rejected: Map<_, _> = RejectCode::ALL
+            .iter()
+            .zip(&metrics.rejected)
+            .filter(|(_, count)| count.load(Relaxed) > 0)
+            .map(|(code, count)| (code.as_str().to_owned(), count.load(Relaxed).into()))
+            .collect();
+        let latency: Map<_, _> = Stage::ALL
+            .iter()
+            .filter_map(|stage| Some((stage.as_str().to_owned(), percentiles(&metrics.stage(*stage)?))))
+            .collect();
+        json!({
+            "totals": {
+                "accepted": metrics.accepted.load(Relaxed),
+                "duplicate": metrics.duplicate.load(Relaxed),
+                "rejected": metrics.rejected_total(),
+                "refused": metrics.refused_total(),
+            },
+            "byType": by_type,
+            "rejectedByCode": rejected,
+            "rates": {
+                "s1": parts.rates.events_per_second(1),
+                "s10": parts.rates.events_per_second(10),
+                "s60": parts.rates.events_per_second(60),
+            },
+            "latencyMs": latency,
+        })
+    }
+
+    fn metrics(&self, query: Option<&str>, headers: &HeaderMap) -> Answer {
+        let wants_json = query.is_some_and(|query| query.split('&').any(|pair| pair == "format=json"))
+            || headers.get(ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(b"application/json"));
+        if wants_json {
+            return json_answer(StatusCode::OK, &self.metrics_json());
+        }
+        let mut answer = Answer::new(Full::new(self.0.metrics.prometheus().into()));
+        let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+        answer.headers_mut().insert(CONTENT_TYPE, kind);
+        answer
+    }
+
+    fn metrics_json(&self) -> Value {
+        let Exporter(parts) = self;
+        let metrics = &parts.metrics;
+        let mean = |stage| metrics.stage(stage).map_or(0.0, |histogram| histogram.mean() / 1e3);
+        let accepted = metrics.accepted.load(Relaxed);
+        json!({
+            "ingestion": {
+                "eventsReceived": metrics.received.load(Relaxed),
+                "eventsProcessed": accepted + metrics.duplicate.load(Relaxed),
+                "eventsFailed": metrics.rejected_total() + metrics.refused_total(),
+                "averageProcessingTime": mean(Stage::Request),
+            },
+            "websocket": {
+                "activeConnections": metrics.websockets.load(Relaxed),
+                "totalConnections": metrics.websockets_total.load(Relaxed),
+                "messagesReceived": metrics.ws_received.load(Relaxed),
+                "messagesSent": metrics.ws_sent.load(Relaxed),
+            },
+            "storage": {
+                "eventsStored": accepted,
+                "duplicatesIgnored": metrics.duplicate.load(Relaxed),
+                "storageLatency": mean(Stage::Commit),
+            },
+        })
+    }
+}
+
+fn percentiles(histogram: &hdrhistogram::Histogram<u64>) -> Value {
+    let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
+    json!({"p50": at(0.5), "p99": at(0.99), "p999": at(0.999), "max": histogram.max() as f64 / 1e3})
+}
+
+fn json_answer(status: StatusCode, body: &Value) -> Answer {
+    let mut answer = Answer::new(Full::new(body.to_string().into()));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
+}

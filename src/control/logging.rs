@@ -1,0 +1,17 @@
+//! Logs to stderr: for people on a terminal, with the level as a prefix systemd understands otherwise.
+
+use tracing_subscriber::EnvFilter;
+
+/// Starts logging at `level`, which may be any tracing filter; `INGESTD_LOG_FORMAT=json` gives one object a line.
+pub fn start_logging(level: &str) {
+    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let started = if std::env::var("INGESTD_LOG_FORMAT").is_ok_and(|format| format == "json") {
+        builder.json().try_init()
+    } else {
+        builder.with_ansi(terminal).try_init()
+    };
+    // Only a test that starts twice gets here, and the first subscriber serves it too.
+    started.ok();
+}

@@ -1,0 +1,347 @@
+//! Start: everything that can fail fails here, before the first connection is accepted.
+
+use super::drain::Running;
+use super::maintenance::Maintenance;
+use super::threads::{Fatal, spawn};
+use crate::commit::{
+    Budget, Control, DeadLetterLimits, DeskSeed, Engine, EngineParts, GroupLimits, Hub, Idempotency, IdempotencyLimits,
+    StopHandle, Tail,
+};
+use crate::control::config::{Config, ConfigError};
+use crate::control::{Exporter, ExporterParts, Health, Rates, ServiceState};
+use crate::deliver::{self, sinks::ParquetSink};
+use crate::intake::{self, Admission, Deadlines, Shared};
+use crate::metrics::Metrics;
+use crate::net::{ConnectionGate, Listeners, bind};
+use dedup::Dedup;
+use event::{Seq, UnixMicros};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, watch};
+
+/// Why the daemon did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configuration does not fit together.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The log cannot be opened.
+    #[error(transparent)]
+    Log(#[from] wal::OpenError),
+    /// The log cannot be read.
+    #[error(transparent)]
+    Read(#[from] wal::ReadError),
+    /// The duplicate filter cannot be built.
+    #[error("cannot build the duplicate filter: {0}")]
+    Dedup(#[from] dedup::Error),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {cause}")]
+    Bind {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// A thread cannot be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
+}
+
+/// Everything opened and bound, nothing accepted yet.
+pub struct Bound {
+    config: Config,
+    listeners: Listeners,
+    engine: Engine<wal::Writer>,
+    desks: Vec<DeskSeed>,
+    stop_writer: StopHandle,
+    shared: Arc<Shared>,
+    health: Arc<Health>,
+    rates: Arc<Rates>,
+    tail: Tail,
+    reader: wal::Reader,
+    trimmer: wal::Trimmer,
+    control: Control,
+}
+
+impl Bound {
+    /// Opens the log and binds the sockets.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn new(config: Config) -> Result<Self, StartError> {
+        config.check()?;
+        let acceptors = match config.server.acceptors {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            count => count,
+        };
+        let listeners = bind(config.server.listen, acceptors)
+            .map_err(|cause| StartError::Bind { address: config.server.listen, cause })?;
+        let opened = wal::open(&config.data_dir, &wal_options(&config))?;
+        report(&opened.recovery);
+        let metrics = Arc::new(Metrics::default());
+        let dedup = load_dedup(&config, &opened)?;
+        let idempotency = Idempotency::load(
+            opened.reader.clone(),
+            IdempotencyLimits {
+                keys_max: config.limits.idempotency_keys_max,
+                age_max: Duration::from_secs(config.limits.idempotency_age_s),
+            },
+        )?;
+        let tail = Tail::new(opened.recovery.next.prev());
+        let hub = Hub::default();
+        let parts = EngineParts {
+            dedup,
+            idempotency: idempotency.clone(),
+            reader: opened.reader.clone(),
+            dead_letters: DeadLetterLimits { tenant_bytes_max: config.limits.dead_letter_bytes_max },
+            limits: GroupLimits { events_max: config.log.group_events_max, ..GroupLimits::default() },
+            last_commit: opened.recovery.last_commit,
+            tail: tail.clone(),
+            hub: hub.clone(),
+            metrics: Arc::clone(&metrics),
+        };
+        let (engine, desks, control, stop_writer) = Engine::new(opened.writer, parts, acceptors)?;
+        let health = Arc::new(Health::default());
+        health.set("wal", ServiceState::Up, None, None);
+        health.set_not_ready(vec!["starting"]);
+        let rates = Arc::new(Rates::default());
+        let gate = ConnectionGate::new(config.server.connections_max);
+        let exporter = Exporter::new(ExporterParts {
+            metrics: Arc::clone(&metrics),
+            health: Arc::clone(&health),
+            rates: Arc::clone(&rates),
+            gate: Arc::clone(&gate),
+        });
+        let shared = Arc::new(Shared {
+            admission: Admission::new(Budget::new(
+                config.limits.inflight_requests_max,
+                config.limits.inflight_bytes_max,
+            )),
+            idempotency,
+            hub,
+            metrics,
+            limits: limits(&config),
+            key: opened.identity.fingerprint_key,
+            body_bytes_max: config.limits.body_bytes_max,
+            deadlines: deadlines(&config),
+            durability: config.log.durability.into(),
+            gate,
+            fallback: Box::new(move |method, path, query, headers| exporter.answer(method, path, query, headers)),
+        });
+        let (reader, trimmer) = (opened.reader, opened.trimmer);
+        Ok(Bound {
+            config,
+            listeners,
+            engine,
+            desks,
+            stop_writer,
+            shared,
+            health,
+            rates,
+            tail,
+            reader,
+            trimmer,
+            control,
+        })
+    }
+
+    /// Starts the threads; readiness comes last.
+    ///
+    /// # Errors
+    /// [`StartError::Thread`].
+    pub fn start(self) -> Result<Running, StartError> {
+        let (fatal, fatal_seen) = mpsc::unbounded_channel();
+        let (stop_accepting, accepting) = watch::channel(false);
+        let (stop_shipping, shipping) = watch::channel(false);
+        let engine = self.engine;
+        let writer = thread(spawn("writer", &fatal, move || engine.run().map_err(|error| error.to_string())))?;
+        let mut shippers = Vec::new();
+        let mut sinks = Vec::new();
+        if self.config.parquet.enabled {
+            let sink = ParquetSink::new(parquet(&self.config), self.reader.clone(), self.control, self.tail.clone());
+            sinks.push(sink.status());
+            let stop = shipping.clone();
+            let run = move || ship(sink, stop);
+            shippers.push(thread(spawn("ship-parquet", &fatal, run))?);
+        }
+        let maintenance = Maintenance {
+            data: self.config.data_dir.clone(),
+            disk_reserve_bytes: self.config.log.disk_reserve_bytes,
+            log_budget_bytes: self.config.log.budget_bytes,
+            reader: self.reader.clone(),
+            shared: Arc::clone(&self.shared),
+            health: Arc::clone(&self.health),
+            rates: Arc::clone(&self.rates),
+            trim: Box::new(trim(&self.config, self.trimmer, self.reader, self.tail, sinks.len())),
+            sinks,
+        };
+        shippers.push(thread(spawn("maintenance", &fatal, move || {
+            maintenance.run(&shipping);
+            Ok(())
+        }))?);
+        let mut acceptors = Vec::new();
+        let grace = Duration::from_secs(self.config.server.drain_timeout_s);
+        for (number, (listener, desk)) in self.listeners.sockets.into_iter().zip(self.desks).enumerate() {
+            let (shared, stop) = (Arc::clone(&self.shared), accepting.clone());
+            acceptors.push(thread(spawn(format!("accept-{number}"), &fatal, move || {
+                intake::run(listener, shared, desk, stop, grace).map_err(|error| format!("an acceptor failed: {error}"))
+            }))?);
+        }
+        self.health.set_not_ready(Vec::new());
+        Ok(Running {
+            address: self.listeners.address,
+            shared: self.shared,
+            health: self.health,
+            stop_accepting,
+            stop_shipping,
+            acceptors,
+            shippers,
+            writer,
+            stop_writer: self.stop_writer,
+            fatal: fatal_seen,
+        })
+    }
+}
+
+fn thread<T>(started: std::io::Result<T>) -> Result<T, StartError> {
+    started.map_err(StartError::Thread)
+}
+
+/// Runs a sink on a runtime of its own, so that its file work holds up nobody.
+fn ship(sink: ParquetSink, stop: watch::Receiver<bool>) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("cannot build a sink's runtime: {error}"))?;
+    runtime.block_on(sink.run(stop));
+    Ok(())
+}
+
+fn parquet(config: &Config) -> parquet_sink::Config {
+    parquet_sink::Config {
+        file_bytes_max: config.parquet.roll_bytes,
+        file_age_max: Duration::from_secs(config.parquet.roll_s),
+        ..parquet_sink::Config::new(config.data_dir.join("events"))
+    }
+}
+
+/// Trims what every sink has had for long enough, and the ids that have left the window.
+fn trim(
+    config: &Config,
+    trimmer: wal::Trimmer,
+    reader: wal::Reader,
+    tail: Tail,
+    sinks: usize,
+) -> impl FnMut() + Send + 'static {
+    let hold = Duration::from_secs(config.log.hold_s);
+    let window = Duration::from_secs(config.dedup.window_s);
+    move || {
+        let cursors = tail.delivered();
+        // A sink that has not told its cursor yet needs everything.
+        if cursors.len() < sinks {
+            return;
+        }
+        let now = UnixMicros::now();
+        let to = deliver::trim::position(&reader, cursors.into_values(), hold, now);
+        let ids = reader.ids_older_than(now.minus(window));
+        match (to, ids) {
+            // A failure is final and reported by whoever watches the log.
+            (Ok(to), Ok(ids)) => drop(trimmer.trim(to, ids)),
+            (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "the log cannot be trimmed"),
+        }
+    }
+}
+
+fn wal_options(config: &Config) -> wal::Options {
+    wal::Options {
+        durability: config.log.durability.into(),
+        sync_interval: Duration::from_millis(config.log.sync_interval_ms),
+        recycled_wal_files: config.log.recycled_files,
+    }
+}
+
+fn limits(config: &Config) -> prepare::Limits {
+    prepare::Limits {
+        event_bytes_max: config.limits.event_bytes_max,
+        batch_events_max: config.limits.batch_events_max,
+        depth_max: config.limits.depth_max,
+        future_max: (config.limits.future_max_s > 0).then(|| Duration::from_secs(config.limits.future_max_s)),
+        ..prepare::Limits::default()
+    }
+}
+
+fn deadlines(config: &Config) -> Deadlines {
+    Deadlines {
+        head: Duration::from_secs(config.server.head_timeout_s),
+        body: Duration::from_secs(config.server.body_timeout_s),
+        ping: Duration::from_secs(config.server.ping_interval_s),
+        write: Duration::from_secs(config.server.write_timeout_s),
+    }
+}
+
+fn report(recovery: &wal::Recovery) {
+    let (start, end) = (recovery.start, recovery.next.prev());
+    if recovery.clean {
+        tracing::info!(%start, %end, "log opened after a clean stop");
+    } else {
+        tracing::warn!(%start, %end, mark = %recovery.mark, "log recovered after an unclean stop; a torn tail, if there was one, was cut off behind the last whole group");
+    }
+    for gap in &recovery.known_gaps {
+        tracing::warn!(from = %gap.from, until = %gap.until, cause = gap.cause, "events lost earlier and recorded by a repair");
+    }
+}
+
+/// Fills the filter with the ids of the window.
+fn load_dedup(config: &Config, opened: &wal::Opened) -> Result<Dedup, StartError> {
+    let started = Instant::now();
+    let window = Duration::from_secs(config.dedup.window_s);
+    let dedup_config =
+        dedup::Config { window, budget_bytes: config.dedup.budget_bytes, spill_dir: config.data_dir.join("dedup") };
+    let horizon = UnixMicros::now().max(opened.recovery.last_commit).minus(window);
+    let mut filter: Option<Dedup> = None;
+    let mut failed = None;
+    opened.reader.ids(|first, list| {
+        if failed.is_some() || (filter.is_none() && list.committed_at() < horizon) {
+            return;
+        }
+        failed = load_group(&mut filter, &dedup_config, first, list).err();
+    })?;
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    let mut filter = match filter {
+        Some(filter) => filter,
+        None => Dedup::new(dedup_config, opened.recovery.next)?,
+    };
+    fill_gap(&mut filter, opened.recovery.next, opened.recovery.last_commit)?;
+    filter.finish_load();
+    let ids = filter.stats().ids_in_memory + filter.stats().ids_on_disk;
+    tracing::info!(ids, took_ms = started.elapsed().as_millis() as u64, "duplicate filter loaded");
+    Ok(filter)
+}
+
+fn load_group(
+    filter: &mut Option<Dedup>,
+    config: &dedup::Config,
+    first: Seq,
+    list: record::IdList<'_>,
+) -> Result<(), dedup::Error> {
+    let filter = match filter {
+        Some(filter) => filter,
+        None => filter.insert(Dedup::new(config.clone(), first)?),
+    };
+    fill_gap(filter, first, list.committed_at())?;
+    filter.load(first, list.committed_at(), list.iter())
+}
+
+/// The filter counts positions densely. Where a repair recorded a gap, ids that nobody can send stand for the lost ones.
+fn fill_gap(filter: &mut Dedup, until: Seq, at: UnixMicros) -> Result<(), dedup::Error> {
+    let from = filter.next_seq();
+    let lost = (from.get()..until.get()).map(|seq| (xxhash_rust::xxh3::xxh3_128(&seq.to_le_bytes()), 0));
+    if from < until { filter.load(from, at, lost) } else { Ok(()) }
+}
+
+impl From<Fatal> for String {
+    fn from(fatal: Fatal) -> Self {
+        fatal.0
+    }
+}

@@ -1,0 +1,55 @@
+//! The running daemon and its orderly end: stop accepting → finish what is in flight → ring closes → writer empties it
+//! → shippers flush and store their cursors → log closes.
+
+use super::threads::Fatal;
+use crate::commit::StopHandle;
+use crate::intake::Shared;
+use event::Refusal;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use tokio::sync::{mpsc, watch};
+
+/// A daemon that serves.
+pub struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
+    pub(super) shared: Arc<Shared>,
+    pub(super) health: Arc<crate::control::Health>,
+    pub(super) stop_accepting: watch::Sender<bool>,
+    pub(super) stop_shipping: watch::Sender<bool>,
+    pub(super) acceptors: Vec<JoinHandle<()>>,
+    pub(super) shippers: Vec<JoinHandle<()>>,
+    pub(super) writer: JoinHandle<()>,
+    pub(super) stop_writer: StopHandle,
+    pub(super) fatal: mpsc::UnboundedReceiver<Fatal>,
+}
+
+impl Running {
+    /// Ends in order; each step has its own deadline inside.
+    ///
+    /// # Errors
+    /// What went wrong on the way; nothing acknowledged is lost by it.
+    pub fn drain(mut self) -> Result<(), String> {
+        self.health.set_not_ready(vec!["shutting_down"]);
+        self.shared.admission.set(Refusal::ShuttingDown, true);
+        self.stop_accepting.send_replace(true);
+        for acceptor in self.acceptors {
+            drop(acceptor.join());
+        }
+        // Cursors go through the writer, so the shippers end before it.
+        self.stop_shipping.send_replace(true);
+        for shipper in self.shippers {
+            drop(shipper.join());
+        }
+        self.stop_writer.stop();
+        drop(self.writer.join());
+        match self.fatal.try_recv() {
+            Ok(Fatal(reason)) => Err(reason),
+            Err(_) => {
+                tracing::info!("stopped; everything acknowledged is in the log");
+                Ok(())
+            }
+        }
+    }
+}

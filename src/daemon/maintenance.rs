@@ -1,0 +1,105 @@
+//! What is looked at now and then: free disk space, size of the log, rates, trimming.
+
+use crate::control::{Health, Rates, ServiceState};
+use crate::deliver::{State, Status};
+use crate::intake::Shared;
+use event::Refusal;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// How often the disk is looked at: at 1 GB/s a tenth of the default reserve.
+const DISK_INTERVAL: Duration = Duration::from_millis(100);
+/// How often rates are sampled.
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the log is trimmed.
+const TRIM_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What the maintenance thread needs.
+pub(super) struct Maintenance {
+    pub(super) data: PathBuf,
+    pub(super) disk_reserve_bytes: u64,
+    pub(super) log_budget_bytes: u64,
+    pub(super) reader: wal::Reader,
+    pub(super) shared: Arc<Shared>,
+    pub(super) health: Arc<Health>,
+    pub(super) rates: Arc<Rates>,
+    pub(super) sinks: Vec<Arc<Status>>,
+    pub(super) trim: Box<dyn FnMut() + Send>,
+}
+
+impl Maintenance {
+    /// Runs until `stop`.
+    pub(super) fn run(mut self, stop: &watch::Receiver<bool>) {
+        let (mut sampled, mut trimmed) = (Instant::now(), Instant::now());
+        while !*stop.borrow() {
+            self.watch_disk();
+            if sampled.elapsed() >= SAMPLE_INTERVAL {
+                sampled = Instant::now();
+                self.rates.sample(&self.shared.metrics);
+                self.watch_log();
+            }
+            if trimmed.elapsed() >= TRIM_INTERVAL {
+                trimmed = Instant::now();
+                (self.trim)();
+            }
+            std::thread::sleep(DISK_INTERVAL);
+        }
+    }
+
+    /// Closes the gate while free space is below the reserve; opens it again a little above, so that it does not flap.
+    fn watch_disk(&self) {
+        let Ok(stat) = rustix::fs::statvfs(&self.data) else { return };
+        let free = stat.f_bavail * stat.f_frsize;
+        let was_closed = self.shared.admission.closed() == Some(Refusal::DiskReserve);
+        let reserve =
+            if was_closed { self.disk_reserve_bytes + self.disk_reserve_bytes / 20 } else { self.disk_reserve_bytes };
+        let closed = free < reserve;
+        if closed != was_closed {
+            if closed {
+                tracing::error!(
+                    free,
+                    reserve,
+                    "free disk space is below log.disk_reserve_bytes: refusing events until there is room"
+                );
+            } else {
+                tracing::info!(free, "free disk space is above the reserve again: accepting events");
+            }
+        }
+        self.shared.admission.set(Refusal::DiskReserve, closed);
+    }
+
+    fn watch_log(&self) {
+        if let Some(poison) = self.reader.poison().get() {
+            self.shared.admission.set(Refusal::StorageFailed, true);
+            self.health.set("wal", ServiceState::Down, None, Some(poison.to_string()));
+            self.health.set_not_ready(vec!["storage_failed"]);
+            return;
+        }
+        let size = self.reader.size();
+        let over = self.log_budget_bytes > 0 && size.tables + size.memory > self.log_budget_bytes;
+        self.shared.admission.set(Refusal::LogBudget, over);
+        let closed = self.shared.admission.closed();
+        let state = if closed.is_some() { ServiceState::Degraded } else { ServiceState::Up };
+        let commit = self.shared.metrics.stage(crate::metrics::Stage::Commit);
+        let latency =
+            commit.filter(|commit| !commit.is_empty()).map(|commit| commit.value_at_quantile(0.5) as f64 / 1e3);
+        self.health.set("wal", state, latency, closed.map(|reason| reason.as_str().to_owned()));
+        self.health.set_not_ready(closed.map(|reason| vec![reason.as_str()]).unwrap_or_default());
+        self.watch_sinks();
+    }
+
+    fn watch_sinks(&self) {
+        for sink in &self.sinks {
+            let snapshot = sink.snapshot();
+            let state = match snapshot.state {
+                State::Running => ServiceState::Up,
+                State::Failed { .. } => ServiceState::Down,
+                _ => ServiceState::Degraded,
+            };
+            let error = (state != ServiceState::Up).then(|| snapshot.last_error.map(|error| error.text)).flatten();
+            self.health.set(snapshot.sink, state, None, error);
+        }
+    }
+}

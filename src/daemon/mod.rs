@@ -1,0 +1,13 @@
+//! Puts everything together, in order, and takes it apart again: the only place that names every room.
+//!
+//! Config → [`Bound`] (log open, sockets bound: what can fail has failed) → [`Running`] → drained.
+
+mod boot;
+mod drain;
+mod maintenance;
+mod signals;
+mod threads;
+
+pub use boot::{Bound, StartError};
+pub use drain::Running;
+pub use signals::run_until_signal;

@@ -1,0 +1,54 @@
+//! SIGTERM and SIGINT drain; a second one exits at once, which loses nothing that was acknowledged.
+
+use super::drain::Running;
+use super::threads::Fatal;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Waits for a signal or a fatal failure, then drains.
+///
+/// # Errors
+/// What made the daemon end, where it was not a signal.
+pub fn run_until_signal(mut running: Running) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot build the main runtime: {error}"))?;
+    let fatal = runtime.block_on(async {
+        let mut term = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
+        let fatal = tokio::select! {
+            _ = term.recv() => None,
+            _ = interrupt.recv() => None,
+            fatal = running.fatal.recv() => fatal,
+        };
+        // From here on a further signal means: now.
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            tracing::warn!("second signal: exiting at once");
+            std::process::exit(1);
+        });
+        Ok::<_, String>(fatal)
+    })?;
+    if let Some(Fatal(reason)) = &fatal {
+        tracing::error!("{reason}");
+    } else {
+        tracing::info!("stopping: finishing what is under way");
+    }
+    // The second-signal task needs a turning runtime while this thread drains.
+    let drained = std::thread::scope(|scope| {
+        let drain = scope.spawn(|| running.drain());
+        runtime.block_on(async {
+            while !drain.is_finished() {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        });
+        drain.join().unwrap_or_else(|_| Err("the drain panicked".into()))
+    });
+    match fatal {
+        Some(Fatal(reason)) => Err(reason),
+        None => drained,
+    }
+}

@@ -1,0 +1,36 @@
+//! Every thread by name, and what its end means.
+//!
+//! | thread | its end means |
+//! |---|---|
+//! | `writer` | normal after the drain; otherwise the daemon ends with the log's first error |
+//! | `accept-N` | normal after the stop; otherwise the daemon ends |
+//! | `ship-parquet` | normal after the stop; a failure is retried inside |
+//! | `maintenance` | normal after the stop |
+//! | `wal-mark` | owned by the log |
+
+use std::thread::{Builder, JoinHandle};
+use tokio::sync::mpsc;
+
+/// Why the daemon must end.
+#[derive(Debug)]
+pub(super) struct Fatal(pub(super) String);
+
+/// Starts a named thread whose failure or panic ends the daemon.
+pub(super) fn spawn(
+    name: impl Into<String>,
+    fatal: &mpsc::UnboundedSender<Fatal>,
+    body: impl FnOnce() -> Result<(), String> + Send + 'static,
+) -> std::io::Result<JoinHandle<()>> {
+    let name = name.into();
+    let fatal = fatal.clone();
+    Builder::new().name(name.clone()).spawn(move || {
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
+        let reason = match ended {
+            Ok(Ok(())) => return,
+            Ok(Err(reason)) => reason,
+            Err(_) => format!("thread {name} panicked"),
+        };
+        // The main thread may be gone already.
+        fatal.send(Fatal(reason)).ok();
+    })
+}

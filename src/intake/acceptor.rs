@@ -1,0 +1,233 @@
+//! One acceptor: a thread with its own runtime, listener, parser and desk.
+
+use super::admission::Admission;
+use super::answer::{Answer, refused};
+use super::connection::{self, LAST_CALL};
+use crate::commit::{Desk, DeskSeed, Hub, Idempotency, Submission};
+use crate::metrics::{Metrics, Recorder};
+use crate::net::{ConnectionGate, ConnectionPermit, accept};
+use event::{Durability, FingerprintKey, Refusal};
+use hyper::header::HeaderMap;
+use prepare::{Limits, Parser};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+use tokio::time::Instant;
+
+/// How long, once the daemon stops, a connection on which nothing is under way may take for its goodbye.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// How long a client may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadlines {
+    /// From the connection (or the last answer) to the end of a request's head.
+    pub head: Duration,
+    /// For a request's body.
+    pub body: Duration,
+    /// Between WebSocket pings.
+    pub ping: Duration,
+    /// For a client to take what is written to it.
+    pub write: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Deadlines {
+            head: Duration::from_secs(30),
+            body: Duration::from_secs(30),
+            ping: Duration::from_secs(30),
+            write: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Answers everything that is not intake.
+pub(super) type Fallback = dyn Fn(&hyper::Method, &str, Option<&str>, &HeaderMap) -> Answer + Send + Sync;
+
+/// What all acceptors share.
+pub struct Shared {
+    /// The gate before the log.
+    pub admission: Admission,
+    /// Known idempotency keys.
+    pub idempotency: Idempotency,
+    /// Where outcomes are announced.
+    pub hub: Hub,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Limits of events and batches.
+    pub limits: Limits,
+    /// The node's secret.
+    pub key: FingerprintKey,
+    /// Largest request body or WebSocket message, unpacked.
+    pub body_bytes_max: usize,
+    /// How long clients may take.
+    pub deadlines: Deadlines,
+    /// What a receipt promises.
+    pub durability: Durability,
+    /// Open connections.
+    pub gate: Arc<ConnectionGate>,
+    /// Answers everything that is not intake.
+    pub fallback: Box<Fallback>,
+}
+
+/// One thread's state; its connections share it.
+pub(super) struct Acceptor {
+    pub(super) shared: Arc<Shared>,
+    pub(super) desk: Desk,
+    pub(super) parser: RefCell<Parser>,
+    pub(super) recorder: Arc<Recorder>,
+    /// The tenant of requests while no authentication is configured.
+    pub(super) tenant: Box<str>,
+    /// Requests under way, WebSockets' rounds included.
+    busy: Cell<usize>,
+    /// Open connections, WebSockets included: while one is open its last answer may not have left yet.
+    open: Cell<usize>,
+    pub(super) stop: watch::Receiver<bool>,
+}
+
+/// Counts a request as under way while it lives.
+pub(super) struct Busy(Rc<Acceptor>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.update(|busy| busy - 1);
+    }
+}
+
+/// An open connection's place: with the gate of all acceptors, and in this acceptor's count.
+pub(super) struct Guest {
+    acceptor: Rc<Acceptor>,
+    _permit: ConnectionPermit,
+}
+
+impl Guest {
+    pub(super) fn new(acceptor: &Rc<Acceptor>, permit: ConnectionPermit) -> Self {
+        acceptor.open.update(|open| open + 1);
+        Guest { acceptor: Rc::clone(acceptor), _permit: permit }
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.acceptor.open.update(|open| open - 1);
+    }
+}
+
+impl Acceptor {
+    /// Notes that something is under way, until the result is dropped.
+    pub(super) fn busy(self: &Rc<Self>) -> Busy {
+        self.busy.update(|busy| busy + 1);
+        Busy(Rc::clone(self))
+    }
+
+    /// Whether the daemon is stopping.
+    pub(super) fn stopping(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    /// Hands a submission to the writer and waits for it.
+    ///
+    /// # Errors
+    /// Why it was not stored, with the submission where it came back.
+    pub(super) async fn commit(
+        &self,
+        submission: Submission,
+    ) -> Result<Box<Submission>, (Refusal, Option<Box<Submission>>)> {
+        let events = (submission.batch.entries.len() + submission.rejects.len()) as u64;
+        let submitted = self.desk.submit(Box::new(submission));
+        let answered = match submitted {
+            Ok(pending) => pending.await,
+            Err((reason, submission)) => {
+                self.shared.metrics.refuse(reason, events);
+                return Err((reason, Some(submission)));
+            }
+        };
+        match answered {
+            Some(submission) => match submission.outcome {
+                Ok(_) => Ok(submission),
+                Err(reason) => {
+                    self.shared.metrics.refuse(reason, events);
+                    Err((reason, Some(submission)))
+                }
+            },
+            None => {
+                self.shared.metrics.refuse(Refusal::Unknown, events);
+                Err((Refusal::Unknown, None))
+            }
+        }
+    }
+
+    /// Refuses a request whose events have not been counted.
+    pub(super) fn refuse_request(&self, reason: Refusal) -> Answer {
+        self.shared.metrics.requests_refused.fetch_add(1, Relaxed);
+        refused(reason)
+    }
+
+    /// The request's W3C trace context, if it is one.
+    #[expect(clippy::unused_self, reason = "becomes configurable")]
+    pub(super) fn traceparent(&self, headers: &HeaderMap) -> Option<Box<str>> {
+        let value = headers.get("traceparent")?.to_str().ok()?;
+        let shape = value.len() == 55 && value.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit());
+        shape.then(|| value.into())
+    }
+}
+
+/// Runs one acceptor in the calling thread until `stop`, then waits up to `grace` for open connections.
+///
+/// # Errors
+/// When the runtime cannot be built.
+pub fn run(
+    listener: std::net::TcpListener,
+    shared: Arc<Shared>,
+    desk: DeskSeed,
+    stop: watch::Receiver<bool>,
+    grace: Duration,
+) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // Look at the sockets often: under load a tick is full of ready tasks.
+        .event_interval(61)
+        .max_blocking_threads(4)
+        .build()?;
+    let tasks = LocalSet::new();
+    tasks.block_on(&runtime, async move {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let desk = desk.open();
+        tokio::task::spawn_local(desk.clone().run());
+        let acceptor = Rc::new(Acceptor {
+            parser: RefCell::new(Parser::new(shared.limits.clone(), shared.key.clone())),
+            recorder: shared.metrics.recorder(),
+            tenant: record::DEFAULT_TENANT.into(),
+            busy: Cell::new(0),
+            open: Cell::new(0),
+            stop: stop.clone(),
+            desk,
+            shared,
+        });
+        let gate = Arc::clone(&acceptor.shared.gate);
+        let serve = |stream, permit| {
+            tokio::task::spawn_local(connection::serve(Rc::clone(&acceptor), stream, permit));
+        };
+        let refused = || {
+            acceptor.shared.metrics.connections_refused.fetch_add(1, Relaxed);
+        };
+        accept(&listener, &gate, stop, serve, refused).await;
+        drop(listener);
+        // Whoever takes longer is cut off.
+        tokio::time::timeout(grace, ended(&acceptor)).await.ok();
+        Ok(())
+    })
+}
+
+/// Resolves once every connection has ended. Those on which nothing is under way have a short time of their own: a
+/// peer that never finishes a head, or never closes, holds nothing up.
+async fn ended(acceptor: &Acceptor) {
+    let goodbye = Instant::now() + LAST_CALL + GOODBYE;
+    while acceptor.open.get() > 0 && (acceptor.busy.get() > 0 || Instant::now() < goodbye) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

@@ -1,0 +1,228 @@
+//! `POST /events/batch`: up to 1,000 events, each with its own outcome, or all or nothing.
+
+use super::acceptor::Acceptor;
+use super::answer::{Answer, message, problem_with, put_durability, refused, uuid};
+use super::body::{self, Arriving, Kind};
+use super::idempotent;
+use super::options::batch_options;
+use super::single::reject;
+use crate::commit::{Claim, Permit, Reject, Remembered, Submission};
+use crate::metrics::Stage;
+use event::{Batch, Durability, Receipt, Refusal, RejectCode, Rejection, Source, UnixMicros, Verdict};
+use hyper::StatusCode;
+use hyper::header::HeaderMap;
+use hyper::http::request::Parts;
+use prepare::{BatchError, BatchOptions, BatchSummary, Failure};
+use serde_json::json;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+/// Answers one batch.
+pub(super) async fn post(acceptor: &Acceptor, head: &Parts, body: &mut Arriving) -> Answer {
+    match try_post(acceptor, head, body).await {
+        Ok(answer) => answer,
+        Err(answer) => *answer,
+    }
+}
+
+/// A body that was split into events.
+struct Split {
+    batch: Batch,
+    failures: Vec<Failure>,
+    summary: BatchSummary,
+}
+
+async fn try_post(acceptor: &Acceptor, head: &Parts, body: &mut Arriving) -> Result<Answer, Box<Answer>> {
+    let (headers, query) = (&head.headers, head.uri.query().unwrap_or_default());
+    let kind = body::kind(headers, true)?;
+    let options = batch_options(query)?;
+    let mut permit = acceptor.shared.admission.enter().map_err(|reason| Box::new(acceptor.refuse_request(reason)))?;
+    let bytes = body::read(acceptor, headers, body, &mut permit).await?;
+    let started = Instant::now();
+    let now = UnixMicros::now();
+    let ndjson: &[u8] = if kind == Kind::NdJson { b"ndjson" } else { b"json" };
+    let claim = idempotent::claim(acceptor, headers, &[b"batch", ndjson, query.as_bytes(), &bytes], now)?;
+    let split = match split(acceptor, kind, headers, &bytes, options, now) {
+        Ok(split) => split,
+        Err(error) => return unreadable(acceptor, &error, &bytes, permit, claim, now).await,
+    };
+    acceptor.recorder.record(Stage::Parse, started.elapsed());
+    store(acceptor, split, &bytes, permit, claim).await
+}
+
+fn split(
+    acceptor: &Acceptor,
+    kind: Kind,
+    headers: &HeaderMap,
+    bytes: &[u8],
+    options: BatchOptions,
+    now: UnixMicros,
+) -> Result<Split, BatchError> {
+    let mut batch = Batch::new(&acceptor.tenant, Source::Http, now);
+    batch.traceparent = acceptor.traceparent(headers);
+    let mut failures = Vec::new();
+    let mut parser = acceptor.parser.borrow_mut();
+    let summary = match kind {
+        Kind::Json => parser.batch(bytes, options, now, &mut batch, &mut failures),
+        Kind::NdJson => parser.ndjson(bytes, options, now, &mut batch, &mut failures),
+    }?;
+    Ok(Split { batch, failures, summary })
+}
+
+async fn store(
+    acceptor: &Acceptor,
+    split: Split,
+    bytes: &[u8],
+    permit: Permit,
+    claim: Option<Claim>,
+) -> Result<Answer, Box<Answer>> {
+    let Split { mut batch, failures, summary } = split;
+    let metrics = &acceptor.shared.metrics;
+    metrics.received.fetch_add(u64::from(summary.total), Relaxed);
+    let aborted = summary.fail_on_error && !failures.is_empty();
+    if aborted {
+        metrics.refuse(Refusal::BatchAborted, batch.entries.len() as u64);
+        batch.entries.clear();
+        batch.records.clear();
+    }
+    let mut submission = Submission::new(batch, permit);
+    let rejects = failures.into_iter();
+    submission.rejects = rejects.map(|failure| reject(failure.index, failure.rejection, &bytes[failure.raw])).collect();
+    let shape = Shape { id: uuid(), total: summary.total, aborted, durability: acceptor.shared.durability };
+    if let Some(mut claim) = claim {
+        let shape = shape.clone();
+        claim.answer_with(move |_, rejects, receipt| shape.render(rejects, receipt));
+        submission.claim = Some(claim);
+    }
+    if submission.is_empty() {
+        let now = Receipt { committed_at: UnixMicros::now(), verdicts: Vec::new(), dead_letters: Vec::new() };
+        return Ok(idempotent::first(shape.render(&[], &now)));
+    }
+    let mut submission = acceptor.commit(submission).await.map_err(|(reason, _)| Box::new(refused(reason)))?;
+    if let Some(answer) = submission.claim.take().and_then(Claim::into_answer) {
+        return Ok(idempotent::first(answer));
+    }
+    let receipt = submission.outcome.as_ref().map_err(|reason| Box::new(refused(*reason)))?;
+    Ok(idempotent::first(shape.render(&submission.rejects, receipt)))
+}
+
+/// A body that is no batch fails whole: counted once and kept as one dead letter, unless it merely is too large.
+async fn unreadable(
+    acceptor: &Acceptor,
+    error: &BatchError,
+    bytes: &[u8],
+    permit: Permit,
+    claim: Option<Claim>,
+    now: UnixMicros,
+) -> Result<Answer, Box<Answer>> {
+    let body = problem_body(error);
+    let mut submission = Submission::new(Batch::new(&acceptor.tenant, Source::Http, now), permit);
+    if let Some(code) = error.code() {
+        acceptor.shared.metrics.received.fetch_add(1, Relaxed);
+        submission.rejects.push(reject(0, Rejection::new(code, error.pointer(), error.to_string()), bytes));
+    }
+    if let Some(mut claim) = claim {
+        let remembered = body.remembered();
+        claim.answer_with(move |_, _, _| remembered);
+        submission.claim = Some(claim);
+    }
+    if submission.is_empty() {
+        return Ok(body.http());
+    }
+    let submission = acceptor.commit(submission).await.map_err(|(reason, _)| Box::new(refused(reason)))?;
+    submission.outcome.as_ref().map_err(|reason| Box::new(refused(*reason)))?;
+    Ok(body.http())
+}
+
+/// A whole-body failure.
+struct ProblemBody {
+    detail: String,
+    more: Vec<(&'static str, serde_json::Value)>,
+}
+
+fn problem_body(error: &BatchError) -> ProblemBody {
+    let detail = error.to_string();
+    let code = error.code().map_or("invalid_batch", RejectCode::as_str);
+    let mut more = vec![("code", code.into()), ("message", detail.clone().into())];
+    more.push(("errors", json!([{"pointer": error.pointer(), "detail": detail}])));
+    ProblemBody { detail, more }
+}
+
+impl ProblemBody {
+    fn http(&self) -> Answer {
+        problem_with(StatusCode::BAD_REQUEST, &self.detail, &self.more)
+    }
+
+    fn remembered(&self) -> Remembered {
+        let mut body = json!({"type": "about:blank", "title": "Bad Request", "status": 400, "detail": self.detail});
+        for (name, value) in &self.more {
+            body[*name] = value.clone();
+        }
+        Remembered { status: 400, body: body.to_string().into_bytes() }
+    }
+}
+
+/// What the answer needs besides the receipt.
+#[derive(Clone)]
+struct Shape {
+    id: String,
+    total: u32,
+    aborted: bool,
+    durability: Durability,
+}
+
+impl Shape {
+    fn render(&self, rejects: &[Reject], receipt: &Receipt) -> Remembered {
+        let failed = if self.aborted { self.total } else { rejects.len() as u32 };
+        let duplicates = receipt.verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Duplicate { .. })).count();
+        let mut body = json!({
+            "batchId": self.id,
+            "totalEvents": self.total,
+            "successful": self.total - failed,
+            "failed": failed,
+            "duplicates": duplicates,
+        });
+        if failed > 0 {
+            body["errors"] = rejects
+                .iter()
+                .map(|reject| format!("event {}: {}", reject.index, message(reject.rejection.first())))
+                .collect();
+            body["details"] = self.details(rejects);
+        }
+        body["processedAt"] = receipt.committed_at.to_string().into();
+        let mut body = body.to_string().into_bytes();
+        body.pop();
+        put_durability(&mut body, self.durability);
+        body.push(b'}');
+        let status = if self.aborted { StatusCode::BAD_REQUEST } else { StatusCode::ACCEPTED };
+        Remembered { status: status.as_u16(), body }
+    }
+
+    fn details(&self, rejects: &[Reject]) -> serde_json::Value {
+        let bad = rejects.iter().map(|reject| {
+            let first = reject.rejection.first();
+            let mut detail = json!({
+                "index": reject.index,
+                "code": reject.rejection.code.as_str(),
+                "message": message(first),
+            });
+            if let Some(id) = &reject.rejection.event_id {
+                detail["eventId"] = id.clone().into();
+            }
+            if !first.pointer.is_empty() {
+                detail["pointer"] = first.pointer.clone().into();
+            }
+            (reject.index, detail)
+        });
+        let mut details: Vec<_> = bad.collect();
+        if self.aborted {
+            let known: std::collections::HashSet<u32> = details.iter().map(|(index, _)| *index).collect();
+            details.extend((0..self.total).filter(|index| !known.contains(index)).map(|index| {
+                let message = "not stored, because another event of this all-or-nothing batch was rejected";
+                (index, json!({"index": index, "code": Refusal::BatchAborted.as_str(), "message": message}))
+            }));
+            details.sort_by_key(|(index, _)| *index);
+        }
+        details.into_iter().map(|(_, detail)| detail).collect()
+    }
+}

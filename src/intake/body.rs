@@ -1,0 +1,172 @@
+//! Reading a request's body: every byte is counted against the budget as it arrives, a slow one is cut off, a packed
+//! one is unpacked up to the limit and no further.
+
+use super::acceptor::Acceptor;
+use super::answer::{Answer, problem};
+use super::unpack::{Codec, Unpack, codec, unpack};
+use crate::commit::Permit;
+use bytes::{Bytes, BytesMut};
+use event::Refusal;
+use http_body_util::BodyExt;
+use hyper::StatusCode;
+use hyper::body::{Body, Incoming};
+use hyper::header::{CONTENT_TYPE, EXPECT, HeaderMap};
+use std::time::Duration;
+
+/// Packed bodies above this are unpacked on another thread, so that they do not hold up an acceptor.
+const INLINE_UNPACK_MAX: usize = 64 << 10;
+/// What is read of a body that nobody wants, so that the connection can be used again.
+const SKIPPED_BYTES_MAX: usize = 64 << 10;
+/// How long such a body is waited for: it mostly came with its head.
+const SKIPPED_WITHIN: Duration = Duration::from_millis(100);
+
+/// What the content type says about a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Json,
+    NdJson,
+}
+
+/// The kind of body, or a 415 that says what is taken.
+pub(super) fn kind(headers: &HeaderMap, ndjson: bool) -> Result<Kind, Box<Answer>> {
+    // curl and simple clients leave the header out; what they send is then taken as JSON.
+    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(Kind::Json) };
+    let value = value.to_str().unwrap_or_default();
+    let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match essence.as_str() {
+        "application/json" | "text/json" => Ok(Kind::Json),
+        "application/x-ndjson" | "application/ndjson" | "application/jsonl" if ndjson => Ok(Kind::NdJson),
+        other if other.starts_with("application/") && other.ends_with("+json") => Ok(Kind::Json),
+        _ => Err(Box::new(problem(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            if ndjson {
+                "content type must be application/json or application/x-ndjson"
+            } else {
+                "content type must be application/json"
+            },
+        ))),
+    }
+}
+
+/// A body that may not be there yet.
+pub(super) struct Arriving {
+    body: Incoming,
+    /// Its last byte was read.
+    ended: bool,
+    /// The client sends nothing before it is told to go on, which the first read does.
+    held_back: bool,
+}
+
+impl Arriving {
+    pub(super) fn new(body: Incoming, headers: &HeaderMap) -> Self {
+        let ended = body.is_end_stream();
+        Arriving { body, ended, held_back: !ended && headers.contains_key(EXPECT) }
+    }
+
+    /// Whether all of it was read, or there never was any.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The next piece; `None` at the end.
+    async fn piece(&mut self) -> Option<hyper::Result<Bytes>> {
+        self.held_back = false;
+        loop {
+            match self.body.frame().await {
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Some(Ok(data));
+                    }
+                }
+                other => {
+                    self.ended = other.is_none();
+                    return other.and_then(Result::err).map(Err);
+                }
+            }
+        }
+    }
+
+    /// Reads what an early answer has left unread, if that is not much. False where the body has not ended after all.
+    pub(super) async fn skip(&mut self) -> bool {
+        if self.ended || self.held_back || self.body.size_hint().lower() > SKIPPED_BYTES_MAX as u64 {
+            return self.ended;
+        }
+        let rest = async {
+            let mut bytes = 0;
+            while let Some(Ok(data)) = self.piece().await {
+                bytes += data.len();
+                if bytes > SKIPPED_BYTES_MAX {
+                    break;
+                }
+            }
+        };
+        // Whether that was enough is what is asked next.
+        tokio::time::timeout(SKIPPED_WITHIN, rest).await.ok();
+        self.ended
+    }
+}
+
+/// Reads and unpacks the body.
+pub(super) async fn read(
+    acceptor: &Acceptor,
+    headers: &HeaderMap,
+    body: &mut Arriving,
+    permit: &mut Permit,
+) -> Result<Bytes, Box<Answer>> {
+    let max = acceptor.shared.body_bytes_max;
+    let codec = codec(headers)?;
+    if body.body.size_hint().lower() > max as u64 {
+        return Err(Box::new(too_large(max)));
+    }
+    let collected = tokio::time::timeout(acceptor.shared.deadlines.body, collect(acceptor, body, permit)).await;
+    let packed = match collected {
+        Ok(collected) => collected?,
+        Err(_) => return Err(Box::new(problem(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"))),
+    };
+    let Some(codec) = codec else { return Ok(packed) };
+    match unpacked(codec, packed, max).await {
+        Ok(bytes) if permit.grow(bytes.len()) => Ok(bytes),
+        Ok(_) => Err(Box::new(acceptor.refuse_request(Refusal::Overloaded))),
+        Err(Unpack::TooLarge) => Err(Box::new(too_large(max))),
+        Err(Unpack::Broken) => Err(Box::new(problem(StatusCode::BAD_REQUEST, "the body cannot be unpacked"))),
+    }
+}
+
+async fn collect(acceptor: &Acceptor, body: &mut Arriving, permit: &mut Permit) -> Result<Bytes, Box<Answer>> {
+    let max = acceptor.shared.body_bytes_max;
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    while let Some(data) = body.piece().await {
+        let data =
+            data.map_err(|_| Box::new(problem(StatusCode::BAD_REQUEST, "the body ended before it was complete")))?;
+        let so_far = first.len().max(rest.len());
+        if so_far + data.len() > max {
+            return Err(Box::new(too_large(max)));
+        }
+        if !permit.grow(data.len()) {
+            return Err(Box::new(acceptor.refuse_request(Refusal::Overloaded)));
+        }
+        // Nearly always the body is one piece, and nothing is copied.
+        if so_far == 0 {
+            first = data;
+        } else {
+            if rest.is_empty() {
+                rest.extend_from_slice(&first);
+            }
+            rest.extend_from_slice(&data);
+        }
+    }
+    Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+async fn unpacked(codec: Codec, packed: Bytes, max: usize) -> Result<Bytes, Unpack> {
+    if packed.len() <= INLINE_UNPACK_MAX {
+        return unpack(codec, &packed, max);
+    }
+    let unpacking = tokio::task::spawn_blocking(move || unpack(codec, &packed, max));
+    unpacking.await.unwrap_or(Err(Unpack::Broken))
+}
+
+fn too_large(max: usize) -> Answer {
+    problem(StatusCode::PAYLOAD_TOO_LARGE, &format!("the body is larger than {max} bytes"))
+}

@@ -1,0 +1,22 @@
+//! Every way in: all end in one [`crate::commit::Submission`] and wait for its receipt.
+//!
+//! `connection` serves one connection, `http` routes and answers, `body` reads, `unpack` unpacks, `options` reads what
+//! the query asks for, `single` and `batch` are the two calls, `websocket` the stream, `admission` says whether anything
+//! is let in at all, `answer` builds what goes back.
+
+mod acceptor;
+mod admission;
+mod answer;
+mod batch;
+mod body;
+mod connection;
+mod http;
+mod idempotent;
+mod options;
+mod single;
+mod unpack;
+mod websocket;
+
+pub use acceptor::{Deadlines, Shared, run};
+pub use admission::Admission;
+pub use answer::{Answer, problem};

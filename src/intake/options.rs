@@ -1,0 +1,43 @@
+//! What a request asks for in its query string; parameters that nobody knows are ignored.
+
+use super::answer::{Answer, problem_with};
+use hyper::StatusCode;
+use prepare::BatchOptions;
+
+/// `?failOnError=&maxSize=&ack=` of a batch.
+pub(super) fn batch_options(query: &str) -> Result<BatchOptions, Box<Answer>> {
+    let mut options = BatchOptions::default();
+    for (name, value) in pairs(query) {
+        match name {
+            "failOnError" => match value {
+                "true" | "1" | "" => options.fail_on_error = Some(true),
+                "false" | "0" => options.fail_on_error = Some(false),
+                _ => return Err(bad("query parameter failOnError must be true or false")),
+            },
+            "maxSize" => {
+                let size = value.parse().map_err(|_| bad("query parameter maxSize must be a whole number"))?;
+                options.max_size = Some(size);
+            }
+            _ => {}
+        }
+    }
+    local_answer(query)?;
+    Ok(options)
+}
+
+/// Sees that the request wants no more than this node's own acknowledgement: none of the sinks that `?ack=` can wait
+/// for is configured.
+pub(super) fn local_answer(query: &str) -> Result<(), Box<Answer>> {
+    match pairs(query).find(|(name, _)| *name == "ack") {
+        Some(_) => Err(bad("query parameter ack names a sink that is not configured; nothing was stored")),
+        None => Ok(()),
+    }
+}
+
+fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
+    query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+}
+
+fn bad(detail: &str) -> Box<Answer> {
+    Box::new(problem_with(StatusCode::BAD_REQUEST, detail, &[("code", "invalid_option".into())]))
+}

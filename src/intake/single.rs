@@ -1,0 +1,82 @@
+//! `POST /events`: one event, one answer.
+
+use super::acceptor::Acceptor;
+use super::answer::{Answer, accepted, dead_letter, refused, rejected};
+use super::body::{self, Arriving};
+use super::idempotent;
+use super::options::local_answer;
+use crate::commit::{Permit, Reject, Remembered, Submission};
+use crate::metrics::Stage;
+use event::{Batch, Durability, Receipt, RejectCode, Rejection, Source, UnixMicros};
+use hyper::StatusCode;
+use hyper::http::request::Parts;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+/// Answers one event.
+pub(super) async fn post(acceptor: &Acceptor, head: &Parts, body: &mut Arriving) -> Answer {
+    match try_post(acceptor, head, body).await {
+        Ok(answer) => answer,
+        Err(answer) => *answer,
+    }
+}
+
+async fn try_post(acceptor: &Acceptor, head: &Parts, body: &mut Arriving) -> Result<Answer, Box<Answer>> {
+    let (headers, query) = (&head.headers, head.uri.query().unwrap_or_default());
+    body::kind(headers, false)?;
+    local_answer(query)?;
+    let mut permit = acceptor.shared.admission.enter().map_err(|reason| Box::new(acceptor.refuse_request(reason)))?;
+    let bytes = body::read(acceptor, headers, body, &mut permit).await?;
+    let started = Instant::now();
+    let now = UnixMicros::now();
+    let claim = idempotent::claim(acceptor, headers, &[b"single", query.as_bytes(), &bytes], now)?;
+    let mut batch = Batch::new(&acceptor.tenant, Source::Http, now);
+    batch.traceparent = acceptor.traceparent(headers);
+    let parsed = acceptor.parser.borrow_mut().single(&bytes, now, &mut batch);
+    acceptor.shared.metrics.received.fetch_add(1, Relaxed);
+    acceptor.recorder.record(Stage::Parse, started.elapsed());
+    let mut submission = new_submission(batch, permit, parsed.err(), &bytes);
+    if let Some(mut claim) = claim {
+        let durability = acceptor.shared.durability;
+        claim.answer_with(move |batch, rejects, receipt| render(batch, rejects, receipt, durability));
+        submission.claim = Some(claim);
+    }
+    let mut submission = acceptor.commit(submission).await.map_err(|(reason, _)| Box::new(refused(reason)))?;
+    if let Some(answer) = submission.claim.take().and_then(crate::commit::Claim::into_answer) {
+        return Ok(idempotent::first(answer));
+    }
+    let Submission { batch, rejects, outcome, .. } = &*submission;
+    let receipt = outcome.as_ref().map_err(|reason| Box::new(refused(*reason)))?;
+    Ok(idempotent::first(render(batch, rejects, receipt, acceptor.shared.durability)))
+}
+
+fn new_submission(batch: Batch, permit: Permit, rejection: Option<Rejection>, body: &[u8]) -> Submission {
+    let mut submission = Submission::new(batch, permit);
+    if let Some(rejection) = rejection {
+        submission.rejects.push(reject(0, rejection, body));
+    }
+    submission
+}
+
+/// A reject with its bytes, unless they are what is wrong with it.
+pub(super) fn reject(index: u32, rejection: Rejection, raw: &[u8]) -> Reject {
+    let keep = rejection.code != RejectCode::EventTooLarge && raw.len() <= KEPT_BYTES_MAX;
+    Reject { index, rejection, raw: keep.then(|| raw.into()) }
+}
+
+/// Largest bad text that is kept; anything larger is only counted.
+const KEPT_BYTES_MAX: usize = 256 << 10;
+
+fn render(batch: &Batch, rejects: &[Reject], receipt: &Receipt, durability: Durability) -> Remembered {
+    match (batch.entries.first(), receipt.verdicts.first(), rejects.first()) {
+        (Some(entry), Some(verdict), _) => {
+            let body = accepted(batch.id_json(entry), *verdict, receipt.committed_at, durability);
+            Remembered { status: StatusCode::ACCEPTED.as_u16(), body }
+        }
+        (_, _, Some(reject)) => Remembered {
+            status: StatusCode::BAD_REQUEST.as_u16(),
+            body: rejected(&reject.rejection, receipt.committed_at, dead_letter(receipt, 0)),
+        },
+        _ => Remembered { status: StatusCode::INTERNAL_SERVER_ERROR.as_u16(), body: Vec::new() },
+    }
+}

@@ -1,0 +1,64 @@
+//! `Content-Encoding`: gzip, zstd and br, up to the limit of a body and no further.
+
+use super::answer::{Answer, problem};
+use bytes::Bytes;
+use hyper::StatusCode;
+use hyper::header::{CONTENT_ENCODING, HeaderMap};
+use std::io::Read;
+
+/// The largest window a zstd frame may ask for, as a power of two: what a decoder allocates before it gives anything
+/// out. The largest that any level of the reference encoder uses unasked.
+const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+
+/// How a body is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Codec {
+    Gzip,
+    Zstd,
+    Brotli,
+}
+
+/// Why a body cannot be unpacked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unpack {
+    /// It would be larger than allowed.
+    TooLarge,
+    /// It is damaged or packed in another way.
+    Broken,
+}
+
+/// How the body is packed, if it is, or a 415 that says what is taken.
+pub(super) fn codec(headers: &HeaderMap) -> Result<Option<Codec>, Box<Answer>> {
+    let mut values = headers.get_all(CONTENT_ENCODING).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let name = value.to_str().unwrap_or("not text").trim().to_ascii_lowercase();
+    match (name.as_str(), values.next()) {
+        ("" | "identity", None) => Ok(None),
+        ("gzip" | "x-gzip", None) => Ok(Some(Codec::Gzip)),
+        ("zstd", None) => Ok(Some(Codec::Zstd)),
+        ("br", None) => Ok(Some(Codec::Brotli)),
+        _ => Err(Box::new(problem(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "content encoding must be one of gzip, zstd, br and only one",
+        ))),
+    }
+}
+
+/// Unpacks at most `max` bytes: a bomb is cut off there, whatever it claims.
+pub(super) fn unpack(codec: Codec, packed: &[u8], max: usize) -> Result<Bytes, Unpack> {
+    let mut out = Vec::new();
+    let mut take = |reader: &mut dyn Read| reader.take(max as u64 + 1).read_to_end(&mut out);
+    let read = match codec {
+        Codec::Gzip => take(&mut flate2::read::MultiGzDecoder::new(packed)),
+        Codec::Zstd => match zstd::stream::read::Decoder::with_buffer(packed) {
+            Ok(mut decoder) => decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).and_then(|()| take(&mut decoder)),
+            Err(error) => Err(error),
+        },
+        Codec::Brotli => take(&mut brotli_decompressor::Decompressor::new(packed, 4096)),
+    };
+    match read {
+        Err(_) => Err(Unpack::Broken),
+        Ok(_) if out.len() > max => Err(Unpack::TooLarge),
+        Ok(_) => Ok(out.into()),
+    }
+}

@@ -1,0 +1,345 @@
+//! One connection: wait, read, commit, answer, until one side ends it.
+
+use super::outgoing::{put_confirmation, put_lagged};
+use super::round::{Round, Step, Stored};
+use crate::commit::{Confirmation, ConfirmationStatus, Permit, Reject, Submission};
+use crate::intake::acceptor::{Acceptor, Guest, Shared};
+use crate::net::linger;
+use event::{Batch, Refusal, Seq};
+use frame::{Decoder, Limits, close, put_close, put_ping};
+use prepare::Channel;
+use std::cell::RefCell;
+use std::io;
+use std::ops::ControlFlow;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+
+/// Bytes taken from a socket at once.
+const READ_BYTES: usize = 64 << 10;
+/// Bytes of an unfinished message that do not count against the budget yet: any read may end within a message.
+const GATHERED_FREE_BYTES: usize = 2 * READ_BYTES;
+/// Unanswered pings after which a peer counts as dead.
+const MISSED_PINGS_MAX: u8 = 2;
+/// How long a socket waits for a place between socket and log.
+const ADMISSION_WAIT: Duration = Duration::from_secs(5);
+/// Pause between two tries to get such a place.
+const ADMISSION_RETRY: Duration = Duration::from_millis(2);
+/// How long a closing peer may take to answer.
+const LINGER: Duration = Duration::from_secs(1);
+
+thread_local! {
+    static READ: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
+}
+
+/// Goes on with a connection after its handshake, in a task of its own: what HTTP needed is given back.
+pub(in crate::intake) fn serve(acceptor: &Rc<Acceptor>, stream: TcpStream, guest: Guest, already_read: &[u8]) {
+    let limits = Limits { message_bytes_max: acceptor.shared.body_bytes_max };
+    let metrics = &acceptor.shared.metrics;
+    metrics.websockets.fetch_add(1, Relaxed);
+    metrics.websockets_total.fetch_add(1, Relaxed);
+    let socket = Socket {
+        acceptor: Rc::clone(acceptor),
+        stream,
+        decoder: Decoder::new(limits),
+        gathering: None,
+        listening: None,
+        missed_pings: 0,
+        _guest: guest,
+    };
+    tokio::task::spawn_local(socket.run(already_read.to_vec()));
+}
+
+/// What one connection keeps.
+struct Socket {
+    acceptor: Rc<Acceptor>,
+    stream: TcpStream,
+    decoder: Decoder,
+    gathering: Option<Box<Gathering>>,
+    listening: Option<Box<Listening>>,
+    missed_pings: u8,
+    _guest: Guest,
+}
+
+/// A large message whose end has not arrived.
+struct Gathering {
+    permit: Permit,
+    since: Instant,
+}
+
+/// A subscription to confirmations.
+struct Listening {
+    groups: broadcast::Receiver<Arc<[Confirmation]>>,
+    /// Behind the newest stored event that was told.
+    next: Option<Seq>,
+    /// Groups that came too fast since then.
+    missed_groups: u64,
+}
+
+enum Wake {
+    Readable(io::Result<()>),
+    News(Result<Arc<[Confirmation]>, RecvError>),
+    Ping,
+    Stop,
+}
+
+impl Socket {
+    async fn run(mut self, already_read: Vec<u8>) {
+        let mut ping = interval(self.acceptor.shared.deadlines.ping);
+        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ping.reset();
+        let mut flow = match already_read.is_empty() {
+            true => ControlFlow::Continue(()),
+            false => Box::pin(self.first(already_read)).await,
+        };
+        while flow.is_continue() {
+            // The long parts are boxed: what is kept while the connection idles is this loop's state only.
+            flow = match self.wait(&mut ping).await {
+                Wake::Readable(Ok(())) => Box::pin(self.read()).await,
+                Wake::Readable(Err(_)) => ControlFlow::Break(()),
+                Wake::News(news) => Box::pin(self.tell(news)).await,
+                Wake::Ping => Box::pin(self.ping()).await,
+                Wake::Stop => Box::pin(self.close(Some(close::GOING_AWAY), "the daemon is stopping")).await,
+            };
+        }
+    }
+
+    /// What happens next. Nothing goes first: a busy client hears its news, and the stop.
+    async fn wait(&mut self, ping: &mut Interval) -> Wake {
+        let news = async {
+            match &mut self.listening {
+                Some(listening) => listening.groups.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        let mut stop = self.acceptor.stop.clone();
+        tokio::select! {
+            readable = self.stream.readable() => Wake::Readable(readable),
+            news = news => Wake::News(news),
+            _ = ping.tick() => Wake::Ping,
+            _ = stop.wait_for(|stop| *stop) => Wake::Stop,
+        }
+    }
+
+    async fn first(&mut self, mut bytes: Vec<u8>) -> ControlFlow<()> {
+        let round = Round::decode(&self.acceptor, &mut self.decoder, &mut bytes);
+        self.finish(round, None).await
+    }
+
+    /// Takes what the socket has and answers all of it.
+    async fn read(&mut self) -> ControlFlow<()> {
+        let gathering = self.gathering.take();
+        let since = gathering.as_ref().map_or_else(Instant::now, |gathering| gathering.since);
+        let mut permit = match gathering {
+            Some(gathering) => Some(gathering.permit),
+            None => self.admitted().await,
+        };
+        if self.acceptor.stopping() {
+            // What was not read is neither stored nor answered.
+            return ControlFlow::Continue(());
+        }
+        let round = READ.with_borrow_mut(|buffer| match self.stream.try_read(buffer) {
+            Ok(0) => Err(ControlFlow::Break(())),
+            Ok(bytes) => Ok(Round::decode(&self.acceptor, &mut self.decoder, &mut buffer[..bytes])),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(ControlFlow::Continue(())),
+            Err(_) => Err(ControlFlow::Break(())),
+        });
+        let gathered = self.decoder.buffered();
+        if gathered <= GATHERED_FREE_BYTES {
+            return match round {
+                Ok(round) => self.finish(round, permit).await,
+                Err(flow) => flow,
+            };
+        }
+        // A message of more than one read fills all of the last one, so that no event can stand beside it.
+        let room = permit.as_mut().is_some_and(|permit| permit.grow(gathered.saturating_sub(permit.bytes())));
+        let flow = match round {
+            Ok(round) => self.finish(round, None).await,
+            Err(flow) => flow,
+        };
+        match permit.filter(|_| room) {
+            _ if flow.is_break() => flow,
+            Some(permit) => {
+                self.gathering = Some(Box::new(Gathering { permit, since }));
+                flow
+            }
+            None => self.close(Some(close::TRY_AGAIN_LATER), "no room for a message of this size now").await,
+        }
+    }
+
+    /// A place between socket and log; `None` when there was none for too long, or there is none to wait for.
+    async fn admitted(&self) -> Option<Permit> {
+        let waited = async {
+            loop {
+                match self.acceptor.shared.admission.enter() {
+                    Ok(permit) => return Some(permit),
+                    Err(Refusal::Overloaded) => tokio::time::sleep(ADMISSION_RETRY).await,
+                    // Nothing that passes soon: the client is told, and its heartbeats go on.
+                    Err(_) => return None,
+                }
+            }
+        };
+        tokio::time::timeout(ADMISSION_WAIT, waited).await.ok().flatten()
+    }
+
+    /// Commits a round, writes its answers, closes where it ends so.
+    async fn finish(&mut self, round: Round, permit: Option<Permit>) -> ControlFlow<()> {
+        let _busy = self.acceptor.busy();
+        self.missed_pings = 0;
+        let metrics = Arc::clone(&self.acceptor.shared.metrics);
+        metrics.ws_received.fetch_add(round.messages, Relaxed);
+        let Round { batch, rejects, steps, close, .. } = round;
+        let stored = self.store(batch, rejects, permit).await;
+        let mut out = Vec::with_capacity(steps.len() * 160);
+        for step in &steps {
+            self.subscription(step);
+            step.put(&mut out, &stored);
+        }
+        // What the round held is given back first: a peer that reads slowly must not take the room of others.
+        drop(stored);
+        let messages = steps.iter().filter(|step| step.is_message()).count();
+        // Counted before it is written: a client that has its answer finds it counted.
+        metrics.ws_sent.fetch_add(messages as u64, Relaxed);
+        let mut flow = self.write(&out).await;
+        if flow.is_continue() {
+            if let Some((code, reason)) = close {
+                flow = self.close(code, &reason).await;
+            }
+        }
+        flow
+    }
+
+    /// Hands the events to the writer and waits for it; the batch comes back for its ids.
+    async fn store(&self, batch: Batch, rejects: Vec<Reject>, permit: Option<Permit>) -> Stored {
+        let events = (batch.entries.len() + rejects.len()) as u64;
+        if events == 0 {
+            return Stored::Nothing;
+        }
+        let Shared { metrics, admission, .. } = &*self.acceptor.shared;
+        metrics.received.fetch_add(events, Relaxed);
+        let admitted = permit.map_or_else(|| admission.enter(), Ok);
+        let admitted =
+            admitted.and_then(
+                |mut permit| {
+                    if permit.grow(batch.records.len()) { Ok(permit) } else { Err(Refusal::Overloaded) }
+                },
+            );
+        let permit = match admitted {
+            Ok(permit) => permit,
+            Err(reason) => {
+                metrics.refuse(reason, events);
+                return Stored::Refused(reason, Some((batch, rejects)));
+            }
+        };
+        let mut submission = Submission::new(batch, permit);
+        submission.rejects = rejects;
+        match self.acceptor.commit(submission).await {
+            Ok(submission) => Stored::Done(submission),
+            Err((reason, submission)) => {
+                Stored::Refused(reason, submission.map(|submission| (submission.batch, submission.rejects)))
+            }
+        }
+    }
+
+    /// Begins or ends to listen where the client asked for it.
+    fn subscription(&mut self, step: &Step) {
+        match step {
+            Step::Subscribe if self.listening.is_none() => {
+                let groups = self.acceptor.shared.hub.listen();
+                self.listening = Some(Box::new(Listening { groups, next: None, missed_groups: 0 }));
+            }
+            Step::Unsubscribe(None | Some(Channel::Confirmations)) => self.listening = None,
+            _ => {}
+        }
+    }
+
+    /// Passes on what became of the tenant's events.
+    async fn tell(&mut self, news: Result<Arc<[Confirmation]>, RecvError>) -> ControlFlow<()> {
+        let mut out = Vec::new();
+        match (news, &mut self.listening) {
+            (Ok(group), Some(listening)) => {
+                let messages = listening.put(&mut out, &group, &self.acceptor.tenant);
+                self.acceptor.shared.metrics.ws_sent.fetch_add(messages, Relaxed);
+            }
+            (Err(RecvError::Lagged(groups)), Some(listening)) => listening.missed_groups += groups,
+            (Err(RecvError::Closed), _) | (_, None) => self.listening = None,
+        }
+        self.write(&out).await
+    }
+
+    async fn ping(&mut self) -> ControlFlow<()> {
+        let deadline = self.acceptor.shared.deadlines.body;
+        if self.gathering.as_ref().is_some_and(|gathering| gathering.since.elapsed() > deadline) {
+            return self.close(Some(close::POLICY), "the message did not arrive in time").await;
+        }
+        if self.missed_pings >= MISSED_PINGS_MAX {
+            return ControlFlow::Break(());
+        }
+        self.missed_pings += 1;
+        let mut out = Vec::new();
+        put_ping(&mut out, b"");
+        self.write(&out).await
+    }
+
+    /// Writes everything or gives the connection up: a peer that does not read must not hold memory for ever.
+    async fn write(&mut self, out: &[u8]) -> ControlFlow<()> {
+        if out.is_empty() {
+            return ControlFlow::Continue(());
+        }
+        let deadline = self.acceptor.shared.deadlines.write;
+        match tokio::time::timeout(deadline, self.stream.write_all(out)).await {
+            Ok(Ok(())) => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(()),
+        }
+    }
+
+    /// Says goodbye (RFC 6455 §7.1.1): close frame, end of writing, then what the peer still sends is dropped.
+    async fn close(&mut self, code: Option<u16>, reason: &str) -> ControlFlow<()> {
+        let _busy = self.acceptor.busy();
+        // Nothing is decoded from here on: what was gathered must not wait for the peer.
+        self.decoder = Decoder::new(Limits { message_bytes_max: 0 });
+        self.gathering = None;
+        let mut out = Vec::new();
+        put_close(&mut out, code, reason);
+        if self.write(&out).await.is_continue() {
+            linger(&mut self.stream, LINGER).await;
+        }
+        ControlFlow::Break(())
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.acceptor.shared.metrics.websockets.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Listening {
+    /// Writes what concerns `tenant`, behind what was missed before; returns the number of messages.
+    fn put(&mut self, out: &mut Vec<u8>, group: &[Confirmation], tenant: &str) -> u64 {
+        let mut messages = 0;
+        let mut stored =
+            group.iter().filter(|one| one.status == ConfirmationStatus::Accepted).filter_map(|one| one.seq);
+        if let Some(first) = stored.next() {
+            if self.missed_groups > 0 {
+                // Without an earlier position the events of the missed groups cannot be counted: they had one each at
+                // least.
+                let missed = self.next.map_or(self.missed_groups, |next| first.get().saturating_sub(next.get()));
+                put_lagged(out, missed, self.next);
+                self.missed_groups = 0;
+                messages += 1;
+            }
+            self.next = Some(stored.next_back().unwrap_or(first).next());
+        }
+        for confirmation in group.iter().filter(|one| *one.tenant == *tenant) {
+            put_confirmation(out, confirmation);
+            messages += 1;
+        }
+        messages
+    }
+}

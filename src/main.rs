@@ -1,0 +1,101 @@
+//! Arguments in, exit code out.
+//!
+//! Exit codes: 0 done, 1 failed, 2 usage, 64 configuration.
+
+mod cli;
+mod wal_tool;
+
+use clap::Parser;
+use cli::{Cli, Command, Serve};
+use ingestd::control::config::{self, Config};
+use ingestd::{control, daemon};
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    if let Err(missing) = check_cpu() {
+        eprintln!("ingestd: this CPU lacks {missing}, which this build needs (x86-64-v2 and pclmulqdq)");
+        return ExitCode::from(1);
+    }
+    match Cli::parse().command {
+        Command::Serve(arguments) => serve(&arguments),
+        Command::Send(options) => ExitCode::from(send::run(&options).code()),
+        Command::Check(arguments) => check(&arguments),
+        Command::Wal(command) => wal_tool::run(&command),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn check_cpu() -> Result<(), &'static str> {
+    for (there, name) in [
+        (std::is_x86_feature_detected!("sse4.2"), "SSE4.2"),
+        (std::is_x86_feature_detected!("popcnt"), "POPCNT"),
+        (std::is_x86_feature_detected!("pclmulqdq"), "PCLMULQDQ"),
+    ] {
+        if !there {
+            return Err(name);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn check_cpu() -> Result<(), &'static str> {
+    Ok(())
+}
+
+fn configuration(arguments: &Serve) -> Result<Config, config::ConfigError> {
+    let mut config = config::load(arguments.config.as_deref(), std::env::vars())?;
+    if let Some(data) = &arguments.data_dir {
+        config.data_dir.clone_from(data);
+    }
+    if let Some(listen) = arguments.listen {
+        config.server.listen = listen;
+    }
+    config.check()?;
+    Ok(config)
+}
+
+fn check(arguments: &Serve) -> ExitCode {
+    match configuration(arguments) {
+        Ok(_) => {
+            println!("configuration is valid");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("ingestd: {error}");
+            ExitCode::from(64)
+        }
+    }
+}
+
+fn serve(arguments: &Serve) -> ExitCode {
+    let config = match configuration(arguments) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("ingestd: {error}");
+            return ExitCode::from(64);
+        }
+    };
+    control::start_logging(&config.log_level);
+    if !config.server.listen.ip().is_loopback() {
+        tracing::warn!(listen = %config.server.listen, "listening beyond loopback without authentication");
+    }
+    let data = config.data_dir.clone();
+    let running = match daemon::Bound::new(config).and_then(daemon::Bound::start) {
+        Ok(running) => running,
+        Err(error) => {
+            tracing::error!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let address = running.address;
+    println!("listening on http://{address}");
+    println!("data in {}", data.canonicalize().unwrap_or(data).display());
+    match daemon::run_until_signal(running) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}

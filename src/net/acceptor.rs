@@ -1,0 +1,127 @@
+//! The accept loop: a limit on connections with a clear refusal beyond it, and a stop.
+
+use super::linger;
+use socket2::SockRef;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\n\
+Retry-After: 1\r\nConnection: close\r\nContent-Length: 113\r\n\r\n\
+{\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\"reason\":\"connections\",\"detail\":\"at the limit\"} ";
+
+/// How long a refused peer may take to read why.
+const REFUSAL_LINGER: Duration = Duration::from_secs(1);
+/// Refused peers that are given that time at once; they hold descriptors, of which there are too few already.
+const REFUSED_LINGERING_MAX: usize = 256;
+/// Connections that are still taken over from the kernel once the stop has come.
+const LAST_ACCEPTS_MAX: usize = 4096;
+
+/// Counts open connections over all acceptors.
+#[derive(Debug)]
+pub struct ConnectionGate {
+    open: AtomicUsize,
+    max: usize,
+}
+
+/// One open connection, given back when dropped.
+#[derive(Debug)]
+pub struct ConnectionPermit(Arc<ConnectionGate>);
+
+impl ConnectionGate {
+    /// A gate that lets so many in at once.
+    #[must_use]
+    pub fn new(max: usize) -> Arc<Self> {
+        Arc::new(ConnectionGate { open: AtomicUsize::new(0), max })
+    }
+
+    /// How many are in.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    fn enter(self: &Arc<Self>) -> Option<ConnectionPermit> {
+        let enter = |open| (open < self.max).then_some(open + 1);
+        self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enter).ok()?;
+        Some(ConnectionPermit(Arc::clone(self)))
+    }
+}
+
+impl Drop for ConnectionPermit {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Accepts until `stop` says so, calling `serve` for each connection that is let in and `refused` for each that is not.
+pub async fn accept(
+    listener: &TcpListener,
+    gate: &Arc<ConnectionGate>,
+    mut stop: watch::Receiver<bool>,
+    serve: impl Fn(TcpStream, ConnectionPermit),
+    refused: impl Fn(),
+) {
+    let lingering = Rc::new(());
+    let admit = |stream: TcpStream| {
+        // Answers are small and complete: waiting for more would only add latency. A socket that refuses the option
+        // still works.
+        stream.set_nodelay(true).ok();
+        match gate.enter() {
+            Some(permit) => serve(stream, permit),
+            None => {
+                refused();
+                turn_away(stream, &lingering);
+            }
+        }
+    };
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        match accepted {
+            Ok((stream, _peer)) => admit(stream),
+            // Out of descriptors or memory: the connection stays in the backlog; without a pause this would spin.
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+    // Who is in the backlog has connected before the stop, and may have sent a request: a reset would leave it
+    // without an answer. The pause lets the runtime hear of the newest.
+    tokio::task::yield_now().await;
+    for _ in 0..LAST_ACCEPTS_MAX {
+        let Some(Ok(stream)) = waiting(listener).await else { return };
+        admit(stream);
+    }
+}
+
+/// A connection that waits in the backlog, if there is one.
+async fn waiting(listener: &TcpListener) -> Option<io::Result<TcpStream>> {
+    std::future::poll_fn(|context| {
+        Poll::Ready(match listener.poll_accept(context) {
+            Poll::Ready(accepted) => Some(accepted.map(|(stream, _peer)| stream)),
+            Poll::Pending => None,
+        })
+    })
+    .await
+}
+
+fn turn_away(mut stream: TcpStream, lingering: &Rc<()>) {
+    // Fits the buffer of a new socket. The peer may already be gone.
+    SockRef::from(&stream).send(REFUSAL).ok();
+    if Rc::strong_count(lingering) <= REFUSED_LINGERING_MAX {
+        let place = Rc::clone(lingering);
+        tokio::task::spawn_local(async move {
+            linger(&mut stream, REFUSAL_LINGER).await;
+            drop(place);
+        });
+    }
+}

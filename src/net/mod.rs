@@ -1,0 +1,11 @@
+//! Sockets: listening, accepting, limits. Knows nothing of events.
+
+mod acceptor;
+mod linger;
+mod listener;
+mod patience;
+
+pub use acceptor::{ConnectionGate, ConnectionPermit, accept};
+pub use linger::linger;
+pub use listener::{Listeners, bind};
+pub use patience::Patient;

@@ -1,0 +1,143 @@
+//! `ingestd wal`: a stopped daemon's log, looked at from outside.
+
+use crate::cli::{Wal, WalDump, WalPlace};
+use anyhow::Context;
+use event::Seq;
+use serde_json::json;
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::process::ExitCode;
+use wal::{Gap, VerifyReport};
+
+/// Runs one command.
+pub(crate) fn run(command: &Wal) -> ExitCode {
+    let result = match command {
+        Wal::Verify(place) => verify(place),
+        Wal::Inspect(place) => inspect(place),
+        Wal::Dump(which) => dump(which),
+        Wal::Repair(place) => repair(place),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("ingestd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn verify(place: &WalPlace) -> anyhow::Result<ExitCode> {
+    let (reader, recovery) = wal::open_read_only(&place.data_dir)?;
+    let report = reader.verify(recovery.mark, |_| {});
+    if place.json {
+        println!("{}", report_json(&report));
+    } else {
+        print_report(&report);
+    }
+    Ok(if report.is_intact() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn print_report(report: &VerifyReport) {
+    println!(
+        "{} events in {} blocks, {}..={}; high-water mark {}",
+        report.events, report.blocks, report.start, report.end, report.mark
+    );
+    for gap in &report.known_gaps {
+        println!("recorded earlier: {}..{}: {}", gap.from, gap.until, gap.cause);
+    }
+    for gap in &report.gaps {
+        println!("MISSING {}..{}: {}", gap.from, gap.until, gap.cause);
+    }
+    println!("{}", if report.is_intact() { "intact" } else { "NOT intact" });
+}
+
+fn report_json(report: &VerifyReport) -> serde_json::Value {
+    let gaps = |gaps: &[Gap]| -> Vec<_> {
+        gaps.iter().map(|gap| json!({"from": gap.from.get(), "until": gap.until.get(), "cause": gap.cause})).collect()
+    };
+    json!({
+        "intact": report.is_intact(),
+        "start": report.start.get(),
+        "end": report.end.get(),
+        "mark": report.mark.get(),
+        "blocks": report.blocks,
+        "events": report.events,
+        "gaps": gaps(&report.gaps),
+        "knownGaps": gaps(&report.known_gaps),
+    })
+}
+
+fn inspect(place: &WalPlace) -> anyhow::Result<ExitCode> {
+    let (reader, recovery) = wal::open_read_only(&place.data_dir)?;
+    let size = reader.size();
+    let history = reader.history()?;
+    let starts: Vec<_> = history
+        .iter()
+        .map(|start| json!({"incarnation": format!("{:016x}", start.id), "first": start.first.get()}))
+        .collect();
+    let out = json!({
+        "start": recovery.start.get(),
+        "next": recovery.next.get(),
+        "mark": recovery.mark.get(),
+        "clean": recovery.clean,
+        "lastCommit": recovery.last_commit.to_string(),
+        "tableBytes": size.tables,
+        "memoryBytes": size.memory,
+        "starts": starts,
+    });
+    if place.json {
+        println!("{out}");
+    } else {
+        println!("{}", serde_json::to_string_pretty(&out)?);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn dump(which: &WalDump) -> anyhow::Result<ExitCode> {
+    let (reader, _) = wal::open_read_only(&which.data_dir)?;
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut extractor = prepare::processed::Extractor::new();
+    let mut scratch = Vec::new();
+    let mut failed: anyhow::Result<()> = Ok(());
+    let from = which.from.map_or(reader.start(), Seq::new);
+    reader.read(from, |block, _| {
+        let visited = block.visit(&mut scratch, |event| {
+            if event.seq < from || failed.is_err() {
+                return;
+            }
+            let mut line = json!({"seq": event.seq.get(), "committedAt": event.committed_at.to_string()});
+            match extractor.extract(&event) {
+                Ok(envelope) => line["eventId"] = envelope.event_id.into(),
+                Err(error) => line["unreadable"] = error.to_string().into(),
+            }
+            if which.raw {
+                line["raw"] = String::from_utf8_lossy(event.raw).into();
+            }
+            failed = writeln!(out, "{line}").context("cannot write");
+        });
+        if let Err(error) = visited {
+            failed = Err(error).with_context(|| format!("block at {}", block.first()));
+        }
+        if failed.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    failed?;
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn repair(place: &WalPlace) -> anyhow::Result<ExitCode> {
+    let report = wal::repair(&place.data_dir)?;
+    if place.json {
+        println!("{}", report_json(&report.found));
+    } else {
+        print_report(&report.found);
+        match &report.quarantined {
+            Some(kept) => {
+                println!("the log as it was is kept in {}", kept.display());
+                println!("the gaps above are recorded; the daemon goes on after the last one");
+            }
+            None => println!("nothing to repair"),
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
