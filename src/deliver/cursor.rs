@@ -1,0 +1,76 @@
+//! How far a sink has everything, as stored in [`Family::Cursor`] under the sink's name.
+//!
+//! ```text
+//! 0 u8   version = 1        All integers are little-endian. What may never change: the meaning of version 1.
+//! 1 u8×7 0
+//! 8 u64  first event that the sink does not have
+//! 16 u64 first dead letter that the sink does not have; 0 for a sink that takes none
+//! ```
+
+use event::Seq;
+use wal::{Family, ReadError, Reader, Write};
+
+const VERSION: u8 = 1;
+const LEN: usize = 24;
+
+/// A sink's position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Cursor {
+    /// First event that the sink does not have.
+    pub next: Seq,
+    /// First dead letter that the sink does not have; 0 for a sink that takes none.
+    pub next_dead: u64,
+}
+
+impl Cursor {
+    /// The stored cursor of `sink`, if it ever stored one.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn load(reader: &Reader, sink: &str) -> Result<Option<Result<Cursor, String>>, ReadError> {
+        Ok(reader.get(Family::Cursor, sink.as_bytes())?.map(|value| Cursor::decode(&value)))
+    }
+
+    /// The write that stores it.
+    #[must_use]
+    pub fn store(&self, sink: &str) -> Write {
+        Write::Put(Family::Cursor, sink.as_bytes().to_vec(), self.encode().to_vec())
+    }
+
+    fn encode(&self) -> [u8; LEN] {
+        let mut out = [0; LEN];
+        out[0] = VERSION;
+        out[8..16].copy_from_slice(&self.next.get().to_le_bytes());
+        out[16..24].copy_from_slice(&self.next_dead.to_le_bytes());
+        out
+    }
+
+    fn decode(value: &[u8]) -> Result<Cursor, String> {
+        let [VERSION, _, _, _, _, _, _, _, rest @ ..] = value else {
+            return Err(format!("stored cursor has unknown version {:?}", value.first()));
+        };
+        let (words, []) = rest.as_chunks::<8>() else { return Err("stored cursor has a wrong length".into()) };
+        let [next, next_dead] = words else { return Err("stored cursor has a wrong length".into()) };
+        Ok(Cursor { next: Seq::new(u64::from_le_bytes(*next)), next_dead: u64::from_le_bytes(*next_dead) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn version_1_never_changes() {
+        let cursor = Cursor { next: Seq::new(0x0102_0304_0506_0708), next_dead: 9 };
+        let stored = [1, 0, 0, 0, 0, 0, 0, 0, 8, 7, 6, 5, 4, 3, 2, 1, 9, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(cursor.encode(), stored);
+        assert_eq!(Cursor::decode(&stored), Ok(cursor));
+    }
+
+    #[test]
+    fn what_is_no_cursor_is_refused() {
+        for value in [&[][..], &[2; LEN], &[1; LEN - 1], &[1; LEN + 1]] {
+            assert!(Cursor::decode(value).is_err(), "{value:?}");
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! The embedded sink: from the log's events to the files of crate `parquet_sink`.
+//!
+//! An event that cannot be taken apart, which only a bug or damage below the checksum can cause, does not stop the
+//! sink: its row has what is known, an empty `event_id` marks it, it is counted and named in the log.
+
+use super::super::{Destination, Fault, Manifest, Sent, Shipper};
+use crate::commit::{Control, Tail};
+use event::{Seq, UnixMicros};
+use parquet_sink::{Config, Draft, FileError, FileMark, Folder, Found, Published, Row, UtcDate};
+use prepare::processed::Extractor;
+use record::EventView;
+use std::time::Instant;
+use wal::Reader;
+
+/// Version of the columns; see crate `parquet_sink`.
+const LAYOUT: u8 = 1;
+
+/// The Parquet sink.
+pub type ParquetSink = Shipper<ParquetFiles>;
+
+impl ParquetSink {
+    /// A sink that writes into `config.dir`, following the log from its stored cursor on.
+    #[must_use]
+    pub fn new(config: Config, reader: Reader, control: Control, tail: Tail) -> Self {
+        Shipper::to(ParquetFiles::new(config), reader, control, tail)
+    }
+}
+
+/// Parquet files as a destination.
+pub struct ParquetFiles {
+    folder: Folder,
+    extractor: Extractor,
+    draft: Option<Draft>,
+    oldest: Option<UnixMicros>,
+    surveyed: bool,
+    /// Oldest first; kept only where retention needs it.
+    published: Vec<Published>,
+    unreadable: u64,
+    unreadable_total: u64,
+}
+
+impl ParquetFiles {
+    /// Files in `config.dir`; nothing is touched yet.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        ParquetFiles {
+            folder: Folder::new(config),
+            extractor: Extractor::new(),
+            draft: None,
+            oldest: None,
+            surveyed: false,
+            published: Vec::new(),
+            unreadable: 0,
+            unreadable_total: 0,
+        }
+    }
+
+    fn keep_in_mind(&mut self, file: Published) {
+        if !self.folder.config().retention.keeps_all()
+            && self.published.last().is_none_or(|last| last.first < file.first)
+        {
+            self.published.push(file);
+        }
+    }
+
+    fn count_unreadable(&mut self, seq: Seq, reason: &str) {
+        self.unreadable += 1;
+        self.unreadable_total += 1;
+        // Should there be many, the log is not to be filled with them.
+        if self.unreadable_total.is_power_of_two() {
+            let total = self.unreadable_total;
+            tracing::error!(seq = seq.get(), reason, total, "stored event cannot be taken apart");
+        }
+    }
+}
+
+impl Destination for ParquetFiles {
+    const NAME: &'static str = "parquet";
+
+    fn start(&mut self, cursor: Seq, frozen: &[Manifest]) -> Result<(), Fault> {
+        if self.surveyed {
+            return Ok(());
+        }
+        let survey = self.folder.survey().map_err(retry)?;
+        let is_frozen =
+            |file: &Published| frozen.iter().any(|batch| (batch.first, batch.last) == (file.first, file.last));
+        if let Some(file) = survey.published.iter().find(|file| file.last >= cursor && !is_frozen(file)) {
+            let name = Folder::name(file.date, file.first, file.last);
+            return Err(foreign(&self.folder, &name, cursor));
+        }
+        if !self.folder.config().retention.keeps_all() {
+            self.published = survey.published;
+        }
+        self.surveyed = true;
+        Ok(())
+    }
+
+    fn admits(&self, committed_at: UnixMicros) -> bool {
+        self.draft.as_ref().is_none_or(|draft| draft.date() == UtcDate::of(committed_at))
+    }
+
+    fn add(&mut self, event: &EventView<'_>) -> Result<(), Fault> {
+        let raw = String::from_utf8_lossy(event.raw);
+        let (row, unreadable) = match self.extractor.extract(event) {
+            Ok(envelope) => (
+                Row {
+                    seq: event.seq,
+                    tenant: event.segment.tenant,
+                    event_id: envelope.event_id,
+                    event_type: envelope.event_type,
+                    timestamp: envelope.timestamp,
+                    user_id: envelope.user_id,
+                    session_id: envelope.session_id,
+                    store_id: envelope.store_id,
+                    data: envelope.data,
+                    metadata: envelope.metadata,
+                    raw: &raw,
+                    received_at: event.segment.received_at,
+                    committed_at: event.committed_at,
+                },
+                None,
+            ),
+            Err(reason) => (what_is_known(event, &raw), Some(reason)),
+        };
+        let draft = match &mut self.draft {
+            Some(draft) => draft,
+            none => {
+                self.oldest = Some(event.committed_at);
+                let draft = self.folder.begin(UtcDate::of(event.committed_at), event.seq).map_err(retry)?;
+                none.insert(draft)
+            }
+        };
+        draft.push(&row).map_err(retry)?;
+        if let Some(reason) = unreadable {
+            self.count_unreadable(event.seq, &reason.to_string());
+        }
+        Ok(())
+    }
+
+    fn rows(&self) -> u64 {
+        self.draft.as_ref().map_or(0, Draft::rows)
+    }
+
+    fn oldest(&self) -> Option<UnixMicros> {
+        self.draft.as_ref().and(self.oldest)
+    }
+
+    fn is_full(&self) -> bool {
+        self.draft.as_ref().is_some_and(|draft| draft.bytes() >= self.folder.config().file_bytes_max)
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.draft.as_ref().map(|draft| draft.began() + self.folder.config().file_age_max)
+    }
+
+    fn freeze(&mut self, incarnation: u64) -> Result<Manifest, Fault> {
+        let draft = self.draft.take().ok_or_else(|| Fault::Retry("no file is open".into()))?;
+        let date = draft.date();
+        let mark = draft.finish(incarnation).map_err(retry)?;
+        Ok(Manifest {
+            layout: LAYOUT,
+            day: date.days(),
+            first: mark.first,
+            last: mark.last,
+            rows: mark.rows,
+            incarnation,
+            name: Folder::name(date, mark.first, mark.last),
+        })
+    }
+
+    fn find(&mut self, batch: &Manifest) -> Result<Option<Sent>, Fault> {
+        let mark = FileMark { first: batch.first, last: batch.last, rows: batch.rows, incarnation: batch.incarnation };
+        let date = UtcDate::from_days(batch.day);
+        match self.folder.find(date, &mark).map_err(retry)? {
+            Found::Nothing => Ok(None),
+            Found::Whole(file) => {
+                self.keep_in_mind(file);
+                Ok(Some(Sent { bytes: file.bytes }))
+            }
+            Found::Another => Err(foreign(&self.folder, &batch.name, batch.first)),
+        }
+    }
+
+    fn send(&mut self, batch: &Manifest) -> Result<Sent, Fault> {
+        let date = UtcDate::from_days(batch.day);
+        let file = self.folder.publish(date, batch.first, batch.last).map_err(retry)?;
+        self.keep_in_mind(file);
+        Ok(Sent { bytes: file.bytes })
+    }
+
+    fn discard(&mut self) {
+        if let Some(draft) = self.draft.take() {
+            draft.discard();
+        }
+    }
+
+    fn tidy(&mut self) -> Result<u64, Fault> {
+        let retention = self.folder.config().retention;
+        let expired = Folder::expired(&retention, &self.published, UnixMicros::now());
+        let mut removed = 0;
+        let result = self.published.iter().take(expired).try_for_each(|file| {
+            self.folder.remove(file)?;
+            removed += 1;
+            Ok(())
+        });
+        self.published.drain(..removed);
+        result.map_err(retry).map(|()| removed as u64)
+    }
+
+    fn take_unreadable(&mut self) -> u64 {
+        std::mem::take(&mut self.unreadable)
+    }
+}
+
+/// The row of an event that cannot be taken apart.
+fn what_is_known<'a>(event: &EventView<'a>, raw: &'a str) -> Row<'a> {
+    Row {
+        seq: event.seq,
+        tenant: event.segment.tenant,
+        event_id: "",
+        event_type: prepare::EVENT_TYPES.get(usize::from(event.event_type)).copied().unwrap_or_default(),
+        timestamp: event.segment.received_at,
+        user_id: None,
+        session_id: "",
+        store_id: "",
+        data: "{}",
+        metadata: None,
+        raw,
+        received_at: event.segment.received_at,
+        committed_at: event.committed_at,
+    }
+}
+
+fn retry(error: FileError) -> Fault {
+    Fault::Retry(error.to_string())
+}
+
+fn foreign(folder: &Folder, name: &str, cursor: Seq) -> Fault {
+    let dir = folder.config().dir.display();
+    Fault::Final(format!(
+        "{dir}/{name} holds events that this log has not sent (its next one is {cursor}): the folder belongs to another \
+         log, or the log is older than the folder; give the sink an empty folder, or move the newer files away"
+    ))
+}

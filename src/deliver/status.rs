@@ -1,0 +1,144 @@
+//! What a sink says of itself, to whoever asks.
+
+use event::{Seq, UnixMicros};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// What a sink is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// Following the log.
+    Running,
+    /// Something failed that may work again: the same will be tried after a pause.
+    Retrying {
+        /// Failures since something worked.
+        failures: u32,
+        /// When the next attempt starts.
+        next_attempt: UnixMicros,
+    },
+    /// Something is wrong that no attempt will change; an operator has to look.
+    Failed {
+        /// What is wrong.
+        reason: String,
+    },
+    /// Ended because the daemon stops.
+    Stopped,
+}
+
+impl State {
+    /// The name in `/health` and `/pipeline/status`.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            State::Running => "running",
+            State::Retrying { .. } => "retrying",
+            State::Failed { .. } => "failed",
+            State::Stopped => "stopped",
+        }
+    }
+}
+
+/// The newest failure; stays after the sink has recovered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastError {
+    /// What failed, for a person.
+    pub text: String,
+    /// When.
+    pub at: UnixMicros,
+}
+
+/// A sink's figures at one moment. Counts are since the start of the process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The sink's name.
+    pub sink: &'static str,
+    /// What it is doing.
+    pub state: State,
+    /// Since when it is in that state.
+    pub since: UnixMicros,
+    /// First event it does not have, durable.
+    pub cursor: Seq,
+    /// Events delivered.
+    pub rows: u64,
+    /// Batches delivered: for Parquet, files.
+    pub batches: u64,
+    /// Bytes of those.
+    pub bytes: u64,
+    /// Events in the open batch.
+    pub in_flight: u64,
+    /// Commit time of the oldest event that was taken from the log but is not delivered: the sink's lag in time.
+    pub oldest_in_flight: Option<UnixMicros>,
+    /// Stored events that could not be taken apart and went out with what is known of them.
+    pub unreadable: u64,
+    /// Things removed by retention: for Parquet, files.
+    pub expired: u64,
+    /// When the newest batch was delivered.
+    pub last_delivery: Option<UnixMicros>,
+    /// The newest failure.
+    pub last_error: Option<LastError>,
+}
+
+/// Where a sink keeps its [`Snapshot`].
+#[derive(Debug)]
+pub struct Status(Mutex<Snapshot>);
+
+impl Status {
+    pub(super) fn new(sink: &'static str) -> Self {
+        Status(Mutex::new(Snapshot {
+            sink,
+            state: State::Running,
+            since: UnixMicros::now(),
+            cursor: Seq::FIRST,
+            rows: 0,
+            batches: 0,
+            bytes: 0,
+            in_flight: 0,
+            oldest_in_flight: None,
+            unreadable: 0,
+            expired: 0,
+            last_delivery: None,
+            last_error: None,
+        }))
+    }
+
+    /// The figures now.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn update(&self, change: impl FnOnce(&mut Snapshot)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Changes the state, and logs that it did.
+    pub(super) fn enter(&self, state: State) {
+        self.update(|snapshot| {
+            let changed = snapshot.state.as_str() != state.as_str();
+            snapshot.state = state;
+            if changed {
+                snapshot.since = UnixMicros::now();
+                tracing::info!(sink = snapshot.sink, state = snapshot.state.as_str(), "sink changed its state");
+            }
+        });
+    }
+
+    pub(super) fn retrying(&self, error: &str, failures: u32, pause: Duration) {
+        let now = UnixMicros::now();
+        self.note(error);
+        self.enter(State::Retrying { failures, next_attempt: now.plus(pause) });
+    }
+
+    pub(super) fn failed(&self, reason: &str) {
+        self.note(reason);
+        self.enter(State::Failed { reason: reason.to_owned() });
+    }
+
+    /// Records and logs a failure.
+    pub(super) fn note(&self, text: &str) {
+        self.update(|snapshot| {
+            tracing::warn!(sink = snapshot.sink, cursor = snapshot.cursor.get(), error = text, "sink met an error");
+            snapshot.last_error = Some(LastError { text: text.to_owned(), at: UnixMicros::now() });
+        });
+    }
+}
