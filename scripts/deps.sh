@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Installs the apt packages that are missing, by name; elsewhere says what to install.
+#   scripts/deps.sh build|test
+set -euo pipefail
+
+packages=(g++ make libclang-dev)
+[ "${1:-build}" = test ] && packages+=(python3-venv user-mode-linux)
+
+command -v cargo >/dev/null || { echo "cargo is missing: install a Rust toolchain (rust-version in Cargo.toml)" >&2; exit 1; }
+
+if ! command -v dpkg-query >/dev/null; then
+  echo "this is not Debian: make sure that the equivalents of these are installed: ${packages[*]}" >&2
+  exit 0
+fi
+missing=()
+for package in "${packages[@]}"; do
+  dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q '^install ok installed$' || missing+=("$package")
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+  command -v sudo >/dev/null || { echo "missing packages; as root: apt-get install ${missing[*]}" >&2; exit 1; }
+  as_root=(sudo)
+fi
+echo "installing ${missing[*]}" >&2
+"${as_root[@]}" apt-get update -qq >&2
+DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y --no-install-recommends "${missing[@]}" >&2

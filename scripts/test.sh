@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Everything that must hold, chapter by chapter, each with the time it took beside its budget.
+# ROCKSDB_LIB_DIR and CARGO_TARGET_DIR come from the Makefile. CHAPTERS="unit crash" runs only those.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+table=() failed=0 skipped_file=$(mktemp)
+export INGESTD_SKIPS=$skipped_file
+trap 'rm -f "$skipped_file"' EXIT
+
+chapter() { # chapter NAME BUDGET_S COMMAND…
+  local name=$1 budget=$2 started=$SECONDS status=ok
+  shift 2
+  [ -n "${CHAPTERS:-}" ] && [[ " $CHAPTERS " != *" $name "* ]] && return
+  printf '\n=== %s\n' "$name"
+  "$@" || { status=FAILED; failed=1; }
+  table+=("$(printf '%-12s %6ds of %5ds  %s' "$name" $((SECONDS - started)) "$budget" "$status")")
+}
+
+checked=(--profile checked --locked)
+chapter format 10 cargo fmt --all --check
+chapter lint 600 cargo clippy --workspace --lib --bins "${checked[@]}" -- -D warnings
+# A test that cannot go on may panic, and nothing outside reaches into a test.
+chapter lint-tests 300 cargo clippy --workspace --all-targets "${checked[@]}" -- -D warnings -A clippy::unwrap_used -A unreachable_pub
+chapter unit 900 cargo test --package ingestd --lib --bins "${checked[@]}"
+chapter crates 900 cargo test --workspace --exclude ingestd "${checked[@]}"
+chapter build 300 cargo build --workspace --bins "${checked[@]}"
+export INGESTD_BIN=$CARGO_TARGET_DIR/checked/ingestd
+for test in tests/*.rs; do
+  name=$(basename "$test" .rs)
+  chapter "$name" 120 cargo test --package ingestd --test "$name" "${checked[@]}"
+done
+
+chapter rig-build 300 cargo build --release --locked --manifest-path tests/rig/Cargo.toml
+rig=$CARGO_TARGET_DIR/release/rig
+chapter crash 300 "$rig" crash --rounds 20 --bin "$INGESTD_BIN"
+chapter powercut 300 "$rig" powercut --rounds 3 --bin "$INGESTD_BIN"
+chapter disk-faults 300 "$rig" disk --bin "$INGESTD_BIN"
+
+printf '\n'
+printf '%s\n' "${table[@]}"
+if [ -s "$skipped_file" ]; then
+  printf '\nskipped: %s\n' "$(wc -l < "$skipped_file")"
+  cat "$skipped_file"
+fi
+[ "$failed" -eq 0 ] && printf '\nall chapters passed in %d s\n' "$SECONDS" || printf '\nSOME CHAPTERS FAILED\n'
+exit "$failed"

@@ -1,0 +1,231 @@
+//! SIGTERM: what is under way is finished, what comes is refused, what was acknowledged is there afterwards.
+
+#![allow(missing_docs, clippy::unwrap_used, reason = "what fails here fails a test")]
+
+#[cfg(test)]
+mod support;
+
+use serde_json::Value;
+use std::collections::HashMap;
+use std::io;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use support::{CLOSE, Connection, Daemon, Place, Socket, TEXT, cart_event, event, eventually, masked, request};
+
+/// Events that were acknowledged, with their positions.
+type Acknowledged = Mutex<HashMap<String, u64>>;
+
+/// Sees that everything acknowledged is in the log under the position that was told.
+#[track_caller]
+fn assert_stored(place: &Place, acknowledged: Acknowledged) {
+    let stored: HashMap<String, u64> = place.stored().into_iter().map(|event| (event.id, event.seq)).collect();
+    for (id, seq) in acknowledged.into_inner().unwrap() {
+        assert_eq!(stored.get(&id), Some(&seq), "{id}");
+    }
+}
+
+/// Posts events one after the other until the daemon ends the connection. Every request must be answered.
+fn post_until_closed(daemon: &Daemon, client: usize, acknowledged: &Acknowledged, done: &AtomicUsize) {
+    let mut connection = daemon.connect();
+    for number in 0.. {
+        let id = format!("http-{client}-{number}");
+        let sent = connection.try_send(request("POST", "/events", &[], event(&id).to_string().as_bytes()));
+        let answer = connection.try_answer(false);
+        let answer = answer.unwrap_or_else(|error| panic!("{id} was not answered: {error}, {sent:?}"));
+        match answer.status {
+            202 => drop(acknowledged.lock().unwrap().insert(id, answer.json()["seq"].as_u64().unwrap())),
+            503 => assert_eq!(answer.problem(503)["reason"], "shutting_down"),
+            _ => panic!("{answer:?}"),
+        }
+        done.fetch_add(1, SeqCst);
+        if answer.header("connection") == Some("close") {
+            assert!(connection.is_closed());
+            return;
+        }
+        assert_eq!(answer.status, 202, "a refusal without the end of the connection");
+    }
+}
+
+/// Sends messages, several at a time, until the daemon says goodbye.
+fn stream_until_closed(daemon: &Daemon, client: usize, acknowledged: &Acknowledged, done: &AtomicUsize) {
+    let mut socket = Socket::open(daemon);
+    for round in 0.. {
+        let ids: Vec<_> = (0..10).map(|number| format!("ws-{client}-{round}-{number}")).collect();
+        let messages = ids.iter().flat_map(|id| masked(TEXT, cart_event(&event(id)).as_bytes()));
+        // It may be closed already; then the goodbye lies there to be read.
+        socket.try_send_raw(&messages.collect::<Vec<u8>>()).ok();
+        for id in ids {
+            let frame =
+                socket.next_frame().unwrap_or_else(|error| panic!("cut off without a goodbye at {id}: {error}"));
+            if frame.opcode == CLOSE {
+                assert_eq!(frame.payload.first_chunk(), Some(&1001_u16.to_be_bytes()));
+                return;
+            }
+            let answer: Value = serde_json::from_slice(&frame.payload).unwrap();
+            if answer["type"] == "event_ack" {
+                assert_eq!(answer["eventId"], id);
+                acknowledged.lock().unwrap().insert(id, answer["seq"].as_u64().unwrap());
+            } else {
+                assert_eq!(answer["code"], "shutting_down", "{answer}");
+            }
+            done.fetch_add(1, SeqCst);
+        }
+    }
+}
+
+#[test]
+fn under_load_every_request_is_answered_and_every_ack_is_kept() {
+    let mut place = Place::with(&[]);
+    for round in 0..3 {
+        let daemon = place.start();
+        let (acknowledged, done) = (Acknowledged::default(), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for client in 0..8 {
+                let client = round * 100 + client;
+                scope.spawn({
+                    let (daemon, acknowledged, done) = (&daemon, &acknowledged, &done);
+                    move || post_until_closed(daemon, client, acknowledged, done)
+                });
+            }
+            for client in 0..4 {
+                let client = round * 100 + client;
+                scope.spawn({
+                    let (daemon, acknowledged, done) = (&daemon, &acknowledged, &done);
+                    move || stream_until_closed(daemon, client, acknowledged, done)
+                });
+            }
+            eventually("there is load", || done.load(SeqCst) > 2000);
+            daemon.term();
+        });
+        place = daemon.drained();
+        assert!(acknowledged.lock().unwrap().len() > 1000);
+        assert_stored(&place, acknowledged);
+        assert_eq!(place.inspect()["clean"], true);
+    }
+    let daemon = place.start();
+    assert!(
+        daemon.log().lines().filter(|line| line.contains("opened after a clean stop")).count() >= 3,
+        "{}",
+        daemon.log()
+    );
+}
+
+#[test]
+fn an_idle_daemon_ends_well_whoever_is_connected() {
+    // With a deadline that would be noticed.
+    let daemon = Daemon::with(&[("INGESTD_SERVER_DRAIN_TIMEOUT_S", "3600")]);
+    let mut fresh = daemon.connect();
+    let mut used = daemon.connect();
+    used.post("/events", &[], event("e").to_string().as_bytes()).with_status(202);
+    let mut sockets: Vec<_> = (0..20).map(|_| Socket::open(&daemon)).collect();
+    sockets[0].cart(&event("ws"));
+    sockets[0].message("event_ack");
+    daemon.term();
+    for socket in &mut sockets {
+        assert_eq!(socket.close_code(), Some(1001));
+    }
+    assert!(fresh.is_closed() && used.is_closed());
+    let place = daemon.drained();
+    assert_eq!(place.stored().len(), 2);
+    assert_eq!(place.inspect()["clean"], true);
+}
+
+#[test]
+fn a_request_under_way_is_finished_and_a_new_one_refused() {
+    let daemon = Daemon::start();
+    let mut under_way = daemon.connect();
+    let bytes = request("POST", "/events", &[], event("under-way").to_string().as_bytes());
+    under_way.send(&bytes[..bytes.len() - 1]);
+    let mut other = daemon.connect();
+    other.post("/events", &[], event("before").to_string().as_bytes()).with_status(202);
+    // Its head has been read once an answer came that was asked for later.
+    eventually("it is under way", || daemon.metric("ingestd_http_connections") >= 2.0);
+    daemon.term();
+    other.try_send(request("POST", "/events", &[], event("new").to_string().as_bytes())).ok();
+    match other.try_answer(false) {
+        Ok(answer) if answer.status == 503 => {
+            assert_eq!(answer.problem(503)["reason"], "shutting_down");
+            assert!(answer.header("retry-after").is_some() && answer.header("connection") == Some("close"));
+        }
+        // The signal was slower than the request.
+        Ok(answer) => drop(answer.with_status(202)),
+        Err(error) => panic!("{error}"),
+    }
+    eventually("nobody new is let in", || Connection::try_open(daemon.address).is_err());
+    under_way.send(&bytes[bytes.len() - 1..]);
+    let answer = under_way.answer();
+    answer.with_status(202);
+    assert_eq!(answer.header("connection"), Some("close"));
+    assert!(under_way.is_closed());
+    let ids: Vec<_> = daemon.drained().stored().into_iter().map(|event| event.id).collect();
+    assert!(ids.contains(&"under-way".to_owned()) && ids.contains(&"before".to_owned()), "{ids:?}");
+}
+
+#[test]
+fn a_request_that_never_ends_does_not_hold_the_daemon_for_ever() {
+    let daemon = Daemon::with(&[("INGESTD_SERVER_DRAIN_TIMEOUT_S", "1")]);
+    let mut endless = daemon.connect();
+    endless.send("POST /events HTTP/1.1\r\nHost: test\r\nContent-Length: 500\r\n\r\n{");
+    let mut headless = daemon.connect();
+    headless.send("POST /events HTTP/1.1\r\nHost");
+    daemon.post("/events", event("e").to_string()).with_status(202);
+    assert_eq!(daemon.stop().stored().len(), 1);
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once_and_loses_nothing() {
+    let mut daemon =
+        Daemon::with(&[("INGESTD_SERVER_DRAIN_TIMEOUT_S", "3600"), ("INGESTD_SERVER_BODY_TIMEOUT_S", "3600")]);
+    let mut socket = Socket::open(&daemon);
+    for number in 0..100 {
+        socket.cart(&event(&format!("e-{number}")));
+        socket.message("event_ack");
+    }
+    let mut endless = daemon.connect();
+    endless.send("POST /events HTTP/1.1\r\nHost: test\r\nContent-Length: 500\r\n\r\n{");
+    eventually("its head is read", || daemon.metric("ingestd_http_connections") >= 2.0);
+    daemon.post("/events", event("last").to_string()).with_status(202);
+    daemon.term();
+    eventually("it drains", || Connection::try_open(daemon.address).is_err());
+    daemon.term();
+    let status = daemon.exit();
+    assert_eq!(status.code(), Some(1), "{status}");
+    let place = daemon.kill();
+    assert_eq!(place.stored().len(), 101);
+    let daemon = place.start();
+    assert_eq!(daemon.post("/events", event("last").to_string()).with_status(202)["duplicate"], true);
+}
+
+#[test]
+fn a_drained_data_folder_starts_again_where_it_ended() {
+    let mut place = Place::with(&[]);
+    for round in 1..=5_u64 {
+        let daemon = place.start();
+        let answer = daemon.post("/events", event(&format!("e-{round}")).to_string()).with_status(202);
+        assert_eq!(answer["seq"], round);
+        place = daemon.stop();
+        assert_eq!(place.inspect()["clean"], true);
+    }
+}
+
+#[test]
+fn an_interrupt_drains_as_well() {
+    let mut daemon = Daemon::start();
+    daemon.post("/events", event("e").to_string()).with_status(202);
+    daemon.signal(rustix::process::Signal::INT);
+    assert!(daemon.exit().success());
+    assert_eq!(daemon.kill().stored().len(), 1);
+}
+
+#[test]
+fn a_client_that_does_not_read_its_acks_does_not_hold_the_daemon_for_ever() -> io::Result<()> {
+    let daemon = Daemon::with(&[("INGESTD_SERVER_DRAIN_TIMEOUT_S", "1")]);
+    let socket = Socket::narrow(&daemon);
+    let mut stream = socket.stream();
+    stream.set_write_timeout(Some(std::time::Duration::from_secs(1)))?;
+    let pings = masked(support::PING, &[0; 125]).repeat(1000);
+    while io::Write::write_all(&mut stream, &pings).is_ok() {}
+    daemon.post("/events", event("e").to_string()).with_status(202);
+    assert_eq!(daemon.stop().stored().len(), 1);
+    Ok(())
+}

@@ -1,0 +1,262 @@
+//! Real events, in every way they can come, over kills: each is there once, and every answer told the truth.
+
+#![allow(missing_docs, clippy::unwrap_used, reason = "what fails here fails a test")]
+
+#[cfg(test)]
+mod support;
+
+use serde_json::Value;
+use std::collections::{HashMap, HashSet};
+use std::sync::Mutex;
+use support::{Daemon, Place, Socket, TEXT, event, events, masked, real_lines};
+
+const ACCEPTED: u64 = 10_828;
+const DUPLICATES: u64 = 196;
+
+/// What the answers said: accepted, duplicate, rejected.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Tally {
+    accepted: u64,
+    duplicate: u64,
+    rejected: u64,
+}
+
+impl Tally {
+    fn one(&mut self, answer: &Value) {
+        match answer["status"].as_str().or(answer["type"].as_str()) {
+            Some("accepted" | "received") if answer["duplicate"] == true => self.duplicate += 1,
+            Some("accepted" | "received") => self.accepted += 1,
+            Some("rejected" | "event_error") => self.rejected += 1,
+            _ => panic!("{answer}"),
+        }
+    }
+
+    fn batch(&mut self, answer: &Value) {
+        let [total, successful, failed, duplicates] =
+            ["totalEvents", "successful", "failed", "duplicates"].map(|name| answer[name].as_u64().unwrap());
+        assert_eq!(successful + failed, total, "{answer}");
+        self.accepted += successful - duplicates;
+        self.duplicate += duplicates;
+        self.rejected += failed;
+    }
+
+    fn plus(&mut self, other: Tally) {
+        self.accepted += other.accepted;
+        self.duplicate += other.duplicate;
+        self.rejected += other.rejected;
+    }
+}
+
+/// A way in.
+type Way = fn(&Daemon, &[String]) -> Tally;
+
+/// Runs `client` on as many threads, each with its share of the lines.
+fn spread(lines: &[String], clients: usize, client: impl Fn(&[&String]) -> Tally + Sync) -> Tally {
+    let sum = Mutex::new(Tally::default());
+    std::thread::scope(|scope| {
+        for first in 0..clients {
+            let (sum, client) = (&sum, &client);
+            scope.spawn(move || {
+                let share: Vec<&String> = lines.iter().skip(first).step_by(clients).collect();
+                sum.lock().unwrap().plus(client(&share));
+            });
+        }
+    });
+    sum.into_inner().unwrap()
+}
+
+fn one_by_one_over_64_connections(daemon: &Daemon, lines: &[String]) -> Tally {
+    spread(lines, 64, |share| {
+        let mut tally = Tally::default();
+        let mut connection = daemon.connect();
+        for line in share {
+            tally.one(&connection.post("/events", &[], line.as_bytes()).with_status(202));
+        }
+        tally
+    })
+}
+
+fn in_batches_of_100(daemon: &Daemon, lines: &[String]) -> Tally {
+    let batches: Vec<String> = lines.chunks(100).map(|chunk| format!("{{\"events\":[{}]}}", chunk.join(","))).collect();
+    spread(&batches, 4, |share| {
+        let mut tally = Tally::default();
+        let mut connection = daemon.connect();
+        for batch in share {
+            tally.batch(&connection.post("/events/batch", &[], batch.as_bytes()).with_status(202));
+        }
+        tally
+    })
+}
+
+fn as_lines(daemon: &Daemon, lines: &[String]) -> Tally {
+    let bodies: Vec<String> = lines.chunks(1000).map(|chunk| chunk.join("\n") + "\n").collect();
+    spread(&bodies, 2, |share| {
+        let mut tally = Tally::default();
+        let mut connection = daemon.connect();
+        for body in share {
+            let kind = [("Content-Type", "application/x-ndjson")];
+            tally.batch(&connection.post("/events/batch", &kind, body.as_bytes()).with_status(202));
+        }
+        tally
+    })
+}
+
+fn over_8_websockets(daemon: &Daemon, lines: &[String]) -> Tally {
+    spread(lines, 8, |share| {
+        let mut tally = Tally::default();
+        let mut socket = Socket::open(daemon);
+        for some in share.chunks(32) {
+            let message =
+                |line: &&String| masked(TEXT, format!("{{\"type\":\"cart_event\",\"payload\":{line}}}").as_bytes());
+            socket.send_raw(&some.iter().flat_map(message).collect::<Vec<u8>>());
+            some.iter().for_each(|_| tally.one(&socket.json()));
+        }
+        tally
+    })
+}
+
+/// Every id once, every position once, no hole, and the bytes as they were sent.
+#[track_caller]
+fn assert_log(place: &Place, lines: &[String]) {
+    let stored = place.stored();
+    assert_eq!(stored.len() as u64, ACCEPTED);
+    assert!(stored.iter().zip(1..).all(|(event, seq)| event.seq == seq), "a hole in the sequence");
+    assert_eq!(stored.iter().map(|event| &event.id).collect::<HashSet<_>>().len() as u64, ACCEPTED);
+    let sent: HashSet<&str> = lines.iter().map(String::as_str).collect();
+    assert!(stored.iter().all(|event| sent.contains(event.raw.as_str())), "other bytes than were sent");
+}
+
+#[track_caller]
+fn assert_whole(way: Way) {
+    let lines = real_lines();
+    let all = lines.len() as u64;
+    let daemon = Daemon::start();
+    assert_eq!(way(&daemon, &lines), Tally { accepted: ACCEPTED, duplicate: DUPLICATES, rejected: 0 });
+    assert_eq!(daemon.totals(), [ACCEPTED, DUPLICATES, 0, 0]);
+    assert_eq!(way(&daemon, &lines), Tally { accepted: 0, duplicate: all, rejected: 0 });
+    assert_eq!(daemon.totals(), [ACCEPTED, DUPLICATES + all, 0, 0]);
+    assert_log(&daemon.stop(), &lines);
+}
+
+#[track_caller]
+fn assert_whole_over_a_kill(way: Way) {
+    let lines = real_lines();
+    let all = lines.len() as u64;
+    let (first, second) = lines.split_at(lines.len() / 2);
+    let daemon = Daemon::start();
+    let mut tally = way(&daemon, first);
+    let daemon = daemon.kill().start();
+    tally.plus(way(&daemon, second));
+    assert_eq!(tally, Tally { accepted: ACCEPTED, duplicate: DUPLICATES, rejected: 0 });
+    let daemon = daemon.kill().start();
+    assert_eq!(way(&daemon, &lines), Tally { accepted: 0, duplicate: all, rejected: 0 });
+    assert_log(&daemon.kill(), &lines);
+}
+
+#[test]
+fn real_events_one_by_one_are_each_stored_once() {
+    assert_whole(one_by_one_over_64_connections);
+}
+
+#[test]
+fn real_events_in_batches_are_each_stored_once() {
+    assert_whole(in_batches_of_100);
+}
+
+#[test]
+fn real_events_as_lines_are_each_stored_once() {
+    assert_whole(as_lines);
+}
+
+#[test]
+fn real_events_over_websockets_are_each_stored_once() {
+    assert_whole(over_8_websockets);
+}
+
+#[test]
+fn real_events_one_by_one_are_each_stored_once_over_a_kill() {
+    assert_whole_over_a_kill(one_by_one_over_64_connections);
+}
+
+#[test]
+fn real_events_in_batches_are_each_stored_once_over_a_kill() {
+    assert_whole_over_a_kill(in_batches_of_100);
+}
+
+#[test]
+fn real_events_as_lines_are_each_stored_once_over_a_kill() {
+    assert_whole_over_a_kill(as_lines);
+}
+
+#[test]
+fn real_events_over_websockets_are_each_stored_once_over_a_kill() {
+    assert_whole_over_a_kill(over_8_websockets);
+}
+
+#[test]
+fn a_kill_in_the_middle_of_the_load_loses_nothing_that_was_acknowledged() {
+    let mut place = Place::with(&[]);
+    let mut acknowledged: HashMap<String, u64> = HashMap::new();
+    for round in 0..5 {
+        let daemon = place.start();
+        let told = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for client in 0..8 {
+                let (daemon, told) = (&daemon, &told);
+                scope.spawn(move || {
+                    let mut connection = daemon.connect();
+                    for number in 0.. {
+                        let id = format!("{round}-{client}-{number}");
+                        let body = event(&id).to_string();
+                        // From the kill on there is no answer.
+                        let sent = connection.try_send(support::request("POST", "/events", &[], body.as_bytes()));
+                        let Ok(answer) = sent.and_then(|()| connection.try_answer(false)) else { return };
+                        let seq = answer.with_status(202)["seq"].as_u64().unwrap();
+                        told.lock().unwrap().push((id, seq));
+                    }
+                });
+            }
+            support::eventually("there is load", || told.lock().unwrap().len() > 500);
+            daemon.signal(rustix::process::Signal::KILL);
+        });
+        acknowledged.extend(told.into_inner().unwrap());
+        place = daemon.kill();
+        let stored: HashMap<String, u64> = place.stored().into_iter().map(|event| (event.id, event.seq)).collect();
+        for (id, seq) in &acknowledged {
+            assert_eq!(stored.get(id), Some(seq), "{id}");
+        }
+    }
+}
+
+#[test]
+fn an_all_or_nothing_batch_is_never_torn_by_a_kill() {
+    let mut place = Place::with(&[]);
+    for round in 0..8 {
+        let daemon = place.start();
+        std::thread::scope(|scope| {
+            for client in 0..4 {
+                let daemon = &daemon;
+                scope.spawn(move || {
+                    let mut connection = daemon.connect();
+                    for number in 0.. {
+                        let body = Value::from(events(&format!("{round}-{client}-{number}"), 100)).to_string();
+                        let request = support::request("POST", "/events/batch?failOnError=true", &[], body.as_bytes());
+                        if connection.try_send(request).and_then(|()| connection.try_answer(false)).is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+            support::eventually("there is load", || {
+                daemon.get("/events/stats").json()["totals"]["accepted"].as_u64().unwrap() > 2000
+            });
+            daemon.signal(rustix::process::Signal::KILL);
+        });
+        place = daemon.kill();
+        let mut batches: HashMap<String, usize> = HashMap::new();
+        for stored in place.stored() {
+            *batches.entry(stored.id.rsplit_once('-').unwrap().0.to_owned()).or_default() += 1;
+        }
+        assert!(batches.values().all(|events| *events == 100), "{batches:?}");
+    }
+}

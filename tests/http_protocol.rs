@@ -1,0 +1,235 @@
+//! HTTP/1.1 on the wire: order, versions, expectations, clients that are slow, gone or speak something else.
+
+#![allow(missing_docs, clippy::unwrap_used, reason = "what fails here fails a test")]
+
+#[cfg(test)]
+mod support;
+
+use support::{Daemon, event, eventually, request};
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let daemon = Daemon::start();
+    let mut connection = daemon.connect();
+    let mut all = Vec::new();
+    for number in 0..200 {
+        // Some need no commit, so that an answer could overtake another.
+        all.extend(match number % 4 {
+            0 => request("GET", &format!("/nowhere/{number}"), &[], b""),
+            _ => request("POST", "/events", &[], event(&format!("e-{number}")).to_string().as_bytes()),
+        });
+    }
+    connection.send(&all);
+    for number in 0..200 {
+        let answer = connection.answer();
+        if number % 4 == 0 {
+            answer.problem(404);
+        } else {
+            assert_eq!(answer.with_status(202)["eventId"], format!("e-{number}"));
+        }
+    }
+}
+
+#[test]
+fn a_request_may_arrive_byte_by_byte() {
+    let daemon = Daemon::start();
+    let mut connection = daemon.connect();
+    for byte in request("POST", "/events", &[], event("e").to_string().as_bytes()) {
+        connection.send([byte]);
+    }
+    connection.answer().with_status(202);
+}
+
+#[test]
+fn http_1_0_is_answered_and_closed_unless_it_asks_to_go_on() {
+    let daemon = Daemon::start();
+    let body = event("e").to_string();
+    let head = |more: &str| format!("POST /events HTTP/1.0\r\n{more}Content-Length: {}\r\n\r\n{body}", body.len());
+    let mut connection = daemon.connect();
+    connection.send(head(""));
+    connection.answer().with_status(202);
+    assert!(connection.is_closed());
+    let mut connection = daemon.connect();
+    for _ in 0..2 {
+        connection.send(head("Connection: keep-alive\r\n"));
+        let answer = connection.answer();
+        assert!(
+            answer.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("keep-alive")),
+            "{answer:?}"
+        );
+        answer.with_status(202);
+    }
+}
+
+#[test]
+fn a_client_that_wants_to_close_is_closed_after_its_answer() {
+    let daemon = Daemon::start();
+    let mut connection = daemon.connect();
+    connection.post("/events", &[("Connection", "close")], event("e").to_string().as_bytes()).with_status(202);
+    assert!(connection.is_closed());
+}
+
+#[test]
+fn a_client_that_has_sent_everything_and_says_so_is_still_answered() {
+    let daemon = Daemon::start();
+    for number in 0..20 {
+        let mut connection = daemon.connect();
+        connection.send(request("POST", "/events", &[], event(&format!("e-{number}")).to_string().as_bytes()));
+        connection.finish();
+        connection.answer().with_status(202);
+        assert!(connection.is_closed());
+    }
+}
+
+#[test]
+fn a_client_that_waits_for_100_continue_gets_it_only_if_its_body_is_wanted() {
+    let daemon = Daemon::start();
+    let body = event("e").to_string();
+    let length = body.len().to_string();
+    let head = |kind: &str, length: &str| {
+        let headers = [("Content-Type", kind), ("Content-Length", length), ("Expect", "100-continue")];
+        request("POST", "/events", &headers, b"")
+    };
+    let mut connection = daemon.connect();
+    connection.send(head("application/json", &length));
+    assert_eq!(connection.answer().status, 100);
+    connection.send(&body);
+    connection.answer().with_status(202);
+    for (kind, length, status) in [("text/html", length.as_str(), 415), ("application/json", "99999999", 413)] {
+        let mut connection = daemon.connect();
+        connection.send(head(kind, length));
+        let answer = connection.answer();
+        answer.problem(status);
+        assert_eq!(
+            answer.header("connection"),
+            Some("close"),
+            "the body that was not sent cannot be told from a request"
+        );
+        assert!(connection.is_closed());
+    }
+}
+
+#[test]
+fn a_slow_body_is_cut_off_with_408() {
+    let daemon = Daemon::with(&[("INGESTD_SERVER_BODY_TIMEOUT_S", "1")]);
+    for framing in ["Content-Length: 500", "Transfer-Encoding: chunked"] {
+        let mut connection = daemon.connect();
+        connection.send(format!("POST /events HTTP/1.1\r\nHost: test\r\n{framing}\r\n\r\n"));
+        // A byte now and then does not help.
+        let drip = std::thread::scope(|scope| {
+            let stream = connection.stream().try_clone().unwrap();
+            let drip = scope.spawn(move || {
+                use std::io::Write;
+                let bytes: &[u8] = if framing.starts_with('C') { b"{" } else { b"1\r\n{\r\n" };
+                // Until the daemon has closed.
+                while (&stream).write_all(bytes).is_ok() {
+                    std::thread::sleep(std::time::Duration::from_millis(50));
+                }
+            });
+            let answer = connection.answer();
+            answer.problem(408);
+            assert_eq!(answer.header("connection"), Some("close"));
+            connection.stream().shutdown(std::net::Shutdown::Both).unwrap();
+            drip.join()
+        });
+        drip.unwrap();
+    }
+    assert_eq!(daemon.totals(), [0; 4]);
+}
+
+#[test]
+fn a_slow_head_is_cut_off_with_408() {
+    let daemon = Daemon::with(&[("INGESTD_SERVER_HEAD_TIMEOUT_S", "1")]);
+    let mut connection = daemon.connect();
+    connection.send("POST /events HTTP/1.1\r\nHost: te");
+    connection.answer().problem(408);
+    assert!(connection.is_closed());
+    // Also as the second request of a connection.
+    let mut connection = daemon.connect();
+    connection.post("/events", &[], event("e").to_string().as_bytes()).with_status(202);
+    connection.send("POST /events HTTP/1.1\r\n");
+    connection.answer().problem(408);
+    assert!(connection.is_closed());
+}
+
+#[test]
+fn an_idle_connection_is_closed_without_a_word() {
+    let daemon = Daemon::with(&[("INGESTD_SERVER_HEAD_TIMEOUT_S", "1")]);
+    let mut unused = daemon.connect();
+    let mut used = daemon.connect();
+    used.post("/events", &[], event("e").to_string().as_bytes()).with_status(202);
+    // An answer that nobody asked for would be taken for the next request's.
+    assert!(used.is_closed());
+    assert!(unused.is_closed());
+}
+
+#[test]
+fn what_is_no_http_is_400_and_closed() {
+    let daemon = Daemon::start();
+    for garbage in [
+        "\u{16}\u{3}\u{1}\u{2}\u{0}TLS?\r\n\r\n",
+        "GET\r\n\r\n",
+        "POST /events HTTP/9.9\r\n\r\n",
+        "G\u{0}T / HTTP/1.1\r\n\r\n",
+    ] {
+        let mut connection = daemon.connect();
+        connection.send(garbage);
+        let answer = connection.answer();
+        assert_eq!(answer.status, 400, "{garbage:?}: {answer:?}");
+        assert!(connection.is_closed());
+    }
+    for head in ["Content-Length: 5\r\nContent-Length: 6", "Content-Length: -1", "Content-Length: 1x"] {
+        let mut connection = daemon.connect();
+        connection.send(format!("POST /events HTTP/1.1\r\nHost: test\r\n{head}\r\n\r\n{{}}"));
+        let answer = connection.answer();
+        assert_eq!(answer.status, 400, "{head}: {answer:?}");
+    }
+    daemon.post("/events", event("e").to_string()).with_status(202);
+}
+
+#[test]
+fn a_head_that_is_too_large_is_431() {
+    let daemon = Daemon::start();
+    let mut connection = daemon.connect();
+    let long = "x".repeat(100_000);
+    connection.try_send(request("GET", "/health", &[("X-Long", &long)], b"")).ok();
+    assert_eq!(connection.answer().status, 431);
+    assert_eq!(daemon.get("/health/live").status, 200);
+}
+
+#[test]
+fn a_body_cannot_smuggle_a_request() {
+    let daemon = Daemon::start();
+    let mut connection = daemon.connect();
+    let smuggled = "0\r\n\r\nGET /nowhere HTTP/1.1\r\nHost: test\r\n\r\n";
+    connection.send(format!(
+        "POST /events HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\nTransfer-Encoding: chunked\r\n\r\n{smuggled}",
+        smuggled.len()
+    ));
+    assert_eq!(connection.answer().status, 400, "an empty event, or a refusal of the two lengths");
+    // Whatever comes next, it is never an answer to what the length said was the body.
+    if let Ok(answer) = connection.try_answer(false) {
+        assert_eq!(answer.status, 404, "the chunks were the body: {answer:?}");
+    }
+}
+
+#[test]
+fn a_client_that_goes_away_in_the_middle_of_its_request_is_forgotten() {
+    let daemon = Daemon::start();
+    let whole = request("POST", "/events", &[], event("e").to_string().as_bytes());
+    for cut in [0, 1, 20, whole.len() - 1] {
+        let mut connection = daemon.connect();
+        connection.send(&whole[..cut]);
+        drop(connection);
+        let mut connection = daemon.connect();
+        connection.send(&whole[..cut]);
+        connection.finish();
+        // A half-closed client is answered or closed, never kept.
+        if connection.has_more() {
+            connection.answer().problem(400);
+        }
+    }
+    eventually("the connections are gone", || daemon.metric("ingestd_http_connections") <= 1.0);
+    assert_eq!(daemon.totals()[0], 0, "a cut event is none");
+    daemon.post("/events", event("e").to_string()).with_status(202);
+}

@@ -1,0 +1,251 @@
+//! The daemon as a process: started, asked, stopped, killed, and its log read once it is gone.
+
+use super::http::{Answer, Connection, request};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_ingestd");
+const LISTENING: &str = "listening on http://";
+/// For starts, drains and conditions: far above what they take on a busy machine.
+const WITHIN: Duration = Duration::from_secs(60);
+
+/// Looks at a condition until it holds.
+#[track_caller]
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + WITHIN;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within {WITHIN:?}: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A data folder, and the environment of every start on it.
+pub struct Place {
+    dir: tempfile::TempDir,
+    env: Vec<(String, String)>,
+}
+
+/// An event in the log of a stopped daemon.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    pub seq: u64,
+    pub id: String,
+    pub raw: String,
+}
+
+impl Place {
+    pub fn with(env: &[(&str, &str)]) -> Self {
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Place { dir: tempfile::tempdir().unwrap(), env }
+    }
+
+    /// The same data folder with another variable.
+    pub fn and(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(BINARY);
+        command.env_clear().envs(self.env.iter().cloned()).args(arguments).arg("--data-dir").arg(self.data());
+        command.stdin(Stdio::null());
+        command
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.dir.path().join("log")
+    }
+
+    /// Starts the daemon and waits until it listens.
+    #[track_caller]
+    pub fn start(self) -> Daemon {
+        let log = File::options().create(true).append(true).open(self.log()).unwrap();
+        let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (said, hears) = mpsc::channel();
+        // Reads to the end, so that the daemon never blocks on a full pipe.
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(said.send(line))));
+        let mut daemon = Daemon { child, address: SocketAddr::from(([0; 4], 0)), place: Some(self) };
+        let deadline = Instant::now() + WITHIN;
+        loop {
+            let line = hears.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+            let line = line.unwrap_or_else(|error| panic!("the daemon does not listen ({error}): {}", daemon.log()));
+            if let Some(address) = line.strip_prefix(LISTENING) {
+                daemon.address = address.parse().unwrap();
+                return daemon;
+            }
+        }
+    }
+
+    /// What is in the log, in order; only while no daemon runs on it.
+    pub fn stored(&self) -> Vec<Stored> {
+        let output = self.command(&["wal", "dump", "--raw"]).output().unwrap();
+        assert!(output.status.success(), "wal dump: {}", String::from_utf8_lossy(&output.stderr));
+        let lines = output.stdout.lines().map(|line| serde_json::from_str(&line.unwrap()).unwrap());
+        let stored = lines.map(|line: Value| Stored {
+            seq: line["seq"].as_u64().unwrap(),
+            id: line["eventId"].as_str().unwrap().to_owned(),
+            raw: line["raw"].as_str().unwrap().to_owned(),
+        });
+        stored.collect()
+    }
+
+    /// What `wal inspect` says of a stopped daemon's log.
+    pub fn inspect(&self) -> Value {
+        let output = self.command(&["wal", "inspect", "--json"]).output().unwrap();
+        assert!(output.status.success(), "wal inspect: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+}
+
+/// A running daemon; killed when dropped.
+pub struct Daemon {
+    child: Child,
+    pub address: SocketAddr,
+    place: Option<Place>,
+}
+
+impl Daemon {
+    /// On a new data folder, as it is without any configuration.
+    #[track_caller]
+    pub fn start() -> Self {
+        Daemon::with(&[])
+    }
+
+    /// On a new data folder.
+    #[track_caller]
+    pub fn with(env: &[(&str, &str)]) -> Self {
+        Place::with(env).start()
+    }
+
+    #[track_caller]
+    pub fn connect(&self) -> Connection {
+        Connection::open(self.address)
+    }
+
+    #[track_caller]
+    pub fn get(&self, path: &str) -> Answer {
+        self.request("GET", path, &[], b"")
+    }
+
+    /// Posts JSON.
+    #[track_caller]
+    pub fn post(&self, path: &str, body: impl AsRef<[u8]>) -> Answer {
+        self.request("POST", path, &[("Content-Type", "application/json")], body.as_ref())
+    }
+
+    /// One request on a connection of its own.
+    #[track_caller]
+    pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let mut connection = self.connect();
+        connection.send(request(method, path, headers, body));
+        if method == "HEAD" { connection.head() } else { connection.answer() }
+    }
+
+    /// The four totals of `/events/stats`: accepted, duplicate, rejected, refused.
+    #[track_caller]
+    pub fn totals(&self) -> [u64; 4] {
+        let stats = self.get("/events/stats").json();
+        ["accepted", "duplicate", "rejected", "refused"].map(|name| stats["totals"][name].as_u64().unwrap())
+    }
+
+    /// One figure of `/metrics`, by its name and labels as written there.
+    #[track_caller]
+    pub fn metric(&self, name: &str) -> f64 {
+        self.metric_over(&mut self.connect(), name)
+    }
+
+    /// As [`Daemon::metric`], over a connection that is there already.
+    #[track_caller]
+    pub fn metric_over(&self, connection: &mut Connection, name: &str) -> f64 {
+        connection.send(request("GET", "/metrics", &[], b""));
+        let text = connection.answer().text();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
+    }
+
+    /// Bytes of memory in use.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
+    /// Open sockets.
+    pub fn sockets(&self) -> usize {
+        let descriptors = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
+        let targets = descriptors.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+        targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// SIGTERM: asks it to drain.
+    pub fn term(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Waits until it has ended by itself.
+    #[track_caller]
+    pub fn exit(&mut self) -> ExitStatus {
+        let mut status = None;
+        eventually("the daemon ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+
+    /// Waits for its end after [`Daemon::term`], which must be a good one.
+    #[track_caller]
+    pub fn drained(mut self) -> Place {
+        let status = self.exit();
+        assert!(status.success(), "the drain ended with {status}: {}", self.log());
+        self.place.take().unwrap()
+    }
+
+    /// SIGTERM, and its good end.
+    #[track_caller]
+    pub fn stop(self) -> Place {
+        self.term();
+        self.drained()
+    }
+
+    /// SIGKILL.
+    pub fn kill(mut self) -> Place {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.place.take().unwrap()
+    }
+
+    /// What it logged, the newest last.
+    pub fn log(&self) -> String {
+        let place = self.place.as_ref().unwrap();
+        std::fs::read_to_string(place.log()).unwrap_or_default()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Both fail only when it is gone already.
+        self.child.kill().ok();
+        self.child.wait().ok();
+        if std::thread::panicking() && self.place.is_some() {
+            eprintln!("--- the daemon's log\n{}---", self.log());
+        }
+    }
+}

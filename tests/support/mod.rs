@@ -1,0 +1,15 @@
+//! The daemon as its clients and its operator see it: a process, sockets, a data folder.
+//!
+//! Nothing here knows the daemon from inside. Every wait has a deadline, so that a test that cannot pass fails.
+
+#![allow(dead_code, unused_imports, unreachable_pub, missing_docs, reason = "each chapter uses its own part")]
+
+mod daemon;
+mod event;
+mod http;
+mod socket;
+
+pub use daemon::{Daemon, Place, Stored, eventually};
+pub use event::{event, events, ndjson, real_lines, shape};
+pub use http::{Answer, Connection, request};
+pub use socket::{BINARY, CLOSE, CONTINUATION, Frame, PING, PONG, Socket, TEXT, cart_event, frame, masked};
