@@ -441,11 +441,11 @@ fn encode(
         received_at: batch.received_at,
         traceparent: batch.traceparent.as_deref(),
     };
-    if keep.is_empty() {
-    } else if keep.len() == batch.entries.len() {
-        block.whole(&meta, &batch.records, keep.len() as u32);
-    } else {
-        block.some(&meta, &batch.records, keep);
+    match &batch.packed {
+        _ if keep.is_empty() => {}
+        _ if keep.len() < batch.entries.len() => block.some(&meta, &batch.records, keep),
+        Some(packed) => block.packed(&meta, packed, batch.records.len(), keep.len() as u32),
+        None => block.whole(&meta, &batch.records, keep.len() as u32),
     }
 }
 

@@ -208,8 +208,13 @@ fn thread<T>(started: std::io::Result<T>) -> Result<T, StartError> {
     started.map_err(StartError::Thread)
 }
 
+/// How much a sink's thread yields to intake (`nice`): under full load the sink falls behind and catches up later.
+const SHIPPER_NICENESS: i32 = 10;
+
 /// Runs a sink on a runtime of its own, so that its file work holds up nobody.
 fn ship(sink: ParquetSink, stop: watch::Receiver<bool>) -> Result<(), String> {
+    // Refused in some sandboxes; the sink then works like everything else.
+    rustix::process::nice(SHIPPER_NICENESS).ok();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("cannot build a sink's runtime: {error}"))?;
     runtime.block_on(sink.run(stop));

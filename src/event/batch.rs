@@ -27,6 +27,8 @@ pub struct Batch {
     pub traceparent: Option<Box<str>>,
     /// The encoded records, back to back.
     pub records: Vec<u8>,
+    /// `records` as the log may store them whole instead: packed (crate `record`), where that is worth it.
+    pub packed: Option<Box<[u8]>>,
     /// One element per record, in order.
     pub entries: Vec<Entry>,
 }
@@ -41,6 +43,7 @@ impl Batch {
             received_at,
             traceparent: None,
             records: Vec::new(),
+            packed: None,
             entries: Vec::new(),
         }
     }

@@ -79,6 +79,8 @@ pub(super) struct Acceptor {
     pub(super) shared: Arc<Shared>,
     pub(super) desk: Desk,
     pub(super) parser: RefCell<Parser>,
+    /// Reused for packing records.
+    pack_scratch: RefCell<Vec<u8>>,
     pub(super) recorder: Arc<Recorder>,
     /// The tenant of requests while no authentication is configured.
     pub(super) tenant: Box<str>,
@@ -135,8 +137,9 @@ impl Acceptor {
     /// Why it was not stored, with the submission where it came back.
     pub(super) async fn commit(
         &self,
-        submission: Submission,
+        mut submission: Submission,
     ) -> Result<Box<Submission>, (Refusal, Option<Box<Submission>>)> {
+        submission.batch.packed = record::pack(&submission.batch.records, &mut self.pack_scratch.borrow_mut());
         let events = (submission.batch.entries.len() + submission.rejects.len()) as u64;
         let submitted = self.desk.submit(Box::new(submission));
         let answered = match submitted {
@@ -191,7 +194,8 @@ pub fn run(
         .enable_all()
         // Look at the sockets often: under load a tick is full of ready tasks.
         .event_interval(61)
-        .max_blocking_threads(4)
+        // For unpacking large bodies: each such thread may hold one body and what it grew from.
+        .max_blocking_threads(1)
         .build()?;
     let tasks = LocalSet::new();
     tasks.block_on(&runtime, async move {
@@ -200,6 +204,7 @@ pub fn run(
         tokio::task::spawn_local(desk.clone().run());
         let acceptor = Rc::new(Acceptor {
             parser: RefCell::new(Parser::new(shared.limits.clone(), shared.key.clone())),
+            pack_scratch: RefCell::default(),
             recorder: shared.metrics.recorder(),
             tenant: record::DEFAULT_TENANT.into(),
             busy: Cell::new(0),

@@ -10,6 +10,11 @@ use std::io::Read;
 /// out. The largest that any level of the reference encoder uses unasked.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
+/// How much smaller packed events mostly are: the first guess at the room for a body.
+const TYPICAL_RATIO: usize = 4;
+/// What is read at least before more room is made.
+const PIECE_BYTES: usize = 4 << 10;
+
 /// How a body is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Codec {
@@ -46,8 +51,8 @@ pub(super) fn codec(headers: &HeaderMap) -> Result<Option<Codec>, Box<Answer>> {
 
 /// Unpacks at most `max` bytes: a bomb is cut off there, whatever it claims.
 pub(super) fn unpack(codec: Codec, packed: &[u8], max: usize) -> Result<Bytes, Unpack> {
-    let mut out = Vec::new();
-    let mut take = |reader: &mut dyn Read| reader.take(max as u64 + 1).read_to_end(&mut out);
+    let mut out = Vec::with_capacity(packed.len().saturating_mul(TYPICAL_RATIO).min(max + 1));
+    let mut take = |reader: &mut dyn Read| fill(&mut out, reader, max + 1);
     let read = match codec {
         Codec::Gzip => take(&mut flate2::read::MultiGzDecoder::new(packed)),
         Codec::Zstd => match zstd::stream::read::Decoder::with_buffer(packed) {
@@ -58,7 +63,18 @@ pub(super) fn unpack(codec: Codec, packed: &[u8], max: usize) -> Result<Bytes, U
     };
     match read {
         Err(_) => Err(Unpack::Broken),
-        Ok(_) if out.len() > max => Err(Unpack::TooLarge),
-        Ok(_) => Ok(out.into()),
+        Ok(()) if out.len() > max => Err(Unpack::TooLarge),
+        Ok(()) => Ok(out.into()),
+    }
+}
+
+/// Reads up to `max` bytes; the buffer doubles as it fills but never holds room for more than that.
+fn fill(out: &mut Vec<u8>, reader: &mut dyn Read, max: usize) -> std::io::Result<()> {
+    loop {
+        let room = (out.capacity() - out.len()).max(PIECE_BYTES).min(max - out.len());
+        if room == 0 || reader.by_ref().take(room as u64).read_to_end(out)? < room {
+            return Ok(());
+        }
+        out.reserve_exact(out.len().min(max - out.len()));
     }
 }

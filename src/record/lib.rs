@@ -42,7 +42,7 @@ mod segment;
 pub use block::{Block, BlockWriter, EventView};
 pub use extension::{Extension, RecordTag, SegmentTag};
 pub use idlist::{IdList, IdListWriter};
-pub use segment::{SegmentMeta, put_record};
+pub use segment::{SegmentMeta, pack, put_record};
 
 /// The tenant of events that came in where no authentication is configured; not stored.
 pub const DEFAULT_TENANT: &str = "default";

@@ -56,6 +56,24 @@ pub fn put_record(
     raw_at
 }
 
+/// Records below this stay as they are: a table of the packer costs more than it saves, and the store packs its tables.
+const PACK_BYTES_MIN: usize = 4 << 10;
+
+/// Packs a request's records as one LZ4 block, for [`crate::BlockWriter::packed`]; `None` where that saves less than an
+/// eighth. `scratch` is reused.
+///
+/// Everything behind the parser works on fewer bytes then: checksum, log, memory table, flush and sink. Real events of one
+/// request shrink to about a third.
+pub fn pack(records: &[u8], scratch: &mut Vec<u8>) -> Option<Box<[u8]>> {
+    if records.len() < PACK_BYTES_MIN {
+        return None;
+    }
+    scratch.resize(lz4_flex::block::get_maximum_output_size(records.len()), 0);
+    // The scratch has the most that packing can need.
+    let len = lz4_flex::block::compress_into(records, scratch).ok()?;
+    (len <= records.len() - records.len() / 8).then(|| scratch[..len].into())
+}
+
 /// One decoded segment head with its still packed records.
 pub(crate) struct Segment<'a> {
     pub(crate) meta: SegmentMeta<'a>,
