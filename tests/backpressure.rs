@@ -144,37 +144,37 @@ fn a_client_that_leaves_while_it_waits_gives_its_room_back() {
     });
 }
 
+/// A flood of 20,000 connections, of which half are held open.
 #[test]
 fn connections_beyond_the_limit_get_a_clear_answer_and_the_others_work() {
-    const LIMIT: usize = 2000;
-    const EXTRA: usize = 1000;
+    const LIMIT: usize = 9_000;
+    const FLOOD: usize = 20_000;
     // They come one after the other, and none is to be closed while it waits for its turn.
     let limits = [("INGESTD_SERVER_CONNECTIONS_MAX", &*LIMIT.to_string()), ("INGESTD_SERVER_HEAD_TIMEOUT_S", "3600")];
     let daemon = Daemon::with(&limits);
-    let mut connections: Vec<_> = (0..LIMIT + EXTRA).map(|_| daemon.connect()).collect();
-    let (mut served, mut refused) = (0, 0);
-    for (number, connection) in connections.iter_mut().enumerate() {
+    let mut open: Vec<_> = (0..LIMIT).map(|_| daemon.connect()).collect();
+    eventually("all are let in", || daemon.sockets() > LIMIT);
+    for _ in LIMIT..FLOOD {
+        let mut connection = daemon.connect();
         // The daemon may have answered and closed before this.
-        connection.try_send(whole(&format!("e-{number}"))).ok();
+        connection.try_send(whole("one-too-many")).ok();
         let answer = connection.answer();
-        if answer.status == 202 {
-            served += 1;
-        } else {
-            assert_eq!(answer.problem(503)["reason"], "connections");
-            assert_eq!(answer.header("connection"), Some("close"));
-            assert!(answer.header("retry-after").is_some());
-            refused += 1;
-        }
+        assert_eq!(answer.header("connection"), Some("close"));
+        assert!(answer.header("retry-after").is_some());
+        assert_eq!(answer.problem(503)["reason"], "connections");
     }
-    assert_eq!((served, refused), (LIMIT, EXTRA));
-    assert_eq!(daemon.metric_over(&mut connections[0], "ingestd_connections_refused_total"), EXTRA as f64);
-    drop(connections.split_off(LIMIT / 2));
+    for (number, connection) in open.iter_mut().enumerate() {
+        connection.post("/events", &[], event(&format!("e-{number}")).to_string().as_bytes()).with_status(202);
+    }
+    let refused = daemon.metric_over(&mut open[0], "ingestd_connections_refused_total");
+    assert_eq!(refused, (FLOOD - LIMIT) as f64);
+    drop(open.split_off(LIMIT / 2));
     eventually("there is room again", || {
         let mut connection = daemon.connect();
         connection.try_send(request("GET", "/health/live", &[], b"")).ok();
         connection.answer().status == 200
     });
-    connections[0].post("/events", &[], event("last").to_string().as_bytes()).with_status(202);
+    open[0].post("/events", &[], event("last").to_string().as_bytes()).with_status(202);
 }
 
 /// Writes messages until the socket has taken none for a while; returns how many were begun, and what is left of
@@ -348,4 +348,40 @@ fn a_listener_that_does_not_read_is_told_what_it_missed() {
         }
     }
     assert!(missed > 0, "it kept up: this test needs more events");
+}
+
+/// What every sink has is held for an hour by default, but not at the price of refusing events.
+#[test]
+fn a_log_over_its_budget_lets_go_of_what_the_sinks_have_and_goes_on() {
+    const BUDGET: u64 = 256 << 20;
+    let daemon = Daemon::with(&[("INGESTD_LOG_BUDGET_BYTES", &BUDGET.to_string()), ("INGESTD_PARQUET_ROLL_S", "1")]);
+    let mut connection = daemon.connect();
+    let mut number = 0u64;
+    let mut send = |number: u64| {
+        let mut batch = events(&format!("batch-{number}"), 30);
+        for (place, event) in batch.iter_mut().enumerate() {
+            event["data"]["noise"] = noise(number * 30 + place as u64, 240 << 10).into();
+        }
+        connection.post("/events/batch", &[], Value::from(batch).to_string().as_bytes())
+    };
+    eventually("the log is over its budget", || {
+        number += 1;
+        let answer = send(number);
+        answer.status == 503 && answer.problem(503)["reason"] == "log_budget"
+    });
+    assert!(number * 30 * (240 << 10) > BUDGET, "refused after {number} batches");
+    eventually("there is room again", || send(number).status == 202);
+    assert_eq!(daemon.get("/health").json()["services"]["wal"]["status"], "up");
+}
+
+/// Text that no packer makes smaller by much.
+fn noise(seed: u64, bytes: usize) -> String {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let digit = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        char::from(b'0' + (state % 75) as u8)
+    };
+    (0..bytes).map(digit).filter(|character| character.is_ascii_alphanumeric()).collect()
 }

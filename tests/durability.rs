@@ -7,6 +7,8 @@ mod support;
 
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Mutex;
 use support::{Daemon, Place, Socket, TEXT, event, events, masked, real_lines};
 
@@ -115,6 +117,19 @@ fn over_8_websockets(daemon: &Daemon, lines: &[String]) -> Tally {
     })
 }
 
+/// By the command that people use; it reads a file, so the lines become one.
+fn by_ingestd_send(daemon: &Daemon, lines: &[String]) -> Tally {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("events.ndjson");
+    std::fs::write(&file, lines.join("\n")).unwrap();
+    let summary = daemon.send(&file);
+    assert_eq!(summary["linesRead"], lines.len());
+    assert_eq!(summary["unsent"], 0);
+    let [accepted, duplicate, rejected] =
+        ["accepted", "duplicates", "rejected"].map(|name| summary[name].as_u64().unwrap());
+    Tally { accepted, duplicate, rejected }
+}
+
 /// Every id once, every position once, no hole, and the bytes as they were sent.
 #[track_caller]
 fn assert_log(place: &Place, lines: &[String]) {
@@ -135,7 +150,9 @@ fn assert_whole(way: Way) {
     assert_eq!(daemon.totals(), [ACCEPTED, DUPLICATES, 0, 0]);
     assert_eq!(way(&daemon, &lines), Tally { accepted: 0, duplicate: all, rejected: 0 });
     assert_eq!(daemon.totals(), [ACCEPTED, DUPLICATES + all, 0, 0]);
-    assert_log(&daemon.stop(), &lines);
+    let place = daemon.stop();
+    assert_log(&place, &lines);
+    assert_files(&place, &lines);
 }
 
 #[track_caller]
@@ -150,7 +167,40 @@ fn assert_whole_over_a_kill(way: Way) {
     assert_eq!(tally, Tally { accepted: ACCEPTED, duplicate: DUPLICATES, rejected: 0 });
     let daemon = daemon.kill().start();
     assert_eq!(way(&daemon, &lines), Tally { accepted: 0, duplicate: all, rejected: 0 });
-    assert_log(&daemon.kill(), &lines);
+    let place = daemon.kill();
+    assert_log(&place, &lines);
+    // A drain brings what is left into files.
+    assert_files(&place.start().stop(), &lines);
+}
+
+/// What analysts see of the files, with DuckDB and with pandas, is what was sent.
+#[track_caller]
+fn assert_files(place: &Place, lines: &[String]) {
+    let total = bought(lines);
+    let (whole, cents) = (total / 100, total % 100);
+    let expected = format!("events={ACCEPTED},distinct={ACCEPTED},first=1,last={ACCEPTED},total={whole}.{cents:02}");
+    let root = env!("CARGO_MANIFEST_DIR");
+    let python = Command::new(format!("{root}/scripts/python.sh")).output().unwrap();
+    assert!(python.status.success(), "{}", String::from_utf8_lossy(&python.stderr));
+    let python = PathBuf::from(String::from_utf8(python.stdout).unwrap().trim()).join("bin/python");
+    let mut readers = Command::new(python);
+    readers.arg(format!("{root}/tests/parquet_readers.py")).arg(place.events()).args(["--expect", &expected]);
+    let read = readers.output().unwrap();
+    let said = String::from_utf8_lossy(&read.stdout) + String::from_utf8_lossy(&read.stderr);
+    assert!(read.status.success(), "{said}");
+}
+
+/// The sum of `data.total` over purchases, each id once, in hundredths.
+fn bought(lines: &[String]) -> u64 {
+    let events = lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let purchases = events.filter(|event| event["eventType"] == "purchase_completed");
+    let by_id: HashMap<String, u64> = purchases
+        .map(|event| {
+            let hundredths = (event["data"]["total"].as_f64().unwrap() * 100.0).round() as u64;
+            (event["eventId"].as_str().unwrap().to_owned(), hundredths)
+        })
+        .collect();
+    by_id.values().sum()
 }
 
 #[test]
@@ -191,6 +241,16 @@ fn real_events_as_lines_are_each_stored_once_over_a_kill() {
 #[test]
 fn real_events_over_websockets_are_each_stored_once_over_a_kill() {
     assert_whole_over_a_kill(over_8_websockets);
+}
+
+#[test]
+fn real_events_by_ingestd_send_are_each_stored_once() {
+    assert_whole(by_ingestd_send);
+}
+
+#[test]
+fn real_events_by_ingestd_send_are_each_stored_once_over_a_kill() {
+    assert_whole_over_a_kill(by_ingestd_send);
 }
 
 #[test]

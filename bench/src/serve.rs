@@ -6,7 +6,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::LocalSet;
+use tokio::runtime::LocalOptions;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -63,7 +63,7 @@ where
     H: Fn(TcpStream) -> F + Copy + 'static,
     F: Future<Output = ()> + 'static,
 {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let accept = async move {
         let listener = TcpListener::from_std(socket)?;
         loop {
@@ -77,7 +77,7 @@ where
             }
         }
     };
-    LocalSet::new().block_on(&runtime, async move { tokio::time::timeout(time_limit, accept).await.unwrap_or(Ok(())) })
+    runtime.block_on(async move { tokio::time::timeout(time_limit, accept).await.unwrap_or(Ok(())) })
 }
 
 fn listener(address: SocketAddr) -> Result<std::net::TcpListener> {

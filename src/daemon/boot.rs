@@ -12,7 +12,7 @@ use crate::control::{Exporter, ExporterParts, Health, Rates, ServiceState};
 use crate::deliver::{self, sinks::ParquetSink};
 use crate::intake::{self, Admission, Deadlines, Shared};
 use crate::metrics::Metrics;
-use crate::net::{ConnectionGate, Listeners, bind};
+use crate::net::{self, ConnectionGate, Listeners, bind};
 use dedup::Dedup;
 use event::{Seq, UnixMicros};
 use std::sync::Arc;
@@ -106,7 +106,7 @@ impl Bound {
         health.set("wal", ServiceState::Up, None, None);
         health.set_not_ready(vec!["starting"]);
         let rates = Arc::new(Rates::default());
-        let gate = ConnectionGate::new(config.server.connections_max);
+        let gate = ConnectionGate::new(connections(config.server.connections_max));
         let exporter = Exporter::new(ExporterParts {
             metrics: Arc::clone(&metrics),
             health: Arc::clone(&health),
@@ -204,6 +204,19 @@ impl Bound {
     }
 }
 
+/// How many connections are let in: as many as configured, or as there are descriptors for.
+fn connections(configured: usize) -> usize {
+    let possible = net::connections_possible();
+    if possible < configured {
+        tracing::warn!(
+            possible,
+            configured,
+            "the limit of open files leaves room for fewer connections than server.connections_max: raise LimitNOFILE"
+        );
+    }
+    possible.min(configured)
+}
+
 fn thread<T>(started: std::io::Result<T>) -> Result<T, StartError> {
     started.map_err(StartError::Thread)
 }
@@ -229,17 +242,19 @@ fn parquet(config: &Config) -> parquet_sink::Config {
     }
 }
 
-/// Trims what every sink has had for long enough, and the ids that have left the window.
+/// Trims what every sink has had for long enough, and the ids that have left the window. Told that room is short, it
+/// holds nothing that every sink has.
 fn trim(
     config: &Config,
     trimmer: wal::Trimmer,
     reader: wal::Reader,
     tail: Tail,
     sinks: usize,
-) -> impl FnMut() + Send + 'static {
-    let hold = Duration::from_secs(config.log.hold_s);
+) -> impl FnMut(bool) + Send + 'static {
+    let held_for = Duration::from_secs(config.log.hold_s);
     let window = Duration::from_secs(config.dedup.window_s);
-    move || {
+    move |short_of_room| {
+        let hold = if short_of_room { Duration::ZERO } else { held_for };
         let cursors = tail.delivered();
         // A sink that has not told its cursor yet needs everything.
         if cursors.len() < sinks {

@@ -26,7 +26,7 @@ pub(super) struct Maintenance {
     pub(super) health: Arc<Health>,
     pub(super) rates: Arc<Rates>,
     pub(super) sinks: Vec<Arc<Status>>,
-    pub(super) trim: Box<dyn FnMut() + Send>,
+    pub(super) trim: Box<dyn FnMut(bool) + Send>,
 }
 
 impl Maintenance {
@@ -42,10 +42,16 @@ impl Maintenance {
             }
             if trimmed.elapsed() >= TRIM_INTERVAL {
                 trimmed = Instant::now();
-                (self.trim)();
+                let short_of_room = self.is_short_of_room();
+                (self.trim)(short_of_room);
             }
             std::thread::sleep(DISK_INTERVAL);
         }
+    }
+
+    /// Whether events are refused for want of room, which must not be for the sake of what every sink has.
+    fn is_short_of_room(&self) -> bool {
+        matches!(self.shared.admission.closed(), Some(Refusal::DiskReserve | Refusal::LogBudget))
     }
 
     /// Closes the gate while free space is below the reserve; opens it again a little above, so that it does not flap.

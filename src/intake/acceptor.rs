@@ -14,8 +14,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
+use tokio::runtime::LocalOptions;
 use tokio::sync::watch;
-use tokio::task::LocalSet;
 use tokio::time::Instant;
 
 /// How long, once the daemon stops, a connection on which nothing is under way may take for its goodbye.
@@ -196,9 +196,9 @@ pub fn run(
         .event_interval(61)
         // For unpacking large bodies: each such thread may hold one body and what it grew from.
         .max_blocking_threads(1)
-        .build()?;
-    let tasks = LocalSet::new();
-    tasks.block_on(&runtime, async move {
+        // Not a `LocalSet` on a runtime: there, what a socket wakes takes a detour over a pipe to the thread itself.
+        .build_local(LocalOptions::default())?;
+    runtime.block_on(async move {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let desk = desk.open();
         tokio::task::spawn_local(desk.clone().run());

@@ -72,7 +72,7 @@ pub(super) fn unpack(codec: Codec, packed: &[u8], max: usize) -> Result<Bytes, U
 fn fill(out: &mut Vec<u8>, reader: &mut dyn Read, max: usize) -> std::io::Result<()> {
     loop {
         let room = (out.capacity() - out.len()).max(PIECE_BYTES).min(max - out.len());
-        if room == 0 || reader.by_ref().take(room as u64).read_to_end(out)? < room {
+        if room == 0 || (&mut *reader).take(room as u64).read_to_end(out)? < room {
             return Ok(());
         }
         out.reserve_exact(out.len().min(max - out.len()));

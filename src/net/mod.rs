@@ -1,11 +1,13 @@
 //! Sockets: listening, accepting, limits. Knows nothing of events.
 
 mod acceptor;
+mod limits;
 mod linger;
 mod listener;
 mod patience;
 
 pub use acceptor::{ConnectionGate, ConnectionPermit, accept};
+pub use limits::connections_possible;
 pub use linger::linger;
 pub use listener::{Listeners, bind};
 pub use patience::Patient;

@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -65,6 +65,11 @@ impl Place {
 
     fn log(&self) -> PathBuf {
         self.dir.path().join("log")
+    }
+
+    /// The folder of the Parquet files.
+    pub fn events(&self) -> PathBuf {
+        self.data().join("events")
     }
 
     /// Starts the daemon and waits until it listens.
@@ -144,6 +149,16 @@ impl Daemon {
     #[track_caller]
     pub fn post(&self, path: &str, body: impl AsRef<[u8]>) -> Answer {
         self.request("POST", path, &[("Content-Type", "application/json")], body.as_ref())
+    }
+
+    /// `ingestd send` of a file, which must succeed; its summary.
+    #[track_caller]
+    pub fn send(&self, file: &Path) -> Value {
+        let mut command = Command::new(BINARY);
+        command.args(["send", "--json", "--url", &format!("http://{}", self.address)]).arg(file).stdin(Stdio::null());
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "send: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
     }
 
     /// One request on a connection of its own.

@@ -67,6 +67,9 @@ pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, Stri
     Config::deserialize(table)
 }
 
+/// Smallest budget of the log: twice what may be in memory before it is written to tables, which alone can be trimmed.
+const LOG_BUDGET_MIN: u64 = 256 << 20;
+
 impl Config {
     fn deserialize(table: Table) -> Result<Config, ConfigError> {
         table.try_into().map_err(|error: toml::de::Error| ConfigError::Check(error.message().to_owned()))
@@ -102,6 +105,11 @@ impl Config {
         }
         if self.limits.inflight_bytes_max < self.limits.body_bytes_max.saturating_mul(2) {
             wrong.push("limits.inflight_bytes_max must be at least twice limits.body_bytes_max".into());
+        }
+        if self.log.budget_bytes > 0 && self.log.budget_bytes < LOG_BUDGET_MIN {
+            wrong.push(format!(
+                "log.budget_bytes must be 0 (no limit) or at least {LOG_BUDGET_MIN}: what is still in memory cannot be trimmed"
+            ));
         }
         if wrong.is_empty() { Ok(()) } else { Err(ConfigError::Check(wrong.join("\n"))) }
     }
