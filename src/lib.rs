@@ -11,7 +11,8 @@
 //! ```
 //!
 //! 1. [`net`] accepts a connection; each acceptor is a thread with its own listening socket, runtime and parser.
-//! 2. [`intake`] lets the request in (slots and bytes are bounded), reads and unpacks its body.
+//! 2. [`intake`] lets the request in (slots and bytes are bounded), reads and unpacks its body; a plain event that
+//!    arrives whole is taken apart where it was read.
 //! 3. Crate `prepare` makes one pass of SIMD JSON over it, validates every event and writes the good ones as records,
 //!    their bytes as received, into a batch; each gets a keyed 128-bit fingerprint of (tenant, id).
 //! 4. The acceptor's [`commit::Desk`] gathers what becomes ready in one turn of its loop and puts it into the ring.

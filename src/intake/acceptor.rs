@@ -3,11 +3,13 @@
 use super::admission::Admission;
 use super::answer::{Answer, refused};
 use super::connection::{self, LAST_CALL};
+use super::date::Date;
 use crate::commit::{Desk, DeskSeed, Hub, Idempotency, Submission};
-use crate::metrics::{Metrics, Recorder};
+use crate::metrics::{Metrics, Recorder, Stage};
 use crate::net::{ConnectionGate, ConnectionPermit, accept};
 use event::{Durability, FingerprintKey, Refusal};
-use hyper::header::HeaderMap;
+use hyper::StatusCode;
+use hyper::header::{HeaderMap, HeaderName};
 use prepare::{Limits, Parser};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -20,6 +22,9 @@ use tokio::time::Instant;
 
 /// How long, once the daemon stops, a connection on which nothing is under way may take for its goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
+
+/// Bytes that one read takes from a connection.
+pub(super) const ARRIVALS_BYTES: usize = 64 << 10;
 
 /// How long a client may take.
 #[derive(Debug, Clone, Copy)]
@@ -79,6 +84,10 @@ pub(super) struct Acceptor {
     pub(super) shared: Arc<Shared>,
     pub(super) desk: Desk,
     pub(super) parser: RefCell<Parser>,
+    /// Where bytes arrive: they are read and taken apart in one go, so that an idle connection owns no buffer.
+    pub(super) arrivals: RefCell<Box<[u8]>>,
+    /// The `Date` header of now.
+    pub(super) date: Date,
     /// Reused for packing records.
     pack_scratch: RefCell<Vec<u8>>,
     pub(super) recorder: Arc<Recorder>,
@@ -137,11 +146,11 @@ impl Acceptor {
     /// Why it was not stored, with the submission where it came back.
     pub(super) async fn commit(
         &self,
-        mut submission: Submission,
+        mut submission: Box<Submission>,
     ) -> Result<Box<Submission>, (Refusal, Option<Box<Submission>>)> {
         submission.batch.packed = record::pack(&submission.batch.records, &mut self.pack_scratch.borrow_mut());
         let events = (submission.batch.entries.len() + submission.rejects.len()) as u64;
-        let submitted = self.desk.submit(Box::new(submission));
+        let submitted = self.desk.submit(submission);
         let answered = match submitted {
             Ok(pending) => pending.await,
             Err((reason, submission)) => {
@@ -170,13 +179,26 @@ impl Acceptor {
         refused(reason)
     }
 
-    /// The request's W3C trace context, if it is one.
-    #[expect(clippy::unused_self, reason = "becomes configurable")]
-    pub(super) fn traceparent(&self, headers: &HeaderMap) -> Option<Box<str>> {
-        let value = headers.get("traceparent")?.to_str().ok()?;
-        let shape = value.len() == 55 && value.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit());
-        shape.then(|| value.into())
+    /// Counts an answered request.
+    pub(super) fn count(&self, status: StatusCode, started: std::time::Instant) {
+        let metrics = &self.shared.metrics;
+        metrics.requests.fetch_add(1, Relaxed);
+        if status.is_client_error() {
+            metrics.requests_4xx.fetch_add(1, Relaxed);
+        } else if status.is_server_error() {
+            metrics.requests_5xx.fetch_add(1, Relaxed);
+        }
+        self.recorder.record(Stage::Request, started.elapsed());
     }
+}
+
+/// The header of a W3C trace context.
+pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// That header's value, if it is a trace context.
+pub(super) fn trace_context(value: &[u8]) -> Option<Box<str>> {
+    let shape = value.len() == 55 && value.iter().all(|byte| *byte == b'-' || byte.is_ascii_hexdigit());
+    Some(std::str::from_utf8(value).ok().filter(|_| shape)?.into())
 }
 
 /// Runs one acceptor in the calling thread until `stop`, then waits up to `grace` for open connections.
@@ -204,6 +226,8 @@ pub fn run(
         tokio::task::spawn_local(desk.clone().run());
         let acceptor = Rc::new(Acceptor {
             parser: RefCell::new(Parser::new(shared.limits.clone(), shared.key.clone())),
+            arrivals: RefCell::new(vec![0; ARRIVALS_BYTES].into()),
+            date: Date::default(),
             pack_scratch: RefCell::default(),
             recorder: shared.metrics.recorder(),
             tenant: record::DEFAULT_TENANT.into(),

@@ -11,13 +11,17 @@ use serde_json::json;
 pub type Answer = Response<Full<Bytes>>;
 
 /// Seconds after which a refused client should try again.
-const RETRY_AFTER_S: u16 = 1;
+pub(super) const RETRY_AFTER_S: u16 = 1;
+
+/// Content types of answers.
+pub(super) const JSON: &str = "application/json";
+pub(super) const PROBLEM: &str = "application/problem+json";
 
 /// A JSON answer.
 pub(super) fn json_answer(status: StatusCode, body: impl Into<Bytes>) -> Answer {
     let mut answer = Response::new(Full::new(body.into()));
     *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
     answer
 }
 
@@ -29,6 +33,13 @@ pub fn problem(status: StatusCode, detail: &str) -> Answer {
 
 /// A problem+json answer with more members.
 pub(super) fn problem_with(status: StatusCode, detail: &str, more: &[(&str, serde_json::Value)]) -> Answer {
+    let mut answer = json_answer(status, problem_body(status, detail, more));
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM));
+    answer
+}
+
+/// The text of a problem.
+fn problem_body(status: StatusCode, detail: &str, more: &[(&str, serde_json::Value)]) -> String {
     let mut body = json!({
         "type": "about:blank",
         "title": status.canonical_reason().unwrap_or("Error"),
@@ -38,13 +49,19 @@ pub(super) fn problem_with(status: StatusCode, detail: &str, more: &[(&str, serd
     for (name, value) in more {
         body[*name] = value.clone();
     }
-    let mut answer = json_answer(status, body.to_string());
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    body.to_string()
+}
+
+/// 503 for a refusal, with `Retry-After`.
+pub(super) fn refused(reason: Refusal) -> Answer {
+    let mut answer = json_answer(StatusCode::SERVICE_UNAVAILABLE, refusal_body(reason));
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM));
+    answer.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_S.into());
     answer
 }
 
-/// 503 (or what fits) for a refusal, with `Retry-After`.
-pub(super) fn refused(reason: Refusal) -> Answer {
+/// The problem that tells of a refusal.
+pub(super) fn refusal_body(reason: Refusal) -> String {
     let detail = match reason {
         Refusal::Overloaded => "all slots between socket and log are in use; try again",
         Refusal::DiskReserve => "free disk space is below the reserve; try again once the operator has made room",
@@ -56,9 +73,7 @@ pub(super) fn refused(reason: Refusal) -> Answer {
         Refusal::BatchAborted => "another event of the batch was rejected",
         _ => "the outcome is unknown; send the request again, duplicates are dropped",
     };
-    let mut answer = problem_with(StatusCode::SERVICE_UNAVAILABLE, detail, &[("reason", reason.as_str().into())]);
-    answer.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_S.into());
-    answer
+    problem_body(StatusCode::SERVICE_UNAVAILABLE, detail, &[("reason", reason.as_str().into())])
 }
 
 /// Appends `,"durability":"…"` where the promise is weaker than fsync.

@@ -1,6 +1,6 @@
 //! `POST /events/batch`: up to 1,000 events, each with its own outcome, or all or nothing.
 
-use super::acceptor::Acceptor;
+use super::acceptor::{Acceptor, TRACEPARENT, trace_context};
 use super::answer::{Answer, message, problem_with, put_durability, refused, uuid};
 use super::body::{self, Arriving, Kind};
 use super::idempotent;
@@ -59,7 +59,7 @@ fn split(
     now: UnixMicros,
 ) -> Result<Split, BatchError> {
     let mut batch = Batch::new(&acceptor.tenant, Source::Http, now);
-    batch.traceparent = acceptor.traceparent(headers);
+    batch.traceparent = headers.get(TRACEPARENT).and_then(|value| trace_context(value.as_bytes()));
     let mut failures = Vec::new();
     let mut parser = acceptor.parser.borrow_mut();
     let summary = match kind {
@@ -85,7 +85,7 @@ async fn store(
         batch.entries.clear();
         batch.records.clear();
     }
-    let mut submission = Submission::new(batch, permit);
+    let mut submission = Box::new(Submission::new(batch, permit));
     let rejects = failures.into_iter();
     submission.rejects = rejects.map(|failure| reject(failure.index, failure.rejection, &bytes[failure.raw])).collect();
     let shape = Shape { id: uuid(), total: summary.total, aborted, durability: acceptor.shared.durability };
@@ -116,7 +116,7 @@ async fn unreadable(
     now: UnixMicros,
 ) -> Result<Answer, Box<Answer>> {
     let body = problem_body(error);
-    let mut submission = Submission::new(Batch::new(&acceptor.tenant, Source::Http, now), permit);
+    let mut submission = Box::new(Submission::new(Batch::new(&acceptor.tenant, Source::Http, now), permit));
     if let Some(code) = error.code() {
         acceptor.shared.metrics.received.fetch_add(1, Relaxed);
         submission.rejects.push(reject(0, Rejection::new(code, error.pointer(), error.to_string()), bytes));

@@ -2,8 +2,9 @@
 
 use super::acceptor::{Acceptor, Guest};
 use super::answer::Answer;
+use super::express::{self, End};
 use super::{http, websocket};
-use crate::net::{ConnectionPermit, Patient, linger};
+use crate::net::{ConnectionPermit, Patient, Rewound, linger};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1::{Builder, Connection, Parts};
@@ -43,12 +44,25 @@ pub(super) struct Fate {
 /// Serves one connection to its end.
 pub(super) async fn serve(acceptor: Rc<Acceptor>, stream: TcpStream, permit: ConnectionPermit) {
     let guest = Guest::new(&acceptor, permit);
+    let connections = &acceptor.shared.metrics.connections;
+    connections.fetch_add(1, Relaxed);
+    let mut stream = Patient::new(stream, acceptor.shared.deadlines.write);
+    match express::serve(&acceptor, &mut stream).await {
+        // Boxed, so that a connection that stays plain does not carry the state of both ways.
+        End::Other(ahead) => Box::pin(general(&acceptor, Rewound::new(ahead, stream), guest)).await,
+        End::Answered => linger(&mut stream.into_inner(), LINGER).await,
+        End::Closed => {}
+    }
+    connections.fetch_sub(1, Relaxed);
+}
+
+/// Serves what is left of a connection, whatever that is.
+async fn general(acceptor: &Rc<Acceptor>, stream: Rewound<Patient>, guest: Guest) {
     let fate = Rc::new(Fate::default());
     let service = service_fn(|request| {
-        let (acceptor, fate) = (Rc::clone(&acceptor), Rc::clone(&fate));
+        let (acceptor, fate) = (Rc::clone(acceptor), Rc::clone(&fate));
         Box::pin(async move { Ok::<_, Infallible>(http::answer(acceptor, request, &fate).await) })
     });
-    let stream = Patient::new(stream, acceptor.shared.deadlines.write);
     let mut connection = Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(acceptor.shared.deadlines.head)
@@ -56,14 +70,13 @@ pub(super) async fn serve(acceptor: Rc<Acceptor>, stream: TcpStream, permit: Con
         // A client may say that it has sent everything and still wait for its answer.
         .half_close(true)
         .serve_connection(TokioIo::new(stream), service);
-    acceptor.shared.metrics.connections.fetch_add(1, Relaxed);
     let ended = drive(&mut connection, acceptor.stop.clone()).await;
-    acceptor.shared.metrics.connections.fetch_sub(1, Relaxed);
     let Parts { io, read_buf, .. } = connection.into_parts();
-    let mut stream = io.into_inner().into_inner();
+    let (ahead, stream) = io.into_inner().into_parts();
+    let mut stream = stream.into_inner();
     match ended {
         // What the client sent right behind its handshake is already read.
-        Ok(()) if fate.upgraded.get() => websocket::serve(&acceptor, stream, guest, &read_buf),
+        Ok(()) if fate.upgraded.get() => websocket::serve(acceptor, stream, guest, [read_buf, ahead].concat()),
         Ok(()) if !fate.unread.get() => drop(stream),
         Ok(()) => Box::pin(linger(&mut stream, LINGER)).await,
         // An error is the client's doing: it left, was too slow, or spoke something else.
@@ -79,7 +92,7 @@ pub(super) async fn serve(acceptor: Rc<Acceptor>, stream: TcpStream, permit: Con
 
 /// Runs the connection until it ends or becomes something else; ends it once the daemon stops.
 async fn drive<S>(
-    connection: &mut Connection<TokioIo<Patient>, S>,
+    connection: &mut Connection<TokioIo<Rewound<Patient>>, S>,
     mut stop: watch::Receiver<bool>,
 ) -> hyper::Result<()>
 where
@@ -99,7 +112,7 @@ where
     end_of(connection).await
 }
 
-fn end_of<S>(connection: &mut Connection<TokioIo<Patient>, S>) -> impl Future<Output = hyper::Result<()>>
+fn end_of<S>(connection: &mut Connection<TokioIo<Rewound<Patient>>, S>) -> impl Future<Output = hyper::Result<()>>
 where
     S: Service<Request<Incoming>, Response = Answer, Error = Infallible> + Unpin,
     S::Future: Unpin,

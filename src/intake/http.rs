@@ -5,18 +5,19 @@ use super::answer::{Answer, problem};
 use super::body::Arriving;
 use super::connection::Fate;
 use super::{batch, single, websocket};
-use crate::metrics::Stage;
 use hyper::body::Incoming;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CONNECTION, HeaderMap, HeaderValue, ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CONNECTION, HeaderMap, HeaderName, HeaderValue,
+    ORIGIN,
 };
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 use std::rc::Rc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
+/// Names a request in answers and in the log.
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest `X-Request-Id` that is echoed.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
@@ -67,7 +68,7 @@ pub(super) async fn answer(acceptor: Rc<Acceptor>, request: Request<Incoming>, f
     let route = Route::of(head.uri.path());
     let mut answer = dispatch(&acceptor, &head, &mut body, route).await;
     let headers = answer.headers_mut();
-    headers.insert("x-request-id", request_id(&head.headers));
+    headers.insert(X_REQUEST_ID, request_id(&head.headers));
     if head.headers.contains_key(ORIGIN) && route.is_some() {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
         headers.insert(
@@ -82,19 +83,8 @@ pub(super) async fn answer(acceptor: Rc<Acceptor>, request: Request<Incoming>, f
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         fate.unread.set(true);
     }
-    count(&acceptor, answer.status());
-    acceptor.recorder.record(Stage::Request, started.elapsed());
+    acceptor.count(answer.status(), started);
     answer
-}
-
-fn count(acceptor: &Acceptor, status: StatusCode) {
-    let metrics = &acceptor.shared.metrics;
-    metrics.requests.fetch_add(1, Relaxed);
-    if status.is_client_error() {
-        metrics.requests_4xx.fetch_add(1, Relaxed);
-    } else if status.is_server_error() {
-        metrics.requests_5xx.fetch_add(1, Relaxed);
-    }
 }
 
 async fn dispatch(acceptor: &Acceptor, head: &Parts, body: &mut Arriving, route: Option<Route>) -> Answer {
@@ -112,18 +102,25 @@ async fn dispatch(acceptor: &Acceptor, head: &Parts, body: &mut Arriving, route:
 
 /// The client's id where it sent a usable one, else a new one.
 fn request_id(headers: &HeaderMap) -> HeaderValue {
-    match headers.get("x-request-id") {
-        Some(id) if !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX => id.clone(),
-        _ => {
-            let mut text = [0; 16];
-            let mut random: u64 = rand::random();
-            for place in &mut text {
-                *place = b"0123456789abcdef"[(random & 15) as usize];
-                random >>= 4;
-            }
-            HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("none"))
-        }
+    match headers.get(X_REQUEST_ID) {
+        Some(id) if is_request_id(id.as_bytes()) => id.clone(),
+        _ => HeaderValue::from_bytes(&new_request_id()).unwrap_or(HeaderValue::from_static("none")),
     }
+}
+
+/// Whether a client's id is echoed.
+pub(super) fn is_request_id(id: &[u8]) -> bool {
+    !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX
+}
+
+/// 64 random bits in hexadecimal digits.
+pub(super) fn new_request_id() -> [u8; 16] {
+    let mut random: u64 = rand::random();
+    std::array::from_fn(|_| {
+        let digit = b"0123456789abcdef"[(random & 15) as usize];
+        random >>= 4;
+        digit
+    })
 }
 
 fn not_allowed(route: Route) -> Answer {

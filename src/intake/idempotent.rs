@@ -1,7 +1,7 @@
 //! The `Idempotency-Key` header: claim a key, or answer for it.
 
 use super::acceptor::Acceptor;
-use super::answer::{Answer, json_answer, problem};
+use super::answer::{Answer, JSON, PROBLEM, json_answer, problem};
 use crate::commit::{Begin, Claim, Remembered};
 use event::UnixMicros;
 use hyper::StatusCode;
@@ -51,13 +51,15 @@ pub(super) fn claim(
 /// An answer as it is stored, given for the first time.
 pub(super) fn first(answer: Remembered) -> Answer {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::ACCEPTED);
-    // A batch that failed whole has the shape of a batch, everything else that failed that of a problem.
-    let is_problem = status.is_client_error() && !answer.body.starts_with(b"{\"batchId\"");
+    let kind = content_type(&answer);
     let mut http = json_answer(status, answer.body);
-    if is_problem {
-        http.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    }
+    http.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     http
+}
+
+/// A batch that failed whole has the shape of a batch, everything else that failed that of a problem.
+pub(super) fn content_type(answer: &Remembered) -> &'static str {
+    if answer.status >= 400 && !answer.body.starts_with(b"{\"batchId\"") { PROBLEM } else { JSON }
 }
 
 fn repeat(answer: Remembered) -> Answer {

@@ -1,6 +1,6 @@
 //! Every way in: all end in one [`crate::commit::Submission`] and wait for its receipt.
 //!
-//! `connection` serves one connection, `http` routes and answers, `body` reads, `unpack` unpacks, `options` reads what
+//! `connection` serves one connection, `express` answers what is plain and whole on it, `http` routes and answers, `body` reads, `unpack` unpacks, `options` reads what
 //! the query asks for, `single` and `batch` are the two calls, `websocket` the stream, `admission` says whether anything
 //! is let in at all, `answer` builds what goes back.
 
@@ -10,6 +10,8 @@ mod answer;
 mod batch;
 mod body;
 mod connection;
+mod date;
+mod express;
 mod http;
 mod idempotent;
 mod options;

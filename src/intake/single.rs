@@ -1,13 +1,13 @@
 //! `POST /events`: one event, one answer.
 
-use super::acceptor::Acceptor;
+use super::acceptor::{Acceptor, TRACEPARENT, trace_context};
 use super::answer::{Answer, accepted, dead_letter, refused, rejected};
 use super::body::{self, Arriving};
 use super::idempotent;
 use super::options::local_answer;
 use crate::commit::{Permit, Reject, Remembered, Submission};
 use crate::metrics::Stage;
-use event::{Batch, Durability, Receipt, RejectCode, Rejection, Source, UnixMicros};
+use event::{Batch, Durability, Receipt, Refusal, RejectCode, Rejection, Source, UnixMicros};
 use hyper::StatusCode;
 use hyper::http::request::Parts;
 use std::sync::atomic::Ordering::Relaxed;
@@ -30,32 +30,51 @@ async fn try_post(acceptor: &Acceptor, head: &Parts, body: &mut Arriving) -> Res
     let started = Instant::now();
     let now = UnixMicros::now();
     let claim = idempotent::claim(acceptor, headers, &[b"single", query.as_bytes(), &bytes], now)?;
-    let mut batch = Batch::new(&acceptor.tenant, Source::Http, now);
-    batch.traceparent = acceptor.traceparent(headers);
-    let parsed = acceptor.parser.borrow_mut().single(&bytes, now, &mut batch);
-    acceptor.shared.metrics.received.fetch_add(1, Relaxed);
-    acceptor.recorder.record(Stage::Parse, started.elapsed());
-    let mut submission = new_submission(batch, permit, parsed.err(), &bytes);
+    let traceparent = headers.get(TRACEPARENT).and_then(|value| trace_context(value.as_bytes()));
+    let mut submission = prepare(acceptor, &bytes, traceparent, permit, started, now);
     if let Some(mut claim) = claim {
         let durability = acceptor.shared.durability;
         claim.answer_with(move |batch, rejects, receipt| render(batch, rejects, receipt, durability));
         submission.claim = Some(claim);
     }
-    let mut submission = acceptor.commit(submission).await.map_err(|(reason, _)| Box::new(refused(reason)))?;
-    if let Some(answer) = submission.claim.take().and_then(crate::commit::Claim::into_answer) {
-        return Ok(idempotent::first(answer));
+    match settle(acceptor, submission).await {
+        Ok(answer) => Ok(idempotent::first(answer)),
+        Err(reason) => Err(Box::new(refused(reason))),
     }
-    let Submission { batch, rejects, outcome, .. } = &*submission;
-    let receipt = outcome.as_ref().map_err(|reason| Box::new(refused(*reason)))?;
-    Ok(idempotent::first(render(batch, rejects, receipt, acceptor.shared.durability)))
 }
 
-fn new_submission(batch: Batch, permit: Permit, rejection: Option<Rejection>, body: &[u8]) -> Submission {
-    let mut submission = Submission::new(batch, permit);
-    if let Some(rejection) = rejection {
+/// Parses the body, which was whole at `started`, and counts the event in it.
+pub(super) fn prepare(
+    acceptor: &Acceptor,
+    body: &[u8],
+    traceparent: Option<Box<str>>,
+    permit: Permit,
+    started: Instant,
+    now: UnixMicros,
+) -> Box<Submission> {
+    let mut submission = Box::new(Submission::new(Batch::new(&acceptor.tenant, Source::Http, now), permit));
+    submission.batch.traceparent = traceparent;
+    let parsed = acceptor.parser.borrow_mut().single(body, now, &mut submission.batch);
+    acceptor.shared.metrics.received.fetch_add(1, Relaxed);
+    if let Err(rejection) = parsed {
         submission.rejects.push(reject(0, rejection, body));
     }
+    acceptor.recorder.record(Stage::Parse, started.elapsed());
     submission
+}
+
+/// Commits the event and says what became of it.
+///
+/// # Errors
+/// Why it was not stored.
+pub(super) async fn settle(acceptor: &Acceptor, submission: Box<Submission>) -> Result<Remembered, Refusal> {
+    let mut submission = acceptor.commit(submission).await.map_err(|(reason, _)| reason)?;
+    if let Some(answer) = submission.claim.take().and_then(crate::commit::Claim::into_answer) {
+        return Ok(answer);
+    }
+    let Submission { batch, rejects, outcome, .. } = &*submission;
+    let receipt = outcome.as_ref().map_err(|reason| *reason)?;
+    Ok(render(batch, rejects, receipt, acceptor.shared.durability))
 }
 
 /// A reject with its bytes, unless they are what is wrong with it.

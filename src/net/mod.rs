@@ -5,9 +5,11 @@ mod limits;
 mod linger;
 mod listener;
 mod patience;
+mod rewound;
 
 pub use acceptor::{ConnectionGate, ConnectionPermit, accept};
 pub use limits::connections_possible;
 pub use linger::linger;
 pub use listener::{Listeners, bind};
 pub use patience::Patient;
+pub use rewound::Rewound;

@@ -3,27 +3,26 @@
 use super::outgoing::{put_confirmation, put_lagged};
 use super::round::{Round, Step, Stored};
 use crate::commit::{Confirmation, ConfirmationStatus, Permit, Reject, Submission};
-use crate::intake::acceptor::{Acceptor, Guest, Shared};
+use crate::intake::acceptor::{ARRIVALS_BYTES, Acceptor, Guest, Shared};
 use crate::net::linger;
 use event::{Batch, Refusal, Seq};
 use frame::{Decoder, Limits, close, put_close, put_ping};
 use prepare::Channel;
-use std::cell::RefCell;
 use std::io;
 use std::ops::ControlFlow;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
-/// Bytes taken from a socket at once.
-const READ_BYTES: usize = 64 << 10;
 /// Bytes of an unfinished message that do not count against the budget yet: any read may end within a message.
-const GATHERED_FREE_BYTES: usize = 2 * READ_BYTES;
+const GATHERED_FREE_BYTES: usize = 2 * ARRIVALS_BYTES;
 /// Unanswered pings after which a peer counts as dead.
 const MISSED_PINGS_MAX: u8 = 2;
 /// How long a socket waits for a place between socket and log.
@@ -33,12 +32,8 @@ const ADMISSION_RETRY: Duration = Duration::from_millis(2);
 /// How long a closing peer may take to answer.
 const LINGER: Duration = Duration::from_secs(1);
 
-thread_local! {
-    static READ: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
-}
-
 /// Goes on with a connection after its handshake, in a task of its own: what HTTP needed is given back.
-pub(in crate::intake) fn serve(acceptor: &Rc<Acceptor>, stream: TcpStream, guest: Guest, already_read: &[u8]) {
+pub(in crate::intake) fn serve(acceptor: &Rc<Acceptor>, stream: TcpStream, guest: Guest, already_read: Vec<u8>) {
     let limits = Limits { message_bytes_max: acceptor.shared.body_bytes_max };
     let metrics = &acceptor.shared.metrics;
     metrics.websockets.fetch_add(1, Relaxed);
@@ -52,7 +47,7 @@ pub(in crate::intake) fn serve(acceptor: &Rc<Acceptor>, stream: TcpStream, guest
         missed_pings: 0,
         _guest: guest,
     };
-    tokio::task::spawn_local(socket.run(already_read.to_vec()));
+    tokio::task::spawn_local(socket.run(already_read));
 }
 
 /// What one connection keeps.
@@ -143,12 +138,18 @@ impl Socket {
             // What was not read is neither stored nor answered.
             return ControlFlow::Continue(());
         }
-        let round = READ.with_borrow_mut(|buffer| match self.stream.try_read(buffer) {
-            Ok(0) => Err(ControlFlow::Break(())),
-            Ok(bytes) => Ok(Round::decode(&self.acceptor, &mut self.decoder, &mut buffer[..bytes])),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(ControlFlow::Continue(())),
-            Err(_) => Err(ControlFlow::Break(())),
-        });
+        let round = {
+            let mut buffer = self.acceptor.arrivals.borrow_mut();
+            let mut space = ReadBuf::new(&mut buffer);
+            // Unlike `try_read`, this knows that a buffer not filled means an empty socket, and saves the read that
+            // would find it so. Nobody is to be woken: `wait` does that.
+            match Pin::new(&mut self.stream).poll_read(&mut Context::from_waker(Waker::noop()), &mut space) {
+                Poll::Ready(Ok(())) if space.filled().is_empty() => Err(ControlFlow::Break(())),
+                Poll::Ready(Ok(())) => Ok(Round::decode(&self.acceptor, &mut self.decoder, space.filled_mut())),
+                Poll::Ready(Err(_)) => Err(ControlFlow::Break(())),
+                Poll::Pending => Err(ControlFlow::Continue(())),
+            }
+        };
         let gathered = self.decoder.buffered();
         if gathered <= GATHERED_FREE_BYTES {
             return match round {
@@ -236,7 +237,7 @@ impl Socket {
                 return Stored::Refused(reason, Some((batch, rejects)));
             }
         };
-        let mut submission = Submission::new(batch, permit);
+        let mut submission = Box::new(Submission::new(batch, permit));
         submission.rejects = rejects;
         match self.acceptor.commit(submission).await {
             Ok(submission) => Stored::Done(submission),
