@@ -6,7 +6,7 @@ CACHE := $(or $(INGESTD_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ingestd)
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 export ROCKSDB_STATIC := 1
 # Evaluated when a recipe needs it: the first time it compiles RocksDB.
-rocksdb = export ROCKSDB_LIB_DIR="$$(scripts/rocksdb.sh)" &&
+rocksdb = lib="$$(scripts/rocksdb.sh)" && export ROCKSDB_LIB_DIR="$$lib" &&
 
 .PHONY: help
 help: ## List the recipes
@@ -31,7 +31,7 @@ test: ## Everything CI runs: format, lints, unit, property, integration and cras
 
 # The rigs drive a release build; N is the number of rounds. Last recorded results: docs/proof.md.
 N ?= 20
-rig = cargo run --release --locked --quiet --package rig --bin rig --
+rig = cargo run --profile checked --locked --quiet --manifest-path tests/rig/Cargo.toml --bin rig --
 
 .PHONY: crash
 crash: build ## kill -9 at random moments, N rounds (N=20), each followed by a full check
