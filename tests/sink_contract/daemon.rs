@@ -16,8 +16,8 @@ pub struct Daemon {
 
 fn command(data: &Path, roll_bytes: u64) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ingestd"));
-    command.env_clear().env("INGESTD_PARQUET_ROLL_BYTES", roll_bytes.to_string()).stdin(Stdio::null());
-    command.arg("--data-dir").arg(data);
+    command.env_clear().stdin(Stdio::null());
+    command.env("INGESTD_DATA_DIR", data).env("INGESTD_PARQUET_ROLL_BYTES", roll_bytes.to_string());
     command
 }
 
