@@ -124,8 +124,8 @@ fn corrupt(first: Seq, cause: Corrupt) -> Fault {
 /// Missing or damaged events are never passed over: an operator decides.
 pub(super) fn fault(error: &ReadError) -> Fault {
     match error {
-        ReadError::Corrupt { .. } | ReadError::Gap { .. } => {
-            Fault::Final(format!("{error}; run `ingestd wal verify`, then `ingestd wal repair`"))
+        damage if damage.is_damage() => {
+            Fault::Final(format!("{error}; stop the daemon, run `ingestd wal verify`, then `ingestd wal repair`"))
         }
         ReadError::Trimmed { .. } => Fault::Final(error.to_string()),
         _ => Fault::Retry(error.to_string()),

@@ -16,7 +16,7 @@ pub enum OpenError {
         cause: std::io::Error,
     },
     /// Another process has the folder open.
-    #[error("data folder {} is in use by another process", .0.display())]
+    #[error("data folder {} is in use by another process: stop it first", .0.display())]
     InUse(PathBuf),
     /// A newer release wrote the folder.
     #[error("data folder has format {found}, this release reads up to {known}: use the release that wrote it")]
@@ -106,4 +106,16 @@ pub enum ReadError {
     /// RocksDB could not read.
     #[error("cannot read the log: {0}")]
     Store(#[from] rocksdb::Error),
+}
+
+impl ReadError {
+    /// Whether something stored is not what was written, so that reading it again will not help.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            ReadError::Corrupt { .. } | ReadError::Gap { .. } => true,
+            ReadError::Store(cause) => cause.kind() == rocksdb::ErrorKind::Corruption,
+            ReadError::Trimmed { .. } => false,
+        }
+    }
 }

@@ -36,6 +36,7 @@ mod evidence;
 mod family;
 mod identity;
 mod key;
+mod lock;
 mod mark;
 mod open;
 mod poison;

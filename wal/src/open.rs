@@ -3,6 +3,7 @@
 use crate::evidence;
 use crate::family::Family;
 use crate::identity::{self, Identity, Incarnation, family};
+use crate::lock::Lock;
 use crate::mark::Mark;
 use crate::reader::Shared;
 use crate::trim::Trimmer;
@@ -20,6 +21,9 @@ use std::time::Duration;
 
 /// Newest data-folder format this release reads and the one it writes.
 const FORMAT: u32 = 1;
+
+/// Tables that are open at once; others are opened when they are read.
+const OPEN_TABLES_MAX: i32 = 256;
 
 /// How to open a log for writing.
 #[derive(Debug, Clone)]
@@ -76,8 +80,10 @@ pub struct Opened {
 /// [`OpenError`]; nothing of the folder's content was changed when it is `Newer`, `InUse` or `Missing`.
 pub fn open(data: &Path, options: &Options) -> Result<Opened, OpenError> {
     let log = data.join("log");
+    fs::create_dir_all(data).map_err(OpenError::io("create", data))?;
+    let lock = Lock::take(data)?;
     fs::create_dir_all(&log).map_err(OpenError::io("create", &log))?;
-    check_format(data)?;
+    check_format(data, true)?;
     let clean = take_clean_marker(data)?;
     if !clean {
         evidence::keep(data, &log)?;
@@ -97,6 +103,7 @@ pub fn open(data: &Path, options: &Options) -> Result<Opened, OpenError> {
         folder: data.to_path_buf(),
         poison,
         db,
+        _lock: Some(lock),
     });
     let writer = Writer::new(Arc::clone(&shared), mark, incarnation, options);
     Ok(Opened { writer, trimmer: Trimmer::new(Arc::clone(&shared)), reader: Reader::new(shared), recovery, identity })
@@ -108,7 +115,7 @@ pub fn open(data: &Path, options: &Options) -> Result<Opened, OpenError> {
 /// [`OpenError`] when there is no log or it cannot be read.
 pub fn open_read_only(data: &Path) -> Result<(Reader, Recovery), OpenError> {
     let log = data.join("log");
-    check_format(data)?;
+    check_format(data, false)?;
     let mut options = rocksdb::Options::default();
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
     let families: Vec<_> = Family::ALL.iter().map(|family| family.name()).collect();
@@ -124,6 +131,7 @@ pub fn open_read_only(data: &Path) -> Result<(Reader, Recovery), OpenError> {
         folder: data.to_path_buf(),
         poison: Poison::default(),
         db,
+        _lock: None,
     });
     Ok((Reader::new(shared), recovery))
 }
@@ -139,6 +147,8 @@ pub(crate) fn open_store(log: &Path, options: &Options) -> Result<DB, OpenError>
     store.set_max_total_wal_size(256 << 20);
     store.set_bytes_per_sync(1 << 20);
     store.set_max_background_jobs(2);
+    // Descriptors are shared with connections, of which there may be very many.
+    store.set_max_open_files(OPEN_TABLES_MAX);
     store.set_keep_log_file_num(4);
     store.set_log_level(LogLevel::Warn);
     store.set_stats_dump_period_sec(0);
@@ -154,8 +164,8 @@ pub(crate) fn open_store(log: &Path, options: &Options) -> Result<DB, OpenError>
     })
 }
 
-/// Refuses a newer format before anything is written; writes the present one into a new folder.
-fn check_format(data: &Path) -> Result<(), OpenError> {
+/// Refuses a newer format before anything is written; where that is wanted, writes the present one into a new folder.
+fn check_format(data: &Path, may_write: bool) -> Result<(), OpenError> {
     let path = data.join("format");
     match fs::read_to_string(&path) {
         Ok(text) => {
@@ -165,7 +175,7 @@ fn check_format(data: &Path) -> Result<(), OpenError> {
             })?;
             if found > FORMAT { Err(OpenError::Newer { found, known: FORMAT }) } else { Ok(()) }
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+        Err(error) if may_write && error.kind() == std::io::ErrorKind::NotFound => {
             write_synced(&path, &format!("{FORMAT}\n")).map_err(OpenError::io("write", path))
         }
         Err(error) => Err(OpenError::io("read", path)(error)),

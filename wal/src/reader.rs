@@ -2,6 +2,7 @@
 
 use crate::family::Family;
 use crate::identity::{self, Incarnation, family};
+use crate::lock::Lock;
 use crate::verify::Gap;
 use crate::{Poison, ReadError, key};
 use event::{Seq, UnixMicros};
@@ -20,14 +21,16 @@ pub(crate) struct Shared {
     pub(crate) start: AtomicU64,
     pub(crate) gaps: Vec<Gap>,
     pub(crate) poison: Poison,
+    /// Given back after RocksDB is closed; a view for reading only has none.
+    pub(crate) _lock: Option<Lock>,
 }
 
 /// How much room the log takes, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SizeReport {
-    /// Tables of all families.
+    /// Tables of the events themselves: what trimming makes smaller.
     pub tables: u64,
-    /// What is in memory and in WAL files only.
+    /// Events in memory and in WAL files only.
     pub memory: u64,
 }
 
@@ -195,17 +198,12 @@ impl Reader {
         Ok(identity::history(&self.shared.db)?)
     }
 
-    /// Room taken on disk and in memory.
+    /// Room that events take on disk and in memory; ids, answers and dead letters have bounds of their own.
     #[must_use]
     pub fn size(&self) -> SizeReport {
         let db = &self.shared.db;
-        let sum = |property: &str| {
-            Family::ALL
-                .iter()
-                .filter_map(|of| db.property_int_value_cf(family(db, *of), property).ok().flatten())
-                .sum::<u64>()
-        };
-        SizeReport { tables: sum("rocksdb.total-sst-files-size"), memory: sum("rocksdb.cur-size-all-mem-tables") }
+        let of_log = |property| db.property_int_value_cf(family(db, Family::Log), property).ok().flatten().unwrap_or(0);
+        SizeReport { tables: of_log("rocksdb.total-sst-files-size"), memory: of_log("rocksdb.cur-size-all-mem-tables") }
     }
 
     /// Writes what is in memory into tables and waits for it; only for tools and benches.

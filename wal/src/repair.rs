@@ -5,6 +5,7 @@
 
 use crate::family::Family;
 use crate::identity::{self, family};
+use crate::lock::Lock;
 use crate::open::{Options, open_store, sync_folder};
 use crate::reader::Shared;
 use crate::verify::{Gap, VerifyReport, gap_entry};
@@ -31,8 +32,9 @@ pub struct RepairReport {
 /// disk space as the log takes.
 ///
 /// # Errors
-/// [`OpenError`] when the folder cannot be read or written; the log is then as before.
+/// [`OpenError`] when the folder is in use, or cannot be read or written; the log is then as before.
 pub fn repair(data: &Path) -> Result<RepairReport, OpenError> {
+    let lock = Lock::take(data)?;
     let (reader, recovery) = open_read_only(data)?;
     let found = reader.verify(recovery.mark, |_| {});
     if found.is_intact() {
@@ -48,6 +50,7 @@ pub fn repair(data: &Path) -> Result<RepairReport, OpenError> {
     copy(reader.shared(), &fresh, &found)?;
     drop(reader);
     let quarantined = swap(data, &fresh)?;
+    drop(lock);
     Ok(RepairReport { found, quarantined: Some(quarantined) })
 }
 
