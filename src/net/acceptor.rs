@@ -3,7 +3,6 @@
 use super::linger;
 use socket2::SockRef;
 use std::io;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
@@ -17,8 +16,9 @@ Retry-After: 1\r\nConnection: close\r\nContent-Length: 113\r\n\r\n\
 
 /// How long a refused peer may take to read why.
 const REFUSAL_LINGER: Duration = Duration::from_secs(1);
-/// Refused peers that are given that time at once; they hold descriptors, of which there are too few already.
-const REFUSED_LINGERING_MAX: usize = 256;
+/// Refused peers that are given that time at once, over all acceptors; they hold descriptors, of which there are too
+/// few already.
+const REFUSED_LINGERING_MAX: usize = 128;
 /// Connections that are still taken over from the kernel once the stop has come.
 const LAST_ACCEPTS_MAX: usize = 4096;
 
@@ -27,6 +27,8 @@ const LAST_ACCEPTS_MAX: usize = 4096;
 pub struct ConnectionGate {
     open: AtomicUsize,
     max: usize,
+    /// Peers that were refused and may still read why.
+    lingering: AtomicUsize,
 }
 
 /// One open connection, given back when dropped.
@@ -37,7 +39,7 @@ impl ConnectionGate {
     /// A gate that lets so many in at once.
     #[must_use]
     pub fn new(max: usize) -> Arc<Self> {
-        Arc::new(ConnectionGate { open: AtomicUsize::new(0), max })
+        Arc::new(ConnectionGate { open: AtomicUsize::new(0), max, lingering: AtomicUsize::new(0) })
     }
 
     /// How many are in.
@@ -50,6 +52,21 @@ impl ConnectionGate {
         let enter = |open| (open < self.max).then_some(open + 1);
         self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enter).ok()?;
         Some(ConnectionPermit(Arc::clone(self)))
+    }
+
+    fn linger(self: &Arc<Self>) -> Option<Lingering> {
+        let more = |lingering| (lingering < REFUSED_LINGERING_MAX).then_some(lingering + 1);
+        self.lingering.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        Some(Lingering(Arc::clone(self)))
+    }
+}
+
+/// A refused peer's time, given back when dropped.
+struct Lingering(Arc<ConnectionGate>);
+
+impl Drop for Lingering {
+    fn drop(&mut self) {
+        self.0.lingering.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -67,7 +84,6 @@ pub async fn accept(
     serve: impl Fn(TcpStream, ConnectionPermit),
     refused: impl Fn(),
 ) {
-    let lingering = Rc::new(());
     let admit = |stream: TcpStream| {
         // Answers are small and complete: waiting for more would only add latency. A socket that refuses the option
         // still works.
@@ -76,7 +92,7 @@ pub async fn accept(
             Some(permit) => serve(stream, permit),
             None => {
                 refused();
-                turn_away(stream, &lingering);
+                turn_away(stream, gate);
             }
         }
     };
@@ -114,11 +130,10 @@ async fn waiting(listener: &TcpListener) -> Option<io::Result<TcpStream>> {
     .await
 }
 
-fn turn_away(mut stream: TcpStream, lingering: &Rc<()>) {
+fn turn_away(mut stream: TcpStream, gate: &Arc<ConnectionGate>) {
     // Fits the buffer of a new socket. The peer may already be gone.
     SockRef::from(&stream).send(REFUSAL).ok();
-    if Rc::strong_count(lingering) <= REFUSED_LINGERING_MAX {
-        let place = Rc::clone(lingering);
+    if let Some(place) = gate.linger() {
         tokio::task::spawn_local(async move {
             linger(&mut stream, REFUSAL_LINGER).await;
             drop(place);

@@ -2,7 +2,8 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors that are not for connections: tables of the log, files of sinks, peers that are being turned away.
+/// Descriptors that are not for connections: the log's tables (256) and WAL files, files of sinks, peers that are being
+/// turned away (128).
 const RESERVED: u64 = 1024;
 
 /// Raises the soft limit of file descriptors to the hard one, which needs no privilege, and says how many connections
