@@ -24,7 +24,7 @@ use tokio::time::Instant;
 const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Bytes that one read takes from a connection.
-pub(super) const ARRIVALS_BYTES: usize = 64 << 10;
+const ARRIVALS_BYTES: usize = 64 << 10;
 
 /// How long a client may take.
 #[derive(Debug, Clone, Copy)]

@@ -3,7 +3,7 @@
 use super::outgoing::{put_confirmation, put_lagged};
 use super::round::{Round, Step, Stored};
 use crate::commit::{Confirmation, ConfirmationStatus, Permit, Reject, Submission};
-use crate::intake::acceptor::{ARRIVALS_BYTES, Acceptor, Guest, Shared};
+use crate::intake::acceptor::{Acceptor, Guest, Shared};
 use crate::net::linger;
 use event::{Batch, Refusal, Seq};
 use frame::{Decoder, Limits, close, put_close, put_ping};
@@ -22,7 +22,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 /// Bytes of an unfinished message that do not count against the budget yet: any read may end within a message.
-const GATHERED_FREE_BYTES: usize = 2 * ARRIVALS_BYTES;
+const GATHERED_FREE_BYTES: usize = 16 << 10;
 /// Unanswered pings after which a peer counts as dead.
 const MISSED_PINGS_MAX: u8 = 2;
 /// How long a socket waits for a place between socket and log.
@@ -61,9 +61,10 @@ struct Socket {
     _guest: Guest,
 }
 
-/// A large message whose end has not arrived.
+/// A message whose end has not arrived.
 struct Gathering {
-    permit: Permit,
+    /// For a large one.
+    permit: Option<Permit>,
     since: Instant,
 }
 
@@ -95,7 +96,12 @@ impl Socket {
         while flow.is_continue() {
             // The long parts are boxed: what is kept while the connection idles is this loop's state only.
             flow = match self.wait(&mut ping).await {
-                Wake::Readable(Ok(())) => Box::pin(self.read()).await,
+                Wake::Readable(Ok(())) => {
+                    let flow = Box::pin(self.read()).await;
+                    // What brings nothing to commit waits for nothing: others have their turn all the same.
+                    tokio::task::yield_now().await;
+                    flow
+                }
                 Wake::Readable(Err(_)) => ControlFlow::Break(()),
                 Wake::News(news) => Box::pin(self.tell(news)).await,
                 Wake::Ping => Box::pin(self.ping()).await,
@@ -130,9 +136,9 @@ impl Socket {
     async fn read(&mut self) -> ControlFlow<()> {
         let gathering = self.gathering.take();
         let since = gathering.as_ref().map_or_else(Instant::now, |gathering| gathering.since);
-        let mut permit = match gathering {
-            Some(gathering) => Some(gathering.permit),
-            None => self.admitted().await,
+        let mut permit = match gathering.map(|gathering| *gathering) {
+            Some(Gathering { permit: Some(permit), .. }) => Some(permit),
+            _ => self.admitted().await,
         };
         if self.acceptor.stopping() {
             // What was not read is neither stored nor answered.
@@ -151,7 +157,12 @@ impl Socket {
             }
         };
         let gathered = self.decoder.buffered();
+        // What is unfinished now began after the last message that ended.
+        let since = if matches!(&round, Ok(round) if round.messages > 0) { Instant::now() } else { since };
         if gathered <= GATHERED_FREE_BYTES {
+            if gathered > 0 {
+                self.gathering = Some(Box::new(Gathering { permit: None, since }));
+            }
             return match round {
                 Ok(round) => self.finish(round, permit).await,
                 Err(flow) => flow,
@@ -166,7 +177,7 @@ impl Socket {
         match permit.filter(|_| room) {
             _ if flow.is_break() => flow,
             Some(permit) => {
-                self.gathering = Some(Box::new(Gathering { permit, since }));
+                self.gathering = Some(Box::new(Gathering { permit: Some(permit), since }));
                 flow
             }
             None => self.close(Some(close::TRY_AGAIN_LATER), "no room for a message of this size now").await,
