@@ -9,6 +9,7 @@ use clap::Parser;
 use cli::{Cli, Command, Serve};
 use ingestd::control::config::{self, Config};
 use ingestd::{control, daemon};
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -46,8 +47,13 @@ fn check_cpu() -> Result<(), &'static str> {
     Ok(())
 }
 
+/// A variable as text: whatever is no UTF-8 is none of ours, and a value that should be is found wrong where it is read.
+fn lossy((name, value): (OsString, OsString)) -> (String, String) {
+    (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
+}
+
 fn configuration(arguments: &Serve) -> Result<Config, config::ConfigError> {
-    let mut config = config::load(arguments.config.as_deref(), std::env::vars())?;
+    let mut config = config::load(arguments.config.as_deref(), std::env::vars_os().map(lossy))?;
     if let Some(data) = &arguments.data_dir {
         config.data_dir.clone_from(data);
     }

@@ -1,10 +1,25 @@
 //! Logs to stderr: for people on a terminal, with the level as a prefix systemd understands otherwise.
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+/// Reads a level or a filter. A word alone is a level: as the name of a target, which it would be to the filter, it would
+/// silence everything.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn parse_level(text: &str) -> Result<EnvFilter, String> {
+    for word in text.split(',').map(str::trim).filter(|word| !word.contains('=') && !word.contains("::")) {
+        if word.parse::<LevelFilter>().is_err() {
+            return Err(format!("`{word}` is none of off, error, warn, info, debug, trace"));
+        }
+    }
+    EnvFilter::try_new(text).map_err(|error| error.to_string())
+}
 
 /// Starts logging at `level`, which may be any tracing filter; `INGESTD_LOG_FORMAT=json` gives one object a line.
 pub fn start_logging(level: &str) {
-    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = parse_level(level).unwrap_or_else(|_| EnvFilter::new("info"));
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     let started = if std::env::var("INGESTD_LOG_FORMAT").is_ok_and(|format| format == "json") {

@@ -1,6 +1,7 @@
 //! Reading the layers and saying exactly what is wrong with them.
 
 use super::sections::Config;
+use crate::control::logging::parse_level;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
@@ -70,6 +71,9 @@ pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, Stri
 /// Smallest budget of the log: twice what may be in memory before it is written to tables, which alone can be trimmed.
 const LOG_BUDGET_MIN: u64 = 256 << 20;
 
+/// Longest time that may be configured.
+const YEAR_S: u64 = 366 * 24 * 3600;
+
 impl Config {
     fn deserialize(table: Table) -> Result<Config, ConfigError> {
         table.try_into().map_err(|error: toml::de::Error| ConfigError::Check(error.message().to_owned()))
@@ -99,6 +103,22 @@ impl Config {
             if value == 0 {
                 wrong.push(format!("{name} must be greater than 0"));
             }
+        }
+        for (name, value, least) in [
+            ("server.head_timeout_s", self.server.head_timeout_s, 1),
+            ("server.body_timeout_s", self.server.body_timeout_s, 1),
+            ("server.ping_interval_s", self.server.ping_interval_s, 1),
+            ("server.write_timeout_s", self.server.write_timeout_s, 1),
+            ("server.drain_timeout_s", self.server.drain_timeout_s, 0),
+            ("dedup.window_s", self.dedup.window_s, 1),
+            ("log.hold_s", self.log.hold_s, 0),
+        ] {
+            if !(least..=YEAR_S).contains(&value) {
+                wrong.push(format!("{name} must be from {least} to {YEAR_S}"));
+            }
+        }
+        if let Err(error) = parse_level(&self.log_level) {
+            wrong.push(format!("log_level = \"{}\": {error}", self.log_level));
         }
         if self.limits.body_bytes_max < self.limits.event_bytes_max {
             wrong.push("limits.body_bytes_max must not be smaller than limits.event_bytes_max".into());
@@ -260,6 +280,23 @@ mod tests {
         assert!(config.check().unwrap_err().to_string().contains("allow_unauthenticated"));
         let config = file("[server]\nlisten = \"0.0.0.0:3001\"\nallow_unauthenticated = true\n").unwrap();
         config.check().unwrap();
+    }
+
+    #[test]
+    fn what_would_break_the_daemon_is_found_before_it_starts() {
+        for (text, key) in [
+            ("[server]\nping_interval_s = 0", "server.ping_interval_s"),
+            ("[server]\nhead_timeout_s = 9223372036854775807", "server.head_timeout_s"),
+            ("[dedup]\nwindow_s = 0", "dedup.window_s"),
+            ("log_level = \"verbose\"", "log_level"),
+            ("log_level = \"bogus=[\"", "log_level"),
+        ] {
+            let error = file(text).unwrap().check().unwrap_err().to_string();
+            assert!(error.contains(key), "{text}: {error}");
+        }
+        for level in ["off", "WARN", "debug", "info,hyper=warn", "ingestd::commit=trace"] {
+            file(&format!("log_level = \"{level}\"")).unwrap().check().unwrap();
+        }
     }
 
     #[test]
