@@ -10,7 +10,9 @@ trap 'rm -f "$lines"' EXIT
 
 "$binary" serve --data-dir "$data" > >(tee "$lines") &
 daemon=$!
-trap 'kill -TERM "$daemon" 2>/dev/null || true' INT TERM
+# Ctrl-C goes to the daemon as well as to this script: one signal drains it, a second one would end it at once.
+trap : INT
+trap 'kill -TERM "$daemon" 2>/dev/null || true' TERM
 
 until grep -q '^data in' "$lines"; do
   kill -0 "$daemon" 2>/dev/null || { wait "$daemon"; exit $?; }

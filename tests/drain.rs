@@ -5,6 +5,7 @@
 #[cfg(test)]
 mod support;
 
+use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::io;
@@ -172,6 +173,18 @@ fn a_request_that_never_ends_does_not_hold_the_daemon_for_ever() {
     assert_eq!(daemon.stop().stored().len(), 1);
 }
 
+/// As a terminal's Ctrl-C beside a script that passes it on.
+#[test]
+fn the_same_signal_twice_at_once_is_one() {
+    for second in [Signal::TERM, Signal::INT] {
+        let daemon = Daemon::start();
+        daemon.post("/events", event("e").to_string()).with_status(202);
+        daemon.term();
+        daemon.signal(second);
+        assert_eq!(daemon.drained().inspect()["clean"], true);
+    }
+}
+
 #[test]
 fn a_second_signal_ends_it_at_once_and_loses_nothing() {
     let mut daemon =
@@ -187,7 +200,10 @@ fn a_second_signal_ends_it_at_once_and_loses_nothing() {
     daemon.post("/events", event("last").to_string()).with_status(202);
     daemon.term();
     eventually("it drains", || Connection::try_open(daemon.address).is_err());
-    daemon.term();
+    eventually("a later signal ends it", || {
+        daemon.term();
+        daemon.log().contains("second signal")
+    });
     let status = daemon.exit();
     assert_eq!(status.code(), Some(1), "{status}");
     let place = daemon.kill();

@@ -2,7 +2,11 @@
 
 use super::drain::Running;
 use super::threads::Fatal;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+
+/// For so long after the first signal another one counts as the same.
+const ECHO: Duration = Duration::from_millis(300);
 
 /// Waits for a signal or a fatal failure, then drains.
 ///
@@ -21,8 +25,13 @@ pub fn run_until_signal(mut running: Running) -> Result<(), String> {
             _ = interrupt.recv() => None,
             fatal = running.fatal.recv() => fatal,
         };
-        // From here on a further signal means: now.
+        // From here on a further signal means: now. Not the same one twice, though: a terminal, or whoever signals a
+        // process and then its group, sends it to us more than once.
         tokio::spawn(async move {
+            tokio::time::sleep(ECHO).await;
+            for echo in [&mut term, &mut interrupt] {
+                tokio::time::timeout(Duration::ZERO, echo.recv()).await.ok();
+            }
             tokio::select! {
                 _ = term.recv() => {}
                 _ = interrupt.recv() => {}
@@ -42,7 +51,7 @@ pub fn run_until_signal(mut running: Running) -> Result<(), String> {
         let drain = scope.spawn(|| running.drain());
         runtime.block_on(async {
             while !drain.is_finished() {
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
         });
         drain.join().unwrap_or_else(|_| Err("the drain panicked".into()))
