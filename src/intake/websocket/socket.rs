@@ -218,10 +218,10 @@ impl Socket {
         // Counted before it is written: a client that has its answer finds it counted.
         metrics.ws_sent.fetch_add(messages as u64, Relaxed);
         let mut flow = self.write(&out).await;
-        if flow.is_continue() {
-            if let Some((code, reason)) = close {
-                flow = self.close(code, &reason).await;
-            }
+        if flow.is_continue()
+            && let Some((code, reason)) = close
+        {
+            flow = self.close(code, &reason).await;
         }
         flow
     }
