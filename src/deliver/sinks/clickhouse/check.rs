@@ -72,8 +72,7 @@ impl Client {
             }
             problems.append(&mut findings.problems);
         }
-        let severity =
-            if unreachable.len() < self.hosts().len() { Severity::Warning } else { Severity::Refusal };
+        let severity = if unreachable.len() < self.hosts().len() { Severity::Warning } else { Severity::Refusal };
         problems.extend(unreachable.into_iter().map(|failure| Problem {
             what: failure.message,
             host: failure.host,
@@ -100,8 +99,7 @@ impl Findings<'_> {
     }
 
     async fn look_at_user(&mut self) -> Result<(), Failure> {
-        let readonly: String =
-            self.host.one("SELECT value FROM system.settings WHERE name = 'readonly'", &[]).await?;
+        let readonly: String = self.host.one("SELECT value FROM system.settings WHERE name = 'readonly'", &[]).await?;
         if readonly != "0" {
             let user = &self.client.config().user;
             self.refuse(
@@ -211,8 +209,8 @@ impl Findings<'_> {
         let config = self.client.config();
         let place = config.place(table);
         for (name, wanted, is_needed) in ddl::SETTINGS {
-            let of_other_engine = name.contains("deduplication")
-                && name.starts_with("replicated") != is_replicated(&found.engine);
+            let of_other_engine =
+                name.contains("deduplication") && name.starts_with("replicated") != is_replicated(&found.engine);
             let value = settings.get(name);
             if of_other_engine || value >= wanted {
                 continue;

@@ -151,7 +151,9 @@ impl Host {
         pool.pool_idle_timeout(IDLE_MAX);
         pool.pool_timer(hyper_util::rt::TokioTimer::new());
         let client = if url.starts_with("https:") {
-            let tls = HttpsConnectorBuilder::new().with_native_roots().map_err(SetupError::Certificates)?;
+            let provider = rustls::crypto::ring::default_provider();
+            let tls = HttpsConnectorBuilder::new().with_provider_and_native_roots(provider);
+            let tls = tls.map_err(SetupError::Certificates)?;
             clickhouse::Client::with_http_client(pool.build(tls.https_only().enable_http1().wrap_connector(http)))
         } else {
             clickhouse::Client::with_http_client(pool.build(http))
@@ -232,5 +234,8 @@ impl Host {
 }
 
 fn gone(url: &str) -> Failure {
-    Failure::schema(url, "this server, which may have an unfinished batch, is no longer configured: name it again in urls")
+    Failure::schema(
+        url,
+        "this server, which may have an unfinished batch, is no longer configured: name it again in urls",
+    )
 }

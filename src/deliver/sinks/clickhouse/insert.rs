@@ -5,9 +5,9 @@ use crate::client::{Client, Host, Target};
 use crate::layout::Layout;
 use crate::{Batch, Failure};
 use bytes::Bytes;
+use clickhouse::Compression;
 use clickhouse::error::{Error, Result};
 use clickhouse::insert_formatted::{CompressedData, InsertFormatted};
-use clickhouse::Compression;
 
 /// Bytes that are packed and handed to the connection at a time.
 const PIECE_BYTES: usize = 1 << 20;

@@ -135,7 +135,8 @@ impl Client {
             return Ok(());
         }
         let (rows, message) = (self.config().refused_rows_max, &failure.message);
-        let text = format!("more than {rows} rows of one batch are refused, so the table is taken to be wrong: {message}");
+        let text =
+            format!("more than {rows} rows of one batch are refused, so the table is taken to be wrong: {message}");
         Err(Failure::schema(&failure.host, text))
     }
 }
