@@ -54,13 +54,12 @@ pub(crate) struct Host {
 }
 
 /// Settings that only some releases have, and the value that keeps a batch one block with a working token.
-const GUARDS: [(&str, &str); 6] = [
+const GUARDS: [(&str, &str); 5] = [
     ("deduplicate_insert", "enable"),
     ("input_format_connection_handling", "0"),
     ("input_format_max_block_size_bytes", "0"),
     ("input_format_max_block_wait_ms", "0"),
     ("max_insert_block_size_bytes", "0"),
-    ("max_insert_block_size_rows", "0"),
 ];
 
 impl Client {

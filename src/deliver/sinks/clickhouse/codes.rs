@@ -47,7 +47,7 @@ pub(crate) const CODES: [(u32, &str, Class); 55] = [
     (81, "UNKNOWN_DATABASE", Class::Schema),
     (115, "UNKNOWN_SETTING", Class::Schema),
     (117, "INCORRECT_DATA", Class::Schema),
-    (170, "CLUSTER_DOESNT_EXIST", Class::Schema),
+    (701, "CLUSTER_DOESNT_EXIST", Class::Schema),
     (164, "READONLY", Class::Auth),
     (192, "UNKNOWN_USER", Class::Auth),
     (193, "WRONG_PASSWORD", Class::Auth),

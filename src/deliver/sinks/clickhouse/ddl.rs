@@ -2,8 +2,8 @@
 //!
 //! # Why the tables are laid out as they are
 //!
-//! * **Partition and TTL by `committed_at`**, never by the client's `timestamp`: that may be sixteen years old, and rows
-//!   would be gone with the first merge. By month: a year and a half is 19 partitions, few enough for any query, and
+//! * **Partition and TTL by `committed_at`**, never by the client's `timestamp`: that may be sixteen years old, and
+//!   rows would be gone with the first merge. By month: a year and a half is 19 partitions, few enough for any query, and
 //!   batches are hardly ever cut. `ttl_only_drop_parts` lets whole months go, without rewriting anything, so that a row
 //!   stays 18 months and at most 19.
 //! * **Sorted by tenant, store, type, time**: analysts ask about one shop, mostly about one kind of event, over a time,
@@ -90,7 +90,8 @@ pub(crate) fn comment(table: Table, version: u32) -> String {
 
 /// The layout's number in a table's comment.
 pub(crate) fn version_in(table: Table, text: &str) -> Option<u32> {
-    text.strip_prefix("ingestd ")?.strip_prefix(table.layout_name())?.strip_prefix(" layout ")?.parse().ok()
+    let number = text.strip_prefix("ingestd ")?.strip_prefix(table.layout_name())?.strip_prefix(" layout ")?;
+    number.parse().ok().filter(|version| *version > 0)
 }
 
 /// A column as in `CREATE TABLE` and `ADD COLUMN`.

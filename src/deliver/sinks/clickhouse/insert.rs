@@ -67,11 +67,7 @@ impl Client {
             // Types in the header are compared with the table's.
             .with_setting("input_format_with_names_use_header", "1")
             .with_setting("input_format_with_types_use_header", "1");
-        let rows = (part.len() + 1).to_string();
-        host.guards().iter().fold(insert, |insert, (name, value)| {
-            let value = if name == "max_insert_block_size_rows" { rows.as_str() } else { value };
-            insert.with_setting(name, value)
-        })
+        host.guards().iter().fold(insert, |insert, (name, value)| insert.with_setting(name, *value))
     }
 
     async fn send_pieces(&self, insert: &mut InsertFormatted, part: &Part<'_>) -> Result<()> {

@@ -133,8 +133,8 @@ impl Client {
 
     pub(crate) fn newer(&self, layout: &Layout, version: u32) -> String {
         format!(
-            "table {} has layout {version}, made by a newer release; this one knows layouts up to {}: install the newer \
-             one",
+            "table {} has layout {version}, made by a newer release; this one knows layouts up to {}: install \
+             the newer one",
             self.config().place(layout.table),
             layout.version
         )

@@ -36,13 +36,13 @@
 //! | `tenant`, `source` | LowCardinality(String) | all | the owner, the way in |
 //! | `event_id`, `event_type`, `user_id`, `session_id`, `store_id` | String | all, some | as in the envelope |
 //! | `timestamp` | DateTime64(3, 'UTC') | raw, processed | the client's |
-//! | `received_at`, `committed_at` | DateTime64(6, 'UTC') | all | when the request was read, when the row became durable |
+//! | `received_at`, `committed_at` | DateTime64(6, 'UTC') | all | when it was read, when it became durable |
 //! | `raw` | String | raw, errors | the bytes as received; never render them |
 //! | `schema_version`, `data`, `metadata`, `enriched` | UInt32, String | processed | the processed form; JSON text |
 //! | `sink`, `code`, `pointer`, `message` | String | errors | who could not take it, and why |
 //!
-//! [`ddl`] has the statements and says why the tables are laid out as they are. A table's comment has the version of its
-//! layout, by which [`Client::prepare`] makes, migrates or refuses it. A timestamp beyond the year 2299 is stored
+//! [`ddl`] has the statements and says why the tables are laid out as they are. A table's comment has the version of
+//! its layout, by which [`Client::prepare`] makes, migrates or refuses it. A timestamp beyond the year 2299 is stored
 //! exactly, but a server writes it as its latest date.
 //!
 //! On a cluster, batches go to the local `Replicated…` tables of one shard; `Distributed` tables are for readers.

@@ -227,7 +227,7 @@ async fn too_many_partitions_is_the_tables_fault() {
 async fn a_memory_limit_costs_no_row() {
     let users = "<small><password>p</password><networks><ip>127.0.0.1</ip></networks><profile>small</profile>\
                  <quota>default</quota></small>";
-    let profiles = "<small><max_memory_usage>6000000</max_memory_usage></small>";
+    let profiles = "<small><max_memory_usage>4000000</max_memory_usage></small>";
     let server = Server::start(Setup { users, profiles, ..Setup::default() });
     let owner = server.client().await;
     let small = as_user(&server, &owner, "small", "p");

@@ -7,10 +7,15 @@ use prepare::processed::Extractor;
 use record::{DEFAULT_TENANT, EventView, SegmentMeta};
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
+use std::sync::OnceLock;
 
 pub(super) const ORIGIN: Origin = Origin { node: 0x0123_4567_89ab_cdef_0011_2233_4455_6677, incarnation: 0xfeed_f00d };
-/// 2026-11-23T01:02:03.000456Z.
-pub(super) const NOON: UnixMicros = UnixMicros::new(1_795_395_723_000_456);
+
+/// When all rows were committed: now, for a table lets go of what is old.
+pub(super) fn noon() -> UnixMicros {
+    static NOON: OnceLock<UnixMicros> = OnceLock::new();
+    *NOON.get_or_init(UnixMicros::now)
+}
 
 pub(super) fn event(seq: u64) -> EventRow<'static> {
     EventRow {
@@ -23,8 +28,8 @@ pub(super) fn event(seq: u64) -> EventRow<'static> {
         user_id: Some("u"),
         session_id: "s",
         store_id: "st",
-        received_at: NOON,
-        committed_at: NOON,
+        received_at: noon(),
+        committed_at: noon(),
     }
 }
 
@@ -64,8 +69,8 @@ pub(super) fn real_batches(client: &Client, lines: &[String]) -> (Batch, Batch) 
             user_id: envelope.user_id,
             session_id: envelope.session_id,
             store_id: envelope.store_id,
-            received_at: NOON,
-            committed_at: NOON,
+            received_at: noon(),
+            committed_at: noon(),
         };
         let (data, metadata) = (envelope.data, envelope.metadata);
         raw.push(&RawRow { event, raw: stored.raw }).unwrap();
@@ -75,10 +80,10 @@ pub(super) fn real_batches(client: &Client, lines: &[String]) -> (Batch, Batch) 
 }
 
 fn stored(seq: u64, line: &str) -> EventView<'_> {
-    let segment = SegmentMeta { tenant: DEFAULT_TENANT, source: 1, received_at: NOON, traceparent: None };
+    let segment = SegmentMeta { tenant: DEFAULT_TENANT, source: 1, received_at: noon(), traceparent: None };
     EventView {
         seq: Seq::new(seq),
-        committed_at: NOON,
+        committed_at: noon(),
         segment,
         event_type: 0,
         event_id: None,
@@ -90,8 +95,7 @@ fn stored(seq: u64, line: &str) -> EventView<'_> {
 /// Rows of `events_raw`, and how many different ones, as another program sees them.
 pub(super) fn seen(server: &Server, client: &Client) -> (u64, u64) {
     let place = client.config().place(Table::Raw);
-    (
-        server.number(&format!("SELECT count() FROM {place}")),
-        server.number(&format!("SELECT uniqExact(seq) FROM {place}")),
-    )
+    let counts = server.sql(&format!("SELECT count(), uniqExact(seq) FROM {place}"));
+    let (rows, different) = counts.split_once('\t').unwrap();
+    (rows.parse().unwrap(), different.parse().unwrap())
 }

@@ -1,4 +1,4 @@
-use super::rows::{NOON, ORIGIN, event, numbered, seen};
+use super::rows::{ORIGIN, event, noon, numbered, seen};
 use super::server::Server;
 use crate::layout::{Layout, Step};
 use crate::{Batch, Client, Cluster, Config, EventRow, Kind, Names, Prepared, RawRow, Table, ddl};
@@ -109,7 +109,7 @@ async fn what_is_not_known_is_refused_and_left_alone() {
         ("ingestd events_raw layout 2", "newer release"),
         ("ingestd events_errors layout 1", "not made by ingestd"),
         ("ingestd events_raw layout x", "not made by ingestd"),
-        ("ingestd events_raw layout 0", "layout 0"),
+        ("ingestd events_raw layout 0", "not made by ingestd"),
         ("", "not made by ingestd"),
     ] {
         let client = server.client().await;
@@ -161,7 +161,6 @@ async fn old_shopping_stays_and_old_rows_go() {
     server.sql(&format!("OPTIMIZE TABLE {place} FINAL"));
     let left = server.sql(&format!("SELECT seq, toYear(timestamp) FROM {place} ORDER BY seq"));
     assert_eq!(left, "1\t2010\n2\t2010", "18 months after the commit, and not before");
-    assert_eq!(event(1).timestamp, UnixMicros::new(1_291_191_960_000_000));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,7 +168,8 @@ async fn partitions_are_as_this_side_sees_them() {
     let server = Server::shared();
     let client = Client::new(Config { raw_months: 0, ..server.config() }).unwrap();
     client.prepare().await.unwrap();
-    for (seq, micros) in (1..).zip([0, 951_782_400_000_000, 1_796_083_199_999_999, 1_796_083_200_000_000, NOON.get()]) {
+    for (seq, micros) in (1..).zip([0, 951_782_400_000_000, 1_796_083_199_999_999, 1_796_083_200_000_000, noon().get()])
+    {
         let mut batch = Batch::new(Table::Raw, ORIGIN, client.config());
         let committed_at = UnixMicros::new(micros);
         batch.push(&RawRow { event: EventRow { committed_at, ..event(seq) }, raw: b"{}" }).unwrap();
