@@ -17,7 +17,7 @@ fn what_cannot_work_is_said() {
     for url in ["", "http://", "ftp://a", "http://a/path", "http://user:password@a", "a:8123", "http://a?b"] {
         assert_eq!(Config::new([url]).check(), Err(ConfigError::Url(url.into())));
     }
-    assert_eq!(Config::new::<&str>([]).check(), Err(ConfigError::NoUrl));
+    assert_eq!(Config::new(Vec::<String>::new()).check(), Err(ConfigError::NoUrl));
     assert_eq!(Config::new(["http://a", "http://a"]).check(), Err(ConfigError::UrlTwice("http://a".into())));
     for name in ["", "1a", "a b", "a`b", "a.b", "ä"] {
         let names = Names { raw: name.into(), ..Names::with_prefix("") };
