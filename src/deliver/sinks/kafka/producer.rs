@@ -1,0 +1,221 @@
+//! One producer: it fences whoever had our id before, sends slices, and is thrown away when in doubt.
+
+use crate::connection::{Deadline, not_made, settings};
+use crate::decide::{self, Action, Trouble, Undelivered};
+use crate::reports::{Batches, Reports, Stop, WATERMARK, judge};
+use crate::topics::Layout;
+use crate::{Config, Delivery, Fault, Item, Message, Refused, Slice, Topic, Topics, Watermark};
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use std::time::Duration;
+
+/// How long it listens for reports at a time.
+const TICK: Duration = Duration::from_millis(1);
+
+/// A producer.
+pub(crate) struct Producer {
+    inner: BaseProducer<Reports>,
+    topics: Topics,
+    transactional_id: String,
+    watermark_partition: i32,
+    batches: Batches,
+}
+
+impl Producer {
+    /// A producer that has done nothing yet. One with batches of one message is slow, but what a topic says of a batch
+    /// is then said of a message.
+    pub(crate) fn open(config: &Config, layout: &Layout, batches: Batches) -> Result<Self, Fault> {
+        let transaction_timeout = config.transaction_timeout.as_millis().to_string();
+        let patience = config.patience.as_millis().to_string();
+        let batch_bytes = layout.batch_bytes_max.to_string();
+        let message_bytes = layout.message_bytes_max.to_string();
+        let mut own = vec![
+            ("enable.idempotence", "true"),
+            ("partitioner", "murmur2_random"),
+            ("compression.type", "lz4"),
+            ("linger.ms", "2"),
+            ("batch.size", &batch_bytes),
+            ("message.max.bytes", &message_bytes),
+        ];
+        match config.delivery {
+            Delivery::ExactlyOnce => own.extend([
+                ("transactional.id", config.transactional_id.as_str()),
+                ("transaction.timeout.ms", &transaction_timeout),
+            ]),
+            Delivery::AtLeastOnce => own.push(("message.timeout.ms", &patience)),
+        }
+        let mut settings = settings(config, &own);
+        if batches == Batches::OfOne {
+            settings.set("batch.num.messages", "1");
+        }
+        let inner = BaseProducer::from_config_and_context(&settings, Reports::default());
+        Ok(Producer {
+            inner: inner.map_err(|error| not_made(&error))?,
+            topics: config.topics.clone(),
+            transactional_id: config.transactional_id.clone(),
+            watermark_partition: layout.watermark_partition,
+            batches,
+        })
+    }
+
+    /// What it says of batches is said of.
+    pub(crate) fn batches(&self) -> Batches {
+        self.batches
+    }
+
+    /// The fault that a failed attempt comes to.
+    pub(crate) fn fault(&self, what: &str, text: &str) -> Fault {
+        // Lets the client say why.
+        self.inner.poll(Duration::ZERO);
+        self.inner.context().ears.fault(what, text)
+    }
+
+    /// Fences whoever had our transactional id, and has their transaction ended.
+    pub(crate) fn init(&self, deadline: Deadline) -> Result<(), Stop> {
+        self.persist(deadline, |remaining| self.inner.init_transactions(remaining))
+    }
+
+    /// Sends all of a slice and the watermark in one transaction, up to the point where it can be committed.
+    pub(crate) fn fill(&self, slice: &Slice, watermark: &Watermark, deadline: Deadline) -> Result<(), Stop> {
+        self.persist(deadline, |_| self.inner.begin_transaction())?;
+        self.put_all(slice, deadline)?;
+        self.put_watermark(watermark, deadline)?;
+        self.flush(slice, deadline)
+    }
+
+    /// Commits what was sent.
+    pub(crate) fn commit(&self, deadline: Deadline) -> Result<(), Stop> {
+        self.persist(deadline, |remaining| self.inner.commit_transaction(remaining))
+    }
+
+    /// Aborts what was sent.
+    pub(crate) fn abort(&self, deadline: Deadline) -> Result<(), Stop> {
+        self.persist(deadline, |remaining| self.inner.abort_transaction(remaining))
+    }
+
+    /// Sends all of a slice without a transaction.
+    pub(crate) fn send(&self, slice: &Slice, deadline: Deadline) -> Result<(), Stop> {
+        self.put_all(slice, deadline)?;
+        self.flush(slice, deadline)
+    }
+
+    fn put_all(&self, slice: &Slice, deadline: Deadline) -> Result<(), Stop> {
+        // The messages of an item stand together and have the same headers.
+        let mut headers: Option<(Item, OwnedHeaders)> = None;
+        for (place, message) in slice.messages().enumerate() {
+            let (item, made) = match headers.take() {
+                Some((item, made)) if item == message.item => (item, made),
+                _ => (message.item, make_headers(&message)),
+            };
+            self.put(place, &message, &made, deadline)?;
+            headers = Some((item, made));
+        }
+        Ok(())
+    }
+
+    fn put(&self, place: usize, message: &Message<'_>, headers: &OwnedHeaders, by: Deadline) -> Result<(), Stop> {
+        let topic = self.name(message.topic);
+        let send = || {
+            let mut record = BaseRecord::with_opaque_to(topic, place).payload(message.value).headers(headers.clone());
+            record.key = message.key;
+            self.inner.send(record).map_err(|(error, _)| error)
+        };
+        self.enqueue(by, send).map_err(|stop| match stop {
+            // Said by our own client, of this very message.
+            NotQueued::Failed(code, text) => match decide::undelivered(code) {
+                Undelivered::Refused(reason) => {
+                    let refused = Refused { item: message.item, topic: message.topic, reason };
+                    Stop::Refused(vec![refused], Batches::OfOne)
+                }
+                Undelivered::Do(action) => Stop::Do(action, text),
+                Undelivered::Collateral => Stop::Do(Action::Redo, text),
+            },
+            NotQueued::Late => late(),
+        })
+    }
+
+    fn put_watermark(&self, watermark: &Watermark, deadline: Deadline) -> Result<(), Stop> {
+        let value = watermark.encode();
+        let send = || {
+            let record = BaseRecord::with_opaque_to(&self.topics.watermarks, WATERMARK)
+                .partition(self.watermark_partition)
+                .key(self.transactional_id.as_bytes())
+                .payload(value.as_slice());
+            self.inner.send(record).map_err(|(error, _)| error)
+        };
+        self.enqueue(deadline, send).map_err(|stop| match stop {
+            NotQueued::Failed(code, text) => match decide::undelivered(code) {
+                Undelivered::Do(action) => Stop::Do(action, text),
+                _ => Stop::Do(Action::Deny, text),
+            },
+            NotQueued::Late => late(),
+        })
+    }
+
+    /// Hands a message to the client, which may have to send others first.
+    fn enqueue(&self, deadline: Deadline, send: impl Fn() -> Result<(), KafkaError>) -> Result<(), NotQueued> {
+        loop {
+            let Err(error) = send() else { return Ok(()) };
+            match error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown) {
+                RDKafkaErrorCode::QueueFull if deadline.is_over() => return Err(NotQueued::Late),
+                RDKafkaErrorCode::QueueFull => self.inner.poll(TICK),
+                code => return Err(NotQueued::Failed(code, error.to_string())),
+            }
+        }
+    }
+
+    /// Waits for the report of every message.
+    fn flush(&self, slice: &Slice, deadline: Deadline) -> Result<(), Stop> {
+        while self.inner.in_flight_count() > 0 {
+            if deadline.is_over() {
+                return Err(late());
+            }
+            self.inner.poll(TICK);
+        }
+        let failed = self.inner.context().take();
+        if !failed.is_empty() {
+            return Err(judge(slice, &failed, self.batches));
+        }
+        self.inner.context().ears.forget();
+        Ok(())
+    }
+
+    /// Makes a call until it says something else than "again".
+    fn persist(&self, deadline: Deadline, call: impl Fn(Duration) -> Result<(), KafkaError>) -> Result<(), Stop> {
+        loop {
+            let Err(error) = call(deadline.remaining()) else { return Ok(()) };
+            let trouble = Trouble::from(error);
+            match decide::action(&trouble) {
+                Action::Repeat if deadline.is_over() => return Err(Stop::Late(trouble.text)),
+                Action::Repeat => deadline.pause(),
+                action => return Err(Stop::Do(action, trouble.text)),
+            }
+        }
+    }
+
+    fn name(&self, topic: Topic) -> &str {
+        match topic {
+            Topic::Raw => &self.topics.raw,
+            Topic::Validated => &self.topics.validated,
+            Topic::Enriched => &self.topics.enriched,
+            Topic::Dead => &self.topics.dead,
+        }
+    }
+}
+
+/// Why the client does not take a message.
+enum NotQueued {
+    Late,
+    Failed(RDKafkaErrorCode, String),
+}
+
+fn late() -> Stop {
+    Stop::Late("messages are not acknowledged".into())
+}
+
+fn make_headers(message: &Message<'_>) -> OwnedHeaders {
+    let made = OwnedHeaders::new_with_capacity(message.headers.count());
+    message.headers.iter().fold(made, |made, (key, value)| made.insert(Header { key, value: Some(value) }))
+}

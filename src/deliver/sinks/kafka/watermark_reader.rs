@@ -1,0 +1,82 @@
+//! Reads our watermark, to the end of its partition.
+//!
+//! A reader that wants committed records only is stopped by the first transaction that is open, also by another
+//! node's, and what lies behind that, our own last watermark included, it would not see. So it is made sure first that
+//! everything is decided that was there when we began; our own transactions are, once the producer is initialised.
+
+use crate::connection::{Deadline, Ears, not_made, settings};
+use crate::topics::Layout;
+use crate::{Config, Fault, Watermark, watermark};
+use rdkafka::Message;
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use std::time::Duration;
+
+/// The newest watermark of our transactional id, if there is one.
+pub(crate) fn read(
+    config: &Config,
+    layout: &Layout,
+    deadline: Deadline,
+) -> Result<Option<Result<Watermark, watermark::Unreadable>>, Fault> {
+    let place = (config.topics.watermarks.as_str(), layout.watermark_partition);
+    let (low, end) = ends(&consumer(config, "read_uncommitted")?, place, deadline)?;
+    if low == end {
+        return Ok(None);
+    }
+    let committed = consumer(config, "read_committed")?;
+    loop {
+        let (_, decided) = ends(&committed, place, deadline)?;
+        if decided >= end {
+            break;
+        }
+        if deadline.is_over() {
+            return Err(Fault::Unavailable(format!("{} is held up by a transaction of another node", place.0)));
+        }
+        deadline.pause();
+    }
+    newest(&committed, place, config.transactional_id.as_bytes(), deadline)
+}
+
+fn consumer(config: &Config, isolation: &str) -> Result<BaseConsumer<Ears>, Fault> {
+    let own = [
+        // Assigning needs one; nothing is ever committed under it.
+        ("group.id", config.transactional_id.as_str()),
+        ("isolation.level", isolation),
+        ("enable.auto.commit", "false"),
+        ("enable.partition.eof", "true"),
+        ("auto.offset.reset", "earliest"),
+    ];
+    BaseConsumer::from_config_and_context(&settings(config, &own), Ears::default()).map_err(|error| not_made(&error))
+}
+
+/// First and next offset of the partition, as far as that consumer may see.
+fn ends(consumer: &BaseConsumer<Ears>, place: (&str, i32), deadline: Deadline) -> Result<(i64, i64), Fault> {
+    consumer
+        .fetch_watermarks(place.0, place.1, deadline.remaining())
+        .map_err(|error| consumer.context().fault("cannot read the watermark", &error.to_string()))
+}
+
+fn newest(
+    consumer: &BaseConsumer<Ears>,
+    place: (&str, i32),
+    key: &[u8],
+    deadline: Deadline,
+) -> Result<Option<Result<Watermark, watermark::Unreadable>>, Fault> {
+    let failed = |error: KafkaError| consumer.context().fault("cannot read the watermark", &error.to_string());
+    let mut wanted = TopicPartitionList::new();
+    wanted.add_partition_offset(place.0, place.1, Offset::Beginning).map_err(failed)?;
+    consumer.assign(&wanted).map_err(failed)?;
+    let mut newest = None;
+    while !deadline.is_over() {
+        match consumer.poll(deadline.remaining().min(Duration::from_millis(100))) {
+            // A record without a value is how an operator takes a watermark away.
+            Some(Ok(record)) if record.key() == Some(key) => newest = record.payload().map(Watermark::decode),
+            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(newest),
+            // Others are heard and passed: the client goes on by itself, until the deadline.
+            Some(Ok(_) | Err(_)) | None => {}
+        }
+    }
+    Err(consumer.context().fault("cannot read the watermark", "timed out"))
+}
