@@ -9,7 +9,7 @@ use crate::watermark_reader;
 use crate::{Config, Delivery, Failure, Fault, History, Position, Slice, Watermark};
 
 /// How often somebody may take our id from us while a session opens, before it gives in.
-const CONTESTS_MAX: u32 = 5;
+const CONTESTS_MAX: u32 = 8;
 
 /// The moments of a slice between which a crash makes a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,7 +148,7 @@ impl Session {
     /// other one, fenced by that very look, finds its own and goes on.
     fn establish(&mut self, known: &Known<'_>, deadline: Deadline) -> Result<(), Fault> {
         let mut first_found = None;
-        for _ in 0..=CONTESTS_MAX {
+        for contests in 0..=CONTESTS_MAX {
             let producer = Producer::open(&self.config, &self.layout, self.batches)?;
             producer.init(deadline).map_err(|stop| told(&producer, "cannot begin to send", stop))?;
             let found = self.find(known, deadline)?;
@@ -174,7 +174,7 @@ impl Session {
                     return Err(told(&producer, "cannot write the watermark", stop));
                 }
                 Err(Stop::Do(_, text)) if deadline.is_over() => return Err(producer.fault("cannot begin", &text)),
-                Err(Stop::Do(..)) => {}
+                Err(Stop::Do(..)) => deadline.step_aside(contests),
             }
         }
         Err(self.fail(Failure::Fenced { run: first_found.flatten().unwrap_or(0) }))

@@ -5,8 +5,12 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+/// How many complaints of a client are listened to before one of them is passed on.
+pub(crate) const EARFUL: u32 = 100;
 
 /// The settings that each client begins with; the configured options come last.
 pub(crate) fn settings(config: &Config, own: &[(&str, &str)]) -> ClientConfig {
@@ -36,6 +40,14 @@ impl Deadline {
 
     pub(crate) fn is_over(self) -> bool {
         self.remaining().is_zero()
+    }
+
+    /// Lets somebody else go first: for up to 50 ms, and twice as much each time.
+    pub(crate) fn step_aside(self, times: u32) {
+        // A hasher's random keys are as good a die as is needed here.
+        let die = RandomState::new().build_hasher().finish() as f64 / u64::MAX as f64;
+        let span = Duration::from_millis(50) * (1 << times.min(8));
+        std::thread::sleep(self.remaining().min(span.mul_f64(die)));
     }
 
     /// Rests a little before something is tried again; not past the deadline.

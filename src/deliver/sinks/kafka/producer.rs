@@ -1,6 +1,6 @@
 //! One producer: it fences whoever had our id before, sends slices, and is thrown away when in doubt.
 
-use crate::connection::{Deadline, not_made, settings};
+use crate::connection::{Deadline, EARFUL, not_made, settings};
 use crate::decide::{self, Action, Trouble, Undelivered};
 use crate::reports::{Batches, Reports, Stop, WATERMARK, judge};
 use crate::topics::Layout;
@@ -8,7 +8,7 @@ use crate::{Config, Delivery, Fault, Item, Message, Refused, Slice, Topic, Topic
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, PurgeConfig};
 use std::time::Duration;
 
 /// How long it listens for reports at a time.
@@ -67,8 +67,8 @@ impl Producer {
 
     /// The fault that a failed attempt comes to.
     pub(crate) fn fault(&self, what: &str, text: &str) -> Fault {
-        // Lets the client say why.
-        self.inner.poll(Duration::ZERO);
+        // Lets the client say why, one complaint at a time.
+        (0..EARFUL).for_each(|_| self.inner.poll(Duration::ZERO));
         self.inner.context().ears.fault(what, text)
     }
 
@@ -92,6 +92,12 @@ impl Producer {
 
     /// Aborts what was sent.
     pub(crate) fn abort(&self, deadline: Deadline) -> Result<(), Stop> {
+        // Aborting waits for reports that only we can take; and those of this attempt are not the next one's.
+        self.inner.purge(PurgeConfig::default().queue().inflight());
+        while self.inner.in_flight_count() > 0 && !deadline.is_over() {
+            self.inner.poll(TICK);
+        }
+        self.inner.context().take();
         self.persist(deadline, |remaining| self.inner.abort_transaction(remaining))
     }
 

@@ -1,12 +1,13 @@
 //! The topics as they are on the cluster: made if that is wanted, and checked before anything is sent.
 
-use crate::connection::{Deadline, Ears, not_made, settings};
+use crate::connection::{Deadline, EARFUL, Ears, not_made, settings};
 use crate::{Config, Create, Delivery, Fault, blocking, decide, partition};
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
+use std::time::Duration;
 
 /// librdkafka's own limit of a message and of a batch, used where the cluster does not tell us its limits.
 const DEFAULT_BYTES_MAX: usize = 1_000_000;
@@ -54,8 +55,8 @@ fn wanted(config: &Config) -> Vec<&str> {
 
 fn metadata(client: &BaseConsumer<Ears>, deadline: Deadline) -> Result<Metadata, Fault> {
     client.fetch_metadata(None, deadline.remaining()).map_err(|error| {
-        // Lets it say why.
-        client.poll(std::time::Duration::ZERO);
+        // Lets it say why, one complaint at a time.
+        (0..EARFUL).for_each(|_| drop(client.poll(Duration::ZERO)));
         client.context().fault("cannot reach the cluster", &error.to_string())
     })
 }

@@ -1,0 +1,113 @@
+//! What a session finds when it opens, and what it makes of that.
+
+mod support;
+
+use event::Seq;
+use kafka_sink::{Create, Failure, Fault, Position, Session, Watermark};
+use support::{Broker, INCARNATION, Log, assert_each_once, at, config, delete_topic};
+
+/// A broker whose topics have the events 1 to 30, sent by run 1.
+fn thirty() -> (std::sync::Arc<Broker>, kafka_sink::Config, Log) {
+    let broker = Broker::shared();
+    let config = config(&broker.address());
+    let log = Log::of(30);
+    let mut session = Session::open(config.clone(), &log.start(1, None)).unwrap();
+    log.ship(&mut session, 30, 10).unwrap();
+    (broker, config, log)
+}
+
+fn failure(opened: Result<Session, Fault>) -> Failure {
+    match opened {
+        Err(Fault::Failed(failure)) => failure,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_restart_goes_on_after_the_watermark_whatever_the_cursor_says() {
+    let (broker, config, _) = thirty();
+    let mut log = Log::of(50);
+    log.starts.push((0xb2, Seq::new(31)));
+    // As stored; older, as in a restored folder; none, as when the first start got no further than this.
+    for (run, cursor) in [(2, Some(30)), (3, Some(10)), (4, Some(0)), (5, None)] {
+        let session = Session::open(config.clone(), &log.start(run, cursor)).unwrap();
+        assert_eq!(session.position(), at(30));
+    }
+    let mut session = Session::open(config.clone(), &log.start(6, Some(10))).unwrap();
+    log.ship(&mut session, 50, 7).unwrap();
+    let records = assert_each_once(&broker, &config, 50);
+    for record in records {
+        let incarnation = if record.seq() > 30 { "00000000000000b2" } else { "00000000000000a1" };
+        assert_eq!(record.header("incarnation"), incarnation);
+    }
+}
+
+#[test]
+fn a_log_that_did_not_send_what_the_topics_have_is_refused() {
+    let (broker, config, log) = thirty();
+    let found = Watermark { run: 1, incarnation: INCARNATION, position: at(30) };
+    // Another log; an image that ends before; one that was brought back and has gone its own way since.
+    let other = Log { starts: vec![(0xc3, Seq::FIRST)], end: 30 };
+    let older = Log { end: 20, ..log.clone() };
+    let mut parted = Log { end: 40, ..log.clone() };
+    parted.starts.push((0xd4, Seq::new(21)));
+    for (log, cursor) in [(&other, Some(30)), (&older, Some(20)), (&parted, Some(20)), (&other, None)] {
+        assert_eq!(failure(Session::open(config.clone(), &log.start(2, cursor))), Failure::Diverged { found });
+    }
+    assert_each_once(&broker, &config, 30);
+}
+
+#[test]
+fn a_lost_watermark_stops_a_sink_that_had_delivered() {
+    let (broker, config, log) = thirty();
+    delete_topic(&config, &config.topics.watermarks);
+    let lost = Failure::WatermarkLost { found: None, confirmed: at(30) };
+    assert_eq!(failure(Session::open(config.clone(), &log.start(2, Some(30)))), lost);
+    // The topic was made anew by that, and is empty.
+    assert_eq!(failure(Session::open(config.clone(), &log.start(3, Some(30)))), lost);
+    assert_each_once(&broker, &config, 30);
+    // A sink that never delivered anything has nothing to lose.
+    let session = Session::open(config, &log.start(4, None)).unwrap();
+    assert_eq!(session.position(), Position::START);
+}
+
+#[test]
+fn a_watermark_older_than_the_cursor_is_a_lost_one() {
+    let (_broker, config, _) = thirty();
+    let log = Log::of(60);
+    let found = Some(Watermark { run: 1, incarnation: INCARNATION, position: at(30) });
+    let lost = Failure::WatermarkLost { found, confirmed: at(50) };
+    assert_eq!(failure(Session::open(config, &log.start(2, Some(50)))), lost);
+}
+
+#[test]
+fn a_new_sink_may_begin_in_the_middle_of_a_log() {
+    let broker = Broker::shared();
+    let config = config(&broker.address());
+    let log = Log::of(30);
+    let mut start = log.start(1, None);
+    start.begin = at(20);
+    drop(Session::open(config.clone(), &start).unwrap());
+    // Its first watermark holds although nothing was sent.
+    let mut session = Session::open(config.clone(), &log.start(2, Some(20))).unwrap();
+    assert_eq!(session.position(), at(20));
+    log.ship(&mut session, 30, 10).unwrap();
+    let records = broker.committed(&[&config.topics.raw]);
+    assert_eq!(support::seqs(&records).into_values().collect::<Vec<_>>(), [(21..=30).collect::<Vec<_>>()]);
+}
+
+#[test]
+fn nodes_with_partitions_of_one_watermark_topic_do_not_mix_them_up() {
+    let broker = Broker::shared();
+    let mut config = config(&broker.address());
+    config.create = Some(Create { partitions: 1, watermark_partitions: 4, replication: 1 });
+    let logs: Vec<_> = (1..=6).map(|end| Log::of(end * 10)).collect();
+    for round in [1, 2] {
+        for (node, log) in logs.iter().enumerate() {
+            config.transactional_id = format!("node-{node}");
+            let mut session = Session::open(config.clone(), &log.start(round, None)).unwrap();
+            assert_eq!(session.position(), if round == 1 { Position::START } else { at(log.end) });
+            log.ship(&mut session, log.end, 100).unwrap();
+        }
+    }
+}
