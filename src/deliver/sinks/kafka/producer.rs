@@ -8,7 +8,7 @@ use crate::{Config, Delivery, Fault, Item, Message, Refused, Slice, Topic, Topic
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, PurgeConfig};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use std::time::Duration;
 
 /// How long it listens for reports at a time.
@@ -92,9 +92,12 @@ impl Producer {
 
     /// Aborts what was sent.
     pub(crate) fn abort(&self, deadline: Deadline) -> Result<(), Stop> {
-        // Aborting waits for reports that only we can take; and those of this attempt are not the next one's.
-        self.inner.purge(PurgeConfig::default().queue().inflight());
-        while self.inner.in_flight_count() > 0 && !deadline.is_over() {
+        // Aborting waits for reports that only we can take; and those of this attempt are not the next one's. Purging
+        // would be quicker, but leaves a gap in the numbers of what was on its way, and the next slice would hang.
+        while self.inner.in_flight_count() > 0 {
+            if deadline.is_over() {
+                return Err(late());
+            }
             self.inner.poll(TICK);
         }
         self.inner.context().take();

@@ -6,11 +6,11 @@
 
 use crate::connection::{Deadline, Ears, not_made, settings};
 use crate::topics::Layout;
-use crate::{Config, Fault, Watermark, watermark};
+use crate::{Config, Fault, Watermark, decide, watermark};
 use rdkafka::Message;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::time::Duration;
 
@@ -53,9 +53,25 @@ fn consumer(config: &Config, isolation: &str) -> Result<BaseConsumer<Ears>, Faul
 
 /// First and next offset of the partition, as far as that consumer may see.
 fn ends(consumer: &BaseConsumer<Ears>, place: (&str, i32), deadline: Deadline) -> Result<(i64, i64), Fault> {
-    consumer
-        .fetch_watermarks(place.0, place.1, deadline.remaining())
-        .map_err(|error| consumer.context().fault("cannot read the watermark", &error.to_string()))
+    loop {
+        let error = match consumer.fetch_watermarks(place.0, place.1, deadline.remaining()) {
+            Ok(ends) => return Ok(ends),
+            Err(error) => error,
+        };
+        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+        // A partition that was just made, or whose broker has just started, has no leader yet.
+        if decide::is_denial(code) || deadline.is_over() {
+            return Err(failed(consumer, &error));
+        }
+        deadline.pause();
+    }
+}
+
+fn failed(consumer: &BaseConsumer<Ears>, error: &KafkaError) -> Fault {
+    match error.rdkafka_error_code() {
+        Some(code) if decide::is_denial(code) => Fault::Denied(format!("cannot read the watermark: {error}")),
+        _ => consumer.context().fault("cannot read the watermark", &error.to_string()),
+    }
 }
 
 fn newest(
@@ -64,10 +80,9 @@ fn newest(
     key: &[u8],
     deadline: Deadline,
 ) -> Result<Option<Result<Watermark, watermark::Unreadable>>, Fault> {
-    let failed = |error: KafkaError| consumer.context().fault("cannot read the watermark", &error.to_string());
     let mut wanted = TopicPartitionList::new();
-    wanted.add_partition_offset(place.0, place.1, Offset::Beginning).map_err(failed)?;
-    consumer.assign(&wanted).map_err(failed)?;
+    wanted.add_partition_offset(place.0, place.1, Offset::Beginning).map_err(|error| failed(consumer, &error))?;
+    consumer.assign(&wanted).map_err(|error| failed(consumer, &error))?;
     let mut newest = None;
     while !deadline.is_over() {
         match consumer.poll(deadline.remaining().min(Duration::from_millis(100))) {

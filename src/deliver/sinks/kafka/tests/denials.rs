@@ -104,7 +104,7 @@ fn with_login(broker: &Broker, user: &str, password: &str) -> kafka_sink::Config
 fn login_settings_reach_the_broker() {
     let broker = Broker::shared();
     let mut config = with_login(&broker, "boss", "boss-word");
-    config.patience = Duration::from_secs(60);
+    config.patience = Duration::from_secs(120);
     let log = Log::of(10);
     let mut session = Session::open(config.clone(), &log.start(1, None)).unwrap();
     log.ship(&mut session, 10, 10).unwrap();

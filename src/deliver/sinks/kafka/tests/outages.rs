@@ -104,7 +104,7 @@ fn each_event_arrives_once_though_the_broker_is_killed_during_the_commit() {
     let (broker, config) = broker_and_config();
     let log = Log::of(500);
     // A little later each time: this is about the race, not about an order.
-    let during = |slice: u64| (slice % 8 == 0).then(|| Duration::from_micros(slice * 250));
+    let during = |slice: u64| slice.is_multiple_of(8).then(|| Duration::from_micros(slice * 250));
     let mut session = Torment::of(&broker, Step::Filled, during).watch(open(&config, &log));
     log.ship(&mut session, 500, 20).unwrap();
     drop(session);

@@ -23,7 +23,7 @@ pub fn config(address: &str) -> Config {
     let mut config = Config::new(address, format!("node-{number}-kafka"));
     config.topics = Topics::with_prefix(&format!("test-{number}"));
     config.create = Some(Create { partitions: 3, watermark_partitions: 1, replication: 1 });
-    config.patience = Duration::from_secs(60);
+    config.patience = Duration::from_secs(120);
     config
 }
 
