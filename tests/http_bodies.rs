@@ -71,14 +71,15 @@ fn a_decompression_bomb_is_cut_off() {
     let daemon = Daemon::start();
     let before = daemon.resident_bytes();
     for codec in CODECS {
-        let bomb = pack(codec, &vec![b' '; 100 * MIB]);
+        let bomb = pack(codec, &vec![b' '; 300 * MIB]);
         assert!(bomb.len() < MIB, "{codec}: {}", bomb.len());
         for path in ["/events", "/events/batch"] {
             post_packed(&daemon, path, "application/json", codec, &bomb).problem(413);
         }
     }
     let grown = daemon.resident_bytes().saturating_sub(before) / MIB as u64;
-    assert!(grown < 64, "100 MiB were announced, {grown} MiB stayed");
+    // What the allocator keeps of bodies cut off at 8 MiB, on each thread that unpacked one, is far below one bomb.
+    assert!(grown < 150, "300 MiB were announced, {grown} MiB stayed");
     daemon.post("/events", event("after").to_string()).with_status(202);
 }
 
