@@ -5,7 +5,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 
 table=() failed=0 skipped_file=$(mktemp)
-export INGESTD_SKIPS=$skipped_file
+export SKIPPED_LIST=$skipped_file
 trap 'rm -f "$skipped_file"' EXIT
 
 chapter() { # chapter NAME BUDGET_S COMMAND…

@@ -90,8 +90,11 @@ fn serve(arguments: &Serve) -> ExitCode {
         tracing::warn!(listen = %config.server.listen, "listening beyond loopback without authentication");
     }
     let data = config.data_dir.clone();
-    let running = match daemon::Bound::new(config).and_then(daemon::Bound::start) {
-        Ok(running) => running,
+    // Until the log is open a signal ends the process at once: a recovery may take long, and there is nothing to drain.
+    let started = daemon::Bound::new(config)
+        .and_then(|bound| Ok((daemon::Signals::catch().map_err(daemon::StartError::Signals)?, bound.start()?)));
+    let (signals, running) = match started {
+        Ok(started) => started,
         Err(error) => {
             tracing::error!("{error}");
             return ExitCode::FAILURE;
@@ -100,7 +103,7 @@ fn serve(arguments: &Serve) -> ExitCode {
     let address = running.address;
     println!("listening on http://{address}");
     println!("data in {}", data.canonicalize().unwrap_or(data).display());
-    match daemon::run_until_signal(running) {
+    match daemon::run_until_signal(running, signals) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }

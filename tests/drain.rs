@@ -75,6 +75,14 @@ fn stream_until_closed(daemon: &Daemon, client: usize, acknowledged: &Acknowledg
 }
 
 #[test]
+fn a_daemon_that_is_stopped_as_soon_as_it_says_that_it_listens_stops_in_order() {
+    let mut place = Place::with(&[]);
+    for _ in 0..20 {
+        place = place.start().stop();
+    }
+}
+
+#[test]
 fn under_load_every_request_is_answered_and_every_ack_is_kept() {
     let mut place = Place::with(&[]);
     for round in 0..3 {

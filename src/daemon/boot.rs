@@ -43,6 +43,9 @@ pub enum StartError {
         /// What the system said.
         cause: std::io::Error,
     },
+    /// Signals cannot be caught.
+    #[error("cannot catch signals: {0}")]
+    Signals(std::io::Error),
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),

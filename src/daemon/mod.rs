@@ -10,4 +10,4 @@ mod threads;
 
 pub use boot::{Bound, StartError};
 pub use drain::Running;
-pub use signals::run_until_signal;
+pub use signals::{Signals, run_until_signal};

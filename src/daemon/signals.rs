@@ -3,23 +3,41 @@
 use super::drain::Running;
 use super::threads::Fatal;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// For so long after the first signal another one counts as the same.
 const ECHO: Duration = Duration::from_millis(300);
+
+/// The signals that end the daemon, caught: from here on they drain it, and the system's own way (die at once) is off.
+pub struct Signals {
+    runtime: Runtime,
+    term: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Catches them. To be called before the daemon says that it listens: whoever reads that may signal at once.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn catch() -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (term, interrupt) = {
+            let _guard = runtime.enter();
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+        };
+        Ok(Signals { runtime, term, interrupt })
+    }
+}
 
 /// Waits for a signal or a fatal failure, then drains.
 ///
 /// # Errors
 /// What made the daemon end, where it was not a signal.
-pub fn run_until_signal(mut running: Running) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| format!("cannot build the main runtime: {error}"))?;
+pub fn run_until_signal(mut running: Running, signals: Signals) -> Result<(), String> {
+    let Signals { runtime, mut term, mut interrupt } = signals;
     let fatal = runtime.block_on(async {
-        let mut term = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
         let fatal = tokio::select! {
             _ = term.recv() => None,
             _ = interrupt.recv() => None,
@@ -39,8 +57,8 @@ pub fn run_until_signal(mut running: Running) -> Result<(), String> {
             tracing::warn!("second signal: exiting at once");
             std::process::exit(1);
         });
-        Ok::<_, String>(fatal)
-    })?;
+        fatal
+    });
     if let Some(Fatal(reason)) = &fatal {
         tracing::error!("{reason}");
     } else {

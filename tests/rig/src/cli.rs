@@ -1,6 +1,6 @@
 //! The command line: which scenarios, against which binary, how often.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use lexopt::prelude::{Long, Short, Value, ValueExt};
@@ -132,6 +132,7 @@ pub fn run(options: &Options) -> io::Result<bool> {
         for name in names {
             for report in scenario(name, options)? {
                 print!("{report}");
+                count_skipped(&report)?;
                 if options.expect_loss && report.found_losses() {
                     println!("  the control lost what it acknowledged, as it must");
                     report.kept.as_ref().map_or(Ok(()), std::fs::remove_dir_all)?;
@@ -141,6 +142,17 @@ pub fn run(options: &Options) -> io::Result<bool> {
         }
     }
     Ok(sound)
+}
+
+/// Adds a scenario that could not be run to the list that the caller keeps in the file `SKIPPED_LIST`.
+fn count_skipped(report: &Report) -> io::Result<()> {
+    match (&report.skipped, std::env::var_os("SKIPPED_LIST")) {
+        (Some(why), Some(list)) => {
+            let mut list = std::fs::OpenOptions::new().create(true).append(true).open(list)?;
+            writeln!(list, "{}: {why}", report.scenario)
+        }
+        _ => Ok(()),
+    }
 }
 
 fn scenario(name: &str, options: &Options) -> io::Result<Vec<Report>> {

@@ -63,6 +63,8 @@ impl Target {
         let mut child = Command::new(&self.binary)
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(data)
+            // Whatever is set for us is not meant for the daemon, which refuses variables it does not know.
+            .env_clear()
             .envs(self.env.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -90,7 +92,7 @@ impl Target {
     /// `wal VERB --data-dir DATA`, to be run by the caller.
     pub fn wal_command(&self, verb: &str, data: &Path) -> Command {
         let mut command = Command::new(&self.binary);
-        command.args(["wal", verb, "--data-dir"]).arg(data).envs(self.env.iter().cloned()).stdin(Stdio::null());
+        command.args(["wal", verb, "--data-dir"]).arg(data).env_clear().envs(self.env.iter().cloned()).stdin(Stdio::null());
         command
     }
 }
