@@ -52,6 +52,18 @@ pub(crate) enum Wal {
     Dump(WalDump),
     /// Record what is lost, so that the daemon starts again.
     Repair(WalPlace),
+    /// Give up what a sink has not got: the log is no longer kept for it. If it is switched on again, it begins anew.
+    ForgetSink(WalForget),
+}
+
+/// Which sink of which log.
+#[derive(Debug, Args)]
+pub(crate) struct WalForget {
+    /// The data folder.
+    #[arg(long, default_value = "data", env = "INGESTD_DATA_DIR")]
+    pub(crate) data_dir: PathBuf,
+    /// The sink's name, as in the configuration.
+    pub(crate) sink: String,
 }
 
 /// Which log.

@@ -1,13 +1,15 @@
 //! `ingestd wal`: a stopped daemon's log, looked at from outside.
 
-use crate::cli::{Wal, WalDump, WalPlace};
-use anyhow::Context;
-use event::Seq;
+use crate::cli::{Wal, WalDump, WalForget, WalPlace};
+use anyhow::{Context, bail};
+use event::{FingerprintKey, Namespace, Seq};
+use ingestd::deliver::Cursor;
+use record::EventView;
 use serde_json::json;
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
-use wal::{Gap, VerifyReport};
+use wal::{Damage, Gap, VerifyReport};
 
 /// Runs one command.
 pub(crate) fn run(command: &Wal) -> ExitCode {
@@ -16,6 +18,7 @@ pub(crate) fn run(command: &Wal) -> ExitCode {
         Wal::Inspect(place) => inspect(place),
         Wal::Dump(which) => dump(which),
         Wal::Repair(place) => repair(place),
+        Wal::ForgetSink(which) => forget_sink(which),
     };
     match result {
         Ok(code) => code,
@@ -27,8 +30,7 @@ pub(crate) fn run(command: &Wal) -> ExitCode {
 }
 
 fn verify(place: &WalPlace) -> anyhow::Result<ExitCode> {
-    let (reader, recovery) = wal::open_read_only(&place.data_dir)?;
-    let report = reader.verify(recovery.mark, |_| {});
+    let report = wal::examine(&place.data_dir)?.verify(|_| {});
     if place.json {
         println!("{}", report_json(&report));
     } else {
@@ -45,8 +47,17 @@ fn print_report(report: &VerifyReport) {
     for gap in &report.known_gaps {
         println!("recorded earlier: {}..{}: {}", gap.from, gap.until, gap.cause);
     }
+    if let Some(refused) = &report.refused {
+        println!("REFUSED by RocksDB: {refused}");
+    }
+    for file in &report.unreadable_files {
+        println!("UNREADABLE {file}: what it held beside events (cursors, dead letters, answers) is not known");
+    }
     for gap in &report.gaps {
         println!("MISSING {}..{}: {}", gap.from, gap.until, gap.cause);
+    }
+    for damage in &report.damaged {
+        println!("DAMAGED {}: {}", damage.family, damage.cause);
     }
     println!("{}", if report.is_intact() { "intact" } else { "NOT intact" });
 }
@@ -55,6 +66,8 @@ fn report_json(report: &VerifyReport) -> serde_json::Value {
     let gaps = |gaps: &[Gap]| -> Vec<_> {
         gaps.iter().map(|gap| json!({"from": gap.from.get(), "until": gap.until.get(), "cause": gap.cause})).collect()
     };
+    let damage = |damage: &Damage| json!({"family": damage.family, "cause": damage.cause});
+    let damaged: Vec<_> = report.damaged.iter().map(damage).collect();
     json!({
         "intact": report.is_intact(),
         "start": report.start.get(),
@@ -64,6 +77,9 @@ fn report_json(report: &VerifyReport) -> serde_json::Value {
         "events": report.events,
         "gaps": gaps(&report.gaps),
         "knownGaps": gaps(&report.known_gaps),
+        "damaged": damaged,
+        "refused": report.refused,
+        "unreadableFiles": report.unreadable_files,
     })
 }
 
@@ -125,8 +141,29 @@ fn dump(which: &WalDump) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn forget_sink(which: &WalForget) -> anyhow::Result<ExitCode> {
+    let opened = wal::open(&which.data_dir, &wal::Options::default())?;
+    let sinks = Cursor::of_others(&opened.reader, &[])?;
+    let Some((_, cursor)) = sinks.iter().find(|(name, _)| *name == which.sink) else {
+        let known: Vec<_> = sinks.iter().map(|(name, _)| name.as_str()).collect();
+        bail!("the log knows no sink `{}`; it knows: {}", which.sink, known.join(", "));
+    };
+    let missed = opened.recovery.next.since(cursor.next.min(opened.recovery.next));
+    let mut writer = opened.writer;
+    writer.commit(&wal::Group { events: None, writes: &Cursor::forget(&which.sink) })?;
+    writer.close()?;
+    println!("{} is forgotten; it had not got the last {missed} events", which.sink);
+    Ok(ExitCode::SUCCESS)
+}
+
 fn repair(place: &WalPlace) -> anyhow::Result<ExitCode> {
-    let report = wal::repair(&place.data_dir)?;
+    let mut extractor = prepare::processed::Extractor::new();
+    let mut scratch = Vec::new();
+    let mut fingerprint = |event: &EventView<'_>, key: &FingerprintKey| {
+        let id = extractor.extract(event).ok()?.event_id;
+        Some(key.fingerprint(event.segment.tenant, Namespace::Events, id.as_bytes(), &mut scratch))
+    };
+    let report = wal::repair(&place.data_dir, &mut fingerprint)?;
     if place.json {
         println!("{}", report_json(&report.found));
     } else {
@@ -134,7 +171,9 @@ fn repair(place: &WalPlace) -> anyhow::Result<ExitCode> {
         match &report.quarantined {
             Some(kept) => {
                 println!("the log as it was is kept in {}", kept.display());
-                println!("the gaps above are recorded; the daemon goes on after the last one");
+                if !report.found.gaps.is_empty() {
+                    println!("the gaps above are recorded; the daemon goes on after the last one");
+                }
             }
             None => println!("nothing to repair"),
         }

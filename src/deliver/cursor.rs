@@ -8,6 +8,7 @@
 //! ```
 
 use event::Seq;
+use std::ops::ControlFlow;
 use wal::{Family, ReadError, Reader, Write};
 
 const VERSION: u8 = 1;
@@ -29,6 +30,29 @@ impl Cursor {
     /// [`ReadError`].
     pub fn load(reader: &Reader, sink: &str) -> Result<Option<Result<Cursor, String>>, ReadError> {
         Ok(reader.get(Family::Cursor, sink.as_bytes())?.map(|value| Cursor::decode(&value)))
+    }
+
+    /// The stored cursors of all sinks but these. What is no cursor counts as one at the log's very beginning.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn of_others(reader: &Reader, running: &[&str]) -> Result<Vec<(String, Cursor)>, ReadError> {
+        let mut others = Vec::new();
+        reader.scan(Family::Cursor, &[], |name, value| {
+            if !running.iter().any(|sink| sink.as_bytes() == name) {
+                let cursor = Cursor::decode(value).unwrap_or_default();
+                others.push((String::from_utf8_lossy(name).into_owned(), cursor));
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(others)
+    }
+
+    /// The writes after which the log knows nothing of `sink` any more.
+    #[must_use]
+    pub fn forget(sink: &str) -> Vec<Write> {
+        let (from, until) = ([sink.as_bytes(), &[0]].concat(), [sink.as_bytes(), &[1]].concat());
+        vec![Write::Delete(Family::Cursor, sink.as_bytes().to_vec()), Write::DeleteRange(Family::Manifest, from, until)]
     }
 
     /// The write that stores it.

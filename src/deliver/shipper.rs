@@ -182,6 +182,11 @@ impl<D: Destination> Shipper<D> {
         self.note_cursor();
         let frozen = Manifest::load(&self.reader, D::NAME).map_err(|error| fault(&error))?;
         let frozen: Vec<_> = frozen.into_iter().collect::<Result<_, _>>().map_err(Fault::Final)?;
+        // A repair of the log may bring back what was done long ago.
+        let (frozen, done): (Vec<_>, Vec<_>) = frozen.into_iter().partition(|batch| batch.last >= self.cursor.next);
+        if !done.is_empty() {
+            self.write(done.iter().map(|batch| batch.remove(D::NAME)).collect()).await?;
+        }
         self.destination.start(self.cursor.next, &frozen)?;
         for batch in &frozen {
             self.settle(batch).await?;

@@ -51,7 +51,11 @@ pub enum OpenError {
         what: String,
     },
     /// RocksDB refused.
-    #[error("cannot open the log in {}: {cause}", path.display())]
+    #[error(
+        "cannot open the log in {}: {cause}; if files are damaged or missing, `ingestd wal verify` tells what is lost, \
+         and `ingestd wal repair` goes on without it",
+        path.display()
+    )]
     Store {
         /// The log's folder.
         path: PathBuf,

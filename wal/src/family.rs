@@ -76,9 +76,14 @@ impl Family {
         options
     }
 
-    pub(crate) fn descriptors() -> Vec<ColumnFamilyDescriptor> {
-        let mut all: Vec<_> =
-            Family::ALL.iter().map(|family| ColumnFamilyDescriptor::new(family.name(), family.options())).collect();
+    /// All families, in the order of their numbers: RocksDB's records name a family by number only, so never change it.
+    pub(crate) fn descriptors(without_compactions: bool) -> Vec<ColumnFamilyDescriptor> {
+        let describe = |family: &Family| {
+            let mut options = family.options();
+            options.set_disable_auto_compactions(without_compactions);
+            ColumnFamilyDescriptor::new(family.name(), options)
+        };
+        let mut all: Vec<_> = Family::ALL.iter().map(describe).collect();
         all.push(ColumnFamilyDescriptor::new("default", Options::default()));
         all
     }

@@ -49,6 +49,11 @@ pub(crate) fn load_or_draw(db: &DB, write: bool) -> Result<Identity, OpenError> 
     Ok(Identity { node, fingerprint_key: FingerprintKey::new(secret) })
 }
 
+/// Whether the log still knows who it is, as every log does that lost nothing of its own.
+pub(crate) fn is_known(db: &DB) -> bool {
+    matches!((get(db, NODE), get(db, SECRET)), (Ok(Some(_)), Ok(Some(_))))
+}
+
 /// A random id for this start.
 pub(crate) fn draw_incarnation() -> Result<u64, OpenError> {
     random().map(u64::from_be_bytes)

@@ -35,11 +35,11 @@ mod tests {
         let data = folder.path();
         let opened = open(data, &Options::default()).unwrap();
         assert!(matches!(open(data, &Options::default()), Err(OpenError::InUse(_))));
-        assert!(matches!(repair(data), Err(OpenError::InUse(_))));
+        assert!(matches!(repair(data, &mut |_, _| None), Err(OpenError::InUse(_))));
         assert!(!data.join("evidence").exists(), "the second did not touch what belongs to the first");
         open_read_only(data).unwrap();
         drop(opened);
-        repair(data).unwrap();
+        repair(data, &mut |_, _| None).unwrap();
         open(data, &Options::default()).unwrap();
     }
 

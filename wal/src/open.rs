@@ -84,6 +84,7 @@ pub fn open(data: &Path, options: &Options) -> Result<Opened, OpenError> {
     let lock = Lock::take(data)?;
     fs::create_dir_all(&log).map_err(OpenError::io("create", &log))?;
     check_format(data, true)?;
+    check_current(&log)?;
     let clean = take_clean_marker(data)?;
     if !clean {
         evidence::keep(data, &log)?;
@@ -109,21 +110,27 @@ pub fn open(data: &Path, options: &Options) -> Result<Opened, OpenError> {
     Ok(Opened { writer, trimmer: Trimmer::new(Arc::clone(&shared)), reader: Reader::new(shared), recovery, identity })
 }
 
-/// Opens the log in `data` for reading only; nothing in the folder is changed.
+/// Opens the log in `data` for reading only; nothing in the folder is changed. Damage does not keep it closed, as long
+/// as RocksDB can make sense of its files.
 ///
 /// # Errors
-/// [`OpenError`] when there is no log or it cannot be read.
+/// [`OpenError`] when there is no log or RocksDB refuses it.
 pub fn open_read_only(data: &Path) -> Result<(Reader, Recovery), OpenError> {
     let log = data.join("log");
     check_format(data, false)?;
+    check_current(&log)?;
     let mut options = rocksdb::Options::default();
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
     let families: Vec<_> = Family::ALL.iter().map(|family| family.name()).collect();
     let db = DB::open_cf_for_read_only(&options, &log, families, false)
         .map_err(|cause| OpenError::Store { path: log.clone(), cause })?;
+    view(data, db, None)
+}
+
+/// A view of whatever of a log can be read.
+pub(crate) fn view(data: &Path, db: DB, lock: Option<Lock>) -> Result<(Reader, Recovery), OpenError> {
     let mark = Mark::read(&data.join("mark")).map_err(OpenError::io("read", data.join("mark")))?;
-    let clean = data.join("clean").exists();
-    let recovery = inspect(&db, mark, clean)?;
+    let recovery = survey(&db, mark, data.join("clean").exists());
     let shared = Arc::new(Shared {
         committed: AtomicU64::new(recovery.next.prev().get()),
         start: AtomicU64::new(recovery.start.get()),
@@ -131,12 +138,24 @@ pub fn open_read_only(data: &Path) -> Result<(Reader, Recovery), OpenError> {
         folder: data.to_path_buf(),
         poison: Poison::default(),
         db,
-        _lock: None,
+        _lock: lock,
     });
     Ok((Reader::new(shared), recovery))
 }
 
 pub(crate) fn open_store(log: &Path, options: &Options) -> Result<DB, OpenError> {
+    open_families(log, options, Compactions::Automatic)
+}
+
+/// Whether RocksDB rewrites its tables by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Compactions {
+    Automatic,
+    /// Damage, which ends every compaction that meets it, is then left alone.
+    Off,
+}
+
+pub(crate) fn open_families(log: &Path, options: &Options, compactions: Compactions) -> Result<DB, OpenError> {
     let mut store = rocksdb::Options::default();
     store.create_if_missing(true);
     store.create_missing_column_families(true);
@@ -154,7 +173,7 @@ pub(crate) fn open_store(log: &Path, options: &Options) -> Result<DB, OpenError>
     store.set_stats_dump_period_sec(0);
     store.set_stats_persist_period_sec(0);
     background::never_resume(&store);
-    DB::open_cf_descriptors(&store, log, Family::descriptors()).map_err(|cause| {
+    DB::open_cf_descriptors(&store, log, Family::descriptors(compactions == Compactions::Off)).map_err(|cause| {
         let text = cause.to_string();
         if text.contains("lock hold") || text.contains("Resource temporarily unavailable") {
             OpenError::InUse(log.parent().unwrap_or(log).to_path_buf())
@@ -179,6 +198,22 @@ fn check_format(data: &Path, may_write: bool) -> Result<(), OpenError> {
             write_synced(&path, &format!("{FORMAT}\n")).map_err(OpenError::io("write", path))
         }
         Err(error) => Err(OpenError::io("read", path)(error)),
+    }
+}
+
+/// A folder with tables or WAL files and without `CURRENT`, which names the newest manifest, is no new log: RocksDB would
+/// begin one there and delete what it does not know.
+fn check_current(log: &Path) -> Result<(), OpenError> {
+    if log.join("CURRENT").exists() || !log.exists() {
+        return Ok(());
+    }
+    let mut entries = fs::read_dir(log).map_err(OpenError::io("list", log))?.filter_map(Result::ok);
+    let is_data = |path: PathBuf| path.extension().is_some_and(|found| found == "sst" || found == "log");
+    match entries.any(|entry| is_data(entry.path())) {
+        true => {
+            Err(OpenError::Damaged { at: log.join("CURRENT").display().to_string(), what: "file is missing".into() })
+        }
+        false => Ok(()),
     }
 }
 
@@ -219,6 +254,38 @@ fn inspect(db: &DB, mark: Seq, clean: bool) -> Result<Recovery, OpenError> {
     let known_gaps = crate::verify::known_gaps(db).map_err(identity::store(db))?;
     let gap_end = known_gaps.iter().map(|gap| gap.until.prev()).max().unwrap_or(Seq::ZERO);
     Ok(Recovery { clean, start: trim::start(db)?, next: log_end.max(gap_end).next(), mark, last_commit, known_gaps })
+}
+
+/// Finds where the log starts and ends as far as that can be read; never fails, for this is how damage is looked at.
+fn survey(db: &DB, mark: Seq, clean: bool) -> Recovery {
+    let (log_end, last_commit) = last_readable_block(db);
+    let ids_end = last_ids(db).unwrap_or_default();
+    let known_gaps = crate::verify::known_gaps(db).unwrap_or_default();
+    let gap_end = known_gaps.iter().map(|gap| gap.until.prev()).max().unwrap_or(Seq::ZERO);
+    let start = match identity::is_known(db) {
+        true => trim::start(db).unwrap_or(Seq::FIRST),
+        // What the log knew of itself is gone, and with it how far it had been trimmed.
+        false => first_key(db).unwrap_or(Seq::FIRST),
+    };
+    Recovery { clean, start, next: log_end.max(ids_end).max(gap_end).next(), mark, last_commit, known_gaps }
+}
+
+fn first_key(db: &DB) -> Option<Seq> {
+    let mut cursor = db.raw_iterator_cf(family(db, Family::Log));
+    cursor.seek_to_first();
+    cursor.key().and_then(key::seq)
+}
+
+fn last_readable_block(db: &DB) -> (Seq, UnixMicros) {
+    let mut cursor = db.raw_iterator_cf(family(db, Family::Log));
+    cursor.seek_to_last();
+    while let Some((name, value)) = cursor.item() {
+        if let Some(Ok(block)) = key::seq(name).map(|first| Block::parse(first, value)) {
+            return (block.last(), block.committed_at());
+        }
+        cursor.prev();
+    }
+    (Seq::ZERO, UnixMicros::default())
 }
 
 fn last_block(db: &DB) -> Result<(Seq, UnixMicros), OpenError> {

@@ -3,18 +3,21 @@
 //!
 //! Why a copy and not a delete: a damaged table block fails every compaction that meets it, and RocksDB would meet it.
 
+use crate::examine::examine_locked;
 use crate::family::Family;
 use crate::identity::{self, family};
 use crate::lock::Lock;
 use crate::open::{Options, open_store, sync_folder};
 use crate::reader::Shared;
-use crate::verify::{Gap, VerifyReport, gap_entry};
-use crate::{OpenError, key, open_read_only};
-use event::Seq;
-use record::{Block, IdList};
+use crate::salvage::remove_folder;
+use crate::verify::{Gap, VerifyReport, first_ids, gap_entry};
+use crate::{OpenError, key, trim};
+use event::{Fingerprint, FingerprintKey, Seq, content_hash};
+use record::{Block, EventView, IdList, IdListWriter};
 use rocksdb::{DB, FlushOptions, IteratorMode, WriteBatch};
 use std::fs;
 use std::path::{Path, PathBuf};
+use xxhash_rust::xxh3::xxh3_128;
 
 /// Bytes written to the new log at once.
 const COPY_BYTES: usize = 4 << 20;
@@ -28,27 +31,25 @@ pub struct RepairReport {
     pub quarantined: Option<PathBuf>,
 }
 
+/// Digests a stored event's identity with the log's key, as was done when it came in; `None` where its bytes do not tell.
+pub type Fingerprinting<'a> = &'a mut dyn FnMut(&EventView<'_>, &FingerprintKey) -> Option<Fingerprint>;
+
 /// Makes the log in `data` usable again and records every gap for ever; an intact log is left alone. Needs as much free
-/// disk space as the log takes.
+/// disk space as the log takes. Id lists that are damaged are made again from the events.
 ///
 /// # Errors
 /// [`OpenError`] when the folder is in use, or cannot be read or written; the log is then as before.
-pub fn repair(data: &Path) -> Result<RepairReport, OpenError> {
+pub fn repair(data: &Path, fingerprint: Fingerprinting<'_>) -> Result<RepairReport, OpenError> {
     let lock = Lock::take(data)?;
-    let (reader, recovery) = open_read_only(data)?;
-    let found = reader.verify(recovery.mark, |_| {});
+    let examined = examine_locked(data)?;
+    let found = examined.verify(|_| {});
     if found.is_intact() {
         return Ok(RepairReport { found, quarantined: None });
     }
     let fresh = data.join("log.new");
-    match fs::remove_dir_all(&fresh) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(OpenError::io("remove", fresh)(error));
-        }
-        _ => {}
-    }
-    copy(reader.shared(), &fresh, &found)?;
-    drop(reader);
+    remove_folder(&fresh).map_err(OpenError::io("remove", &fresh))?;
+    copy(examined.reader().shared(), &fresh, &found, fingerprint)?;
+    drop(examined);
     let quarantined = swap(data, &fresh)?;
     drop(lock);
     Ok(RepairReport { found, quarantined: Some(quarantined) })
@@ -69,12 +70,10 @@ fn swap(data: &Path, fresh: &Path) -> Result<PathBuf, OpenError> {
     Ok(kept)
 }
 
-fn copy(old: &Shared, fresh: &Path, found: &VerifyReport) -> Result<(), OpenError> {
+fn copy(old: &Shared, fresh: &Path, found: &VerifyReport, fingerprint: Fingerprinting<'_>) -> Result<(), OpenError> {
     fs::create_dir_all(fresh).map_err(OpenError::io("create", fresh))?;
     let new = open_store(fresh, &Options::default())?;
     let mut sink = Sink { db: &new, batch: WriteBatch::default() };
-    let first_group = copy_log(&old.db, &mut sink, found)?;
-    copy_older_ids(&old.db, &mut sink, first_group)?;
     for of in [Family::Cursor, Family::Manifest, Family::Dead, Family::Idempotency, Family::Projection, Family::Meta] {
         for entry in old.db.iterator_cf(family(&old.db, of), IteratorMode::Start) {
             // Damage in a small family ends its copy: what lies behind cannot be told apart from it.
@@ -86,11 +85,25 @@ fn copy(old: &Shared, fresh: &Path, found: &VerifyReport) -> Result<(), OpenErro
         let (name, value) = gap_entry(gap);
         sink.put(Family::Meta, &name, &value)?;
     }
+    sink.write()?;
+    // Under another key none of the old ids would be recognised.
+    let knows_itself = identity::is_known(&old.db);
+    let key = identity::load_or_draw(&new, true)?.fingerprint_key;
+    if !knows_itself {
+        trim::set_start(&new, found.start)?;
+    }
+    let mut ids = Ids { old: &old.db, first: first_ids(&old.db), usable: knows_itself, key, fingerprint };
+    let first_group = copy_log(&old.db, &mut sink, found, &mut ids)?;
+    if knows_itself {
+        // What is lost may be sent again, and is new then.
+        let first_lost = found.gaps.first().map_or(first_group, |gap| gap.from);
+        copy_older_ids(&old.db, &mut sink, first_group.min(first_lost))?;
+    }
     sink.finish()
 }
 
 /// Copies every whole group outside the gaps together with its id list; returns the first one's position.
-fn copy_log(old: &DB, sink: &mut Sink<'_>, found: &VerifyReport) -> Result<Seq, OpenError> {
+fn copy_log(old: &DB, sink: &mut Sink<'_>, found: &VerifyReport, ids: &mut Ids<'_>) -> Result<Seq, OpenError> {
     let mut cursor = old.raw_iterator_cf(family(old, Family::Log));
     let mut from = Seq::ZERO;
     let mut first_group = None;
@@ -99,21 +112,54 @@ fn copy_log(old: &DB, sink: &mut Sink<'_>, found: &VerifyReport) -> Result<Seq, 
         cursor.seek(key::of(from));
         while let Some((name, value)) = cursor.item() {
             let Some(first) = key::seq(name).filter(|first| *first < gap.from) else { break };
-            let ids = old.get_cf(family(old, Family::Ids), name).ok().flatten();
-            let whole = Block::parse(first, value).is_ok();
-            if let (true, Some(ids)) = (whole, ids.filter(|ids| IdList::parse(first, ids).is_ok())) {
+            if let Ok(block) = Block::parse(first, value) {
                 first_group.get_or_insert(first);
                 sink.put(Family::Log, name, value)?;
-                sink.put(Family::Ids, name, &ids)?;
-            } else if whole {
-                first_group.get_or_insert(first);
-                sink.put(Family::Log, name, value)?;
+                if let Some(list) = ids.of(&block) {
+                    sink.put(Family::Ids, name, &list)?;
+                }
             }
             cursor.next();
         }
         from = gap.until;
     }
     Ok(first_group.unwrap_or(Seq::new(u64::MAX)))
+}
+
+/// The id lists of the new log: the old ones where they are good.
+struct Ids<'a> {
+    old: &'a DB,
+    /// Groups before this one have left the dedup window.
+    first: Option<Seq>,
+    usable: bool,
+    key: FingerprintKey,
+    fingerprint: Fingerprinting<'a>,
+}
+
+impl Ids<'_> {
+    fn of(&mut self, block: &Block<'_>) -> Option<Vec<u8>> {
+        let first = block.first();
+        let stored = self.old.get_cf(family(self.old, Family::Ids), key::of(first));
+        let is_good = |list: &Vec<u8>| IdList::parse(first, list).is_ok_and(|ids| ids.len() == block.events() as usize);
+        match stored {
+            Ok(Some(list)) if self.usable && is_good(&list) => Some(list),
+            Ok(None) if self.first.is_some_and(|kept| first < kept) => None,
+            _ => self.make(block),
+        }
+    }
+
+    /// Makes a list from the events. One whose bytes do not tell its id gets one that nobody can send.
+    fn make(&mut self, block: &Block<'_>) -> Option<Vec<u8>> {
+        let mut list = IdListWriter::default();
+        list.begin();
+        let each = |event: EventView<'_>| {
+            let fingerprint = (self.fingerprint)(&event, &self.key);
+            let fingerprint = fingerprint.unwrap_or_else(|| xxh3_128(&event.seq.get().to_le_bytes()));
+            list.push(fingerprint, content_hash(event.raw));
+        };
+        block.visit(&mut Vec::new(), each).ok()?;
+        Some(list.finish(block.first(), block.committed_at()).to_vec())
+    }
 }
 
 /// Copies the id lists of groups that the log no longer holds but the dedup window may.
@@ -139,14 +185,15 @@ struct Sink<'a> {
 impl Sink<'_> {
     fn put(&mut self, to: Family, name: &[u8], value: &[u8]) -> Result<(), OpenError> {
         self.batch.put_cf(family(self.db, to), name, value);
-        if self.batch.size_in_bytes() < COPY_BYTES {
-            return Ok(());
-        }
+        if self.batch.size_in_bytes() < COPY_BYTES { Ok(()) } else { self.write() }
+    }
+
+    fn write(&mut self) -> Result<(), OpenError> {
         self.db.write(std::mem::take(&mut self.batch)).map_err(identity::store(self.db))
     }
 
     fn finish(mut self) -> Result<(), OpenError> {
-        self.db.write(std::mem::take(&mut self.batch)).map_err(identity::store(self.db))?;
+        self.write()?;
         let families: Vec<_> = Family::ALL.iter().map(|of| family(self.db, *of)).collect();
         self.db.flush_cfs_opt(&families, &FlushOptions::default()).map_err(identity::store(self.db))?;
         self.db.flush_wal(true).map_err(identity::store(self.db))

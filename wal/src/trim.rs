@@ -20,6 +20,11 @@ pub(crate) fn start(db: &DB) -> Result<Seq, OpenError> {
     Ok(identity::get(db, START)?.and_then(|value| key::seq(&value)).unwrap_or(Seq::FIRST))
 }
 
+/// Stores the log's start, in a log that is made anew.
+pub(crate) fn set_start(db: &DB, start: Seq) -> Result<(), OpenError> {
+    db.put_cf_opt(family(db, Family::Meta), START, key::of(start), &synced()).map_err(identity::store(db))
+}
+
 /// The right to trim: from any thread, beside the writer.
 #[derive(Clone)]
 pub struct Trimmer {

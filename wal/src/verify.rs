@@ -1,13 +1,15 @@
 //! Checking a log: every block's checksum, density of positions, id lists beside it, the mark.
 
 use crate::family::Family;
-use crate::identity::family;
+use crate::identity::{self, family};
 use crate::{Reader, key};
 use event::Seq;
 use record::{Block, IdList};
 use rocksdb::{DB, DBRawIterator, Direction, IteratorMode};
 
 const GAP: &[u8] = b"gap/";
+/// Of many causes of one gap, so much is told and recorded.
+const CAUSE_BYTES: usize = 500;
 
 /// Positions that are missing, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +18,15 @@ pub struct Gap {
     pub from: Seq,
     /// First position after the gap.
     pub until: Seq,
+    /// What was found there.
+    pub cause: String,
+}
+
+/// Something that is not what was written, though no event is lost by it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// Name of the column family.
+    pub family: &'static str,
     /// What was found there.
     pub cause: String,
 }
@@ -37,13 +48,19 @@ pub struct VerifyReport {
     pub gaps: Vec<Gap>,
     /// Gaps recorded by an earlier repair.
     pub known_gaps: Vec<Gap>,
+    /// Damage to what stands beside the events, at most one entry a family.
+    pub damaged: Vec<Damage>,
+    /// RocksDB's words, where it cannot open the log and the rest is what could be collected.
+    pub refused: Option<String>,
+    /// Then: files that could not be read at all.
+    pub unreadable_files: Vec<String>,
 }
 
 impl VerifyReport {
-    /// Whether everything that was acknowledged and not trimmed is there.
+    /// Whether everything that was acknowledged and not trimmed is there, and all that stands beside it.
     #[must_use]
     pub fn is_intact(&self) -> bool {
-        self.gaps.is_empty()
+        self.gaps.is_empty() && self.damaged.is_empty() && self.refused.is_none()
     }
 }
 
@@ -76,7 +93,12 @@ impl Reader {
             known_gaps: self.shared().gaps.clone(),
             ..VerifyReport::default()
         };
-        let mut walk = Walk { cursor: db.raw_iterator_cf(family(db, Family::Log)), expected: self.start() };
+        let mut walk = Walk {
+            cursor: db.raw_iterator_cf(family(db, Family::Log)),
+            expected: self.start(),
+            first_ids: first_ids(db),
+            ids: BadIds::default(),
+        };
         walk.cursor.seek_for_prev(key::of(walk.expected));
         if !walk.cursor.valid() {
             walk.cursor.seek(key::of(walk.expected));
@@ -94,13 +116,17 @@ impl Reader {
             }
         }
         report.end = walk.expected.prev();
-        if mark > report.end {
-            report.gaps.push(Gap {
-                from: report.end.next(),
-                until: mark.next(),
-                cause: "acknowledged according to the high-water mark, but after the end of the log".into(),
-            });
+        let (ids_end, damaged_ids) = walk_ids(db);
+        let ends = [
+            (ids_end, "their ids are stored, but they come after the end of the log"),
+            (mark, "acknowledged according to the high-water mark, but after the end of the log"),
+        ];
+        // The higher one covers the other.
+        if let Some((end, cause)) = ends.into_iter().max_by_key(|(end, _)| *end).filter(|(end, _)| *end > report.end) {
+            report.gaps.push(Gap { from: report.end.next(), until: end.next(), cause: cause.into() });
         }
+        report.damaged.extend(walk.ids.into_damage().into_iter().chain(damaged_ids.into_damage()).reduce(Damage::join));
+        report.damaged.extend(damaged_families(db));
         report.gaps = merged(std::mem::take(&mut report.gaps));
         report
             .gaps
@@ -116,7 +142,7 @@ fn merged(gaps: Vec<Gap>) -> Vec<Gap> {
         match out.last_mut() {
             Some(last) if gap.from <= last.until => {
                 last.until = last.until.max(gap.until);
-                if last.cause != gap.cause {
+                if !last.cause.contains(&gap.cause) && last.cause.len() < CAUSE_BYTES {
                     last.cause = format!("{}; {}", last.cause, gap.cause);
                 }
             }
@@ -130,6 +156,35 @@ fn merged(gaps: Vec<Gap>) -> Vec<Gap> {
 struct Walk<'a> {
     cursor: DBRawIterator<'a>,
     expected: Seq,
+    /// Groups before this one have left the dedup window.
+    first_ids: Option<Seq>,
+    ids: BadIds,
+}
+
+/// Id lists that are damaged or missing although their block is there: they can be made again.
+#[derive(Default)]
+struct BadIds {
+    lists: u64,
+    first: Option<String>,
+}
+
+impl BadIds {
+    fn note(&mut self, cause: String) {
+        self.lists += 1;
+        self.first.get_or_insert(cause);
+    }
+
+    fn into_damage(self) -> Option<Damage> {
+        let first = self.first?;
+        let cause = if self.lists > 1 { format!("{first}; and {} more", self.lists - 1) } else { first };
+        Some(Damage { family: Family::Ids.name(), cause })
+    }
+}
+
+impl Damage {
+    fn join(self, other: Damage) -> Damage {
+        Damage { cause: format!("{}; {}", self.cause, other.cause), ..self }
+    }
 }
 
 enum Step {
@@ -160,10 +215,8 @@ impl Walk<'_> {
         if let Err(cause) = block.visit(scratch, |_| seen += 1) {
             return self.bad(first, format!("block at {first}: {cause}"));
         }
-        if let Some(gap) = ids_differ(db, first, block.events()) {
-            self.expected = block.last().next();
-            self.cursor.next();
-            return Step::Gap(gap);
+        if let Some(cause) = self.ids_differ(db, first, block.events()) {
+            self.ids.note(cause);
         }
         self.expected = self.expected.max(block.last().next());
         self.cursor.next();
@@ -219,19 +272,66 @@ fn last_key(db: &DB) -> Seq {
     cursor.key().and_then(key::seq).unwrap_or(Seq::ZERO)
 }
 
-/// A group's id list must be there as long as it is in the window, and fit its block.
-fn ids_differ(db: &DB, first: Seq, events: u32) -> Option<Gap> {
-    let value = match db.get_cf(family(db, Family::Ids), key::of(first)) {
-        Ok(value) => value?,
-        Err(error) => {
-            let cause = format!("id list at {first}: {error}");
-            return Some(Gap { from: first, until: first.plus(u64::from(events)), cause });
+/// The first group whose ids are kept.
+pub(crate) fn first_ids(db: &DB) -> Option<Seq> {
+    let mut cursor = db.raw_iterator_cf(family(db, Family::Ids));
+    cursor.seek_to_first();
+    cursor.key().and_then(key::seq)
+}
+
+impl Walk<'_> {
+    /// A group's id list must be there as long as it is in the window, and fit its block.
+    fn ids_differ(&self, db: &DB, first: Seq, events: u32) -> Option<String> {
+        let of = format!("of the {events} events from {first}");
+        match db.get_cf(family(db, Family::Ids), key::of(first)) {
+            Err(error) => Some(format!("id list {of}: {error}")),
+            Ok(None) if self.first_ids.is_none_or(|kept| kept <= first) => Some(format!("no id list {of}")),
+            Ok(None) => None,
+            Ok(Some(value)) => match IdList::parse(first, &value) {
+                Ok(list) if list.len() == events as usize => None,
+                Ok(list) => Some(format!("id list {of} has {} ids", list.len())),
+                Err(cause) => Some(format!("id list {of}: {cause}")),
+            },
         }
-    };
-    let cause = match IdList::parse(first, &value) {
-        Ok(list) if list.len() == events as usize => return None,
-        Ok(list) => format!("id list at {first} has {} ids for {events} events", list.len()),
-        Err(cause) => format!("id list at {first}: {cause}"),
-    };
-    Some(Gap { from: first, until: first.plus(u64::from(events)), cause })
+    }
+}
+
+/// Looks through the stored id lists: the last position they name, and those that the log has no block beside which
+/// they would have been looked at.
+fn walk_ids(db: &DB) -> (Seq, BadIds) {
+    let mut log = db.raw_iterator_cf(family(db, Family::Log));
+    log.seek_to_first();
+    let first_block = log.key().and_then(key::seq).unwrap_or(Seq::new(u64::MAX));
+    let (mut end, mut bad) = (Seq::ZERO, BadIds::default());
+    let mut cursor = db.raw_iterator_cf(family(db, Family::Ids));
+    cursor.seek_to_first();
+    while let Some((name, value)) = cursor.item() {
+        match key::seq(name).map(|first| (first, IdList::parse(first, value))) {
+            Some((first, Ok(list))) => end = first.plus(list.len() as u64).prev(),
+            Some((first, Err(cause))) if first < first_block => bad.note(format!("id list from {first} on: {cause}")),
+            Some((_, Err(_))) => {}
+            None => bad.note("a key that is no position".into()),
+        }
+        cursor.next();
+    }
+    if let Err(error) = cursor.status() {
+        bad.note(format!("id lists behind {end}: {error}"));
+    }
+    (end, bad)
+}
+
+/// Reads the small families to their ends.
+fn damaged_families(db: &DB) -> Vec<Damage> {
+    let small = Family::ALL.into_iter().filter(|of| !matches!(of, Family::Log | Family::Ids));
+    let read = |of: Family| db.iterator_cf(family(db, of), IteratorMode::Start).find_map(Result::err);
+    let damage = |of: Family| read(of).map(|error| Damage { family: of.name(), cause: error.to_string() });
+    let lost_self = (!identity::is_known(db) && db_has_events(db))
+        .then(|| Damage { family: Family::Meta.name(), cause: "who the log is: gone".into() });
+    small.filter_map(damage).chain(lost_self).collect()
+}
+
+fn db_has_events(db: &DB) -> bool {
+    let mut cursor = db.raw_iterator_cf(family(db, Family::Log));
+    cursor.seek_to_first();
+    cursor.valid()
 }

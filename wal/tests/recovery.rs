@@ -88,7 +88,7 @@ fn a_log_that_ends_below_the_mark_is_reported_with_the_exact_range_and_repaired_
     assert_eq!((report.gaps[0].from.get(), report.gaps[0].until.get()), (11, 21));
     drop(reader);
 
-    let repaired = wal::repair(image.path()).unwrap();
+    let repaired = wal::repair(image.path(), &mut |_, _| None).unwrap();
     assert_eq!(repaired.found.gaps.len(), 1);
     let mut after = open(image.path());
     assert_eq!(after.recovery.next.get(), 21, "no position is given out twice");
@@ -131,7 +131,7 @@ fn a_flipped_bit_in_a_table_is_found_with_its_range() {
     assert!(positions(&reader, Seq::FIRST, 1000).is_err(), "a reader never passes over it in silence");
     drop(reader);
 
-    wal::repair(dir.path()).unwrap();
+    wal::repair(dir.path(), &mut |_, _| None).unwrap();
     let after = open(dir.path());
     assert_eq!(positions(&after.reader, Seq::FIRST, 1000).unwrap().len() as u64, 2000 - lost);
 }

@@ -1,0 +1,75 @@
+//! Looking at a log as it is, whatever state it is in.
+
+use crate::lock::Lock;
+use crate::open::{open_read_only, view};
+use crate::salvage::Salvage;
+use crate::{OpenError, Reader, Recovery, VerifyReport};
+use event::Seq;
+use std::path::Path;
+
+/// A log under examination; the log itself is not changed.
+pub struct Examined {
+    // Closed before the folder that it reads is removed.
+    reader: Reader,
+    recovery: Recovery,
+    refused: Option<Refused>,
+}
+
+/// Why RocksDB cannot open a log.
+struct Refused {
+    cause: String,
+    salvage: Salvage,
+}
+
+/// Opens the log in `data` for examination. Where RocksDB refuses it, what can be read is collected in a folder beside it
+/// for as long as this lives.
+///
+/// # Errors
+/// [`OpenError`] when there is no log, or its files cannot be read or linked.
+pub fn examine(data: &Path) -> Result<Examined, OpenError> {
+    // A daemon may be running that opened its files before they were damaged.
+    examine_with(data, || Lock::take(data).map(Some))
+}
+
+/// The same for whoever holds the lock.
+pub(crate) fn examine_locked(data: &Path) -> Result<Examined, OpenError> {
+    examine_with(data, || Ok(None))
+}
+
+fn examine_with(data: &Path, lock: impl FnOnce() -> Result<Option<Lock>, OpenError>) -> Result<Examined, OpenError> {
+    let cause = match open_read_only(data) {
+        Ok((reader, recovery)) => return Ok(Examined { reader, recovery, refused: None }),
+        Err(OpenError::Store { cause, .. }) => cause.to_string(),
+        Err(OpenError::Damaged { what, at }) if !data.join("log/CURRENT").exists() => format!("{at}: {what}"),
+        Err(error) => return Err(error),
+    };
+    let lock = lock()?;
+    let (salvage, db) = Salvage::of(data)?;
+    let (reader, recovery) = view(data, db, lock)?;
+    Ok(Examined { reader, recovery, refused: Some(Refused { cause, salvage }) })
+}
+
+impl Examined {
+    /// For reading what can be read.
+    #[must_use]
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// Where the log starts and ends, as far as that can be read.
+    #[must_use]
+    pub fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
+
+    /// Checks all of it; `progress` is called with each position reached.
+    #[must_use]
+    pub fn verify(&self, progress: impl FnMut(Seq)) -> VerifyReport {
+        let mut report = self.reader.verify(self.recovery.mark, progress);
+        if let Some(refused) = &self.refused {
+            report.refused = Some(refused.cause.clone());
+            report.unreadable_files = refused.salvage.unreadable();
+        }
+        report
+    }
+}

@@ -1,0 +1,197 @@
+//! Logs that RocksDB refuses to open, and damage beside the events: what can be read is kept, the rest is named.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use event::{Fingerprint, FingerprintKey, Seq, UnixMicros};
+use record::{BlockWriter, EventView, IdListWriter, SegmentMeta, put_record};
+use std::fs;
+use std::path::{Path, PathBuf};
+use support::{append, crash_image, newest, open, payload, positions, wait_for_mark};
+use wal::{Family, Group, OpenError, Opened, Options, Write};
+
+const SIZE: usize = 300;
+
+/// Commits something into a small family, as a sink does.
+fn store_cursor(log: &mut Opened, value: &[u8]) {
+    let write = Write::Put(Family::Cursor, b"parquet".to_vec(), value.to_vec());
+    log.writer.commit(&Group { events: None, writes: &[write] }).unwrap();
+}
+
+/// The folder as a kill leaves it, with groups of ten events, of which the first `in_tables` are in tables.
+fn killed(groups: u32, in_tables: u32) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let image = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path());
+    for group in 0..groups {
+        append(&mut log.writer, 10, SIZE);
+        if group + 1 == in_tables {
+            log.reader.flush().unwrap();
+        }
+    }
+    store_cursor(&mut log, b"what the sink has");
+    wait_for_mark(dir.path(), Seq::new(u64::from(groups) * 10));
+    crash_image(dir.path(), image.path());
+    image
+}
+
+fn tables(data: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(data.join("log")).unwrap().map(|entry| entry.unwrap().path());
+    let mut tables: Vec<_> = entries.filter(|path| path.extension().is_some_and(|found| found == "sst")).collect();
+    tables.sort_by_key(|path| std::cmp::Reverse(fs::metadata(path).unwrap().len()));
+    tables
+}
+
+/// The names of the tests' events are their positions.
+fn fingerprint(event: &EventView<'_>, _: &FingerprintKey) -> Option<Fingerprint> {
+    Some(u128::from(event.seq.get()))
+}
+
+/// All ids that the log holds, with their positions.
+fn ids(log: &Opened) -> Vec<(u64, u128)> {
+    let mut out = Vec::new();
+    log.reader
+        .ids(|first, list| out.extend((first.get()..).zip(list.iter().map(|(fingerprint, _)| fingerprint))))
+        .unwrap();
+    out
+}
+
+/// Repairs the log, which then has these events with their ids, and goes on after `next`.
+#[track_caller]
+fn assert_saved(data: &Path, kept: &[u64], next: u64) -> Opened {
+    wal::repair(data, &mut fingerprint).unwrap();
+    let mut log = open(data);
+    assert_eq!(positions(&log.reader, Seq::FIRST, SIZE).unwrap(), kept);
+    let named: Vec<_> = kept.iter().map(|seq| (*seq, u128::from(*seq))).collect();
+    assert_eq!(ids(&log), named);
+    assert_eq!(log.recovery.next.get(), next);
+    append(&mut log.writer, 3, SIZE);
+    assert!(wal::examine(data).unwrap().verify(|_| {}).is_intact(), "what is recorded is not reported again");
+    assert!(!data.join("log.salvage").exists(), "the view is gone");
+    log
+}
+
+#[test]
+fn a_damaged_manifest_costs_nothing_even_if_no_table_was_ever_written() {
+    for (groups, in_tables) in [(5, 0), (8, 4), (8, 8)] {
+        let image = killed(groups, in_tables);
+        let manifest = fs::read_dir(image.path().join("log")).unwrap().map(|entry| entry.unwrap().path());
+        let manifest = manifest.filter(|path| path.to_str().unwrap().contains("MANIFEST")).max().unwrap();
+        let mut bytes = fs::read(&manifest).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0x10;
+        fs::write(&manifest, bytes).unwrap();
+        let error = wal::open(image.path(), &Options::default()).err().unwrap().to_string();
+        assert!(error.contains("wal repair"), "the way out is named: {error}");
+
+        let report = wal::examine(image.path()).unwrap().verify(|_| {});
+        assert!(!report.is_intact() && report.refused.is_some() && report.gaps.is_empty(), "{report:?}");
+        let last = u64::from(groups) * 10;
+        let log = assert_saved(image.path(), &(1..=last).collect::<Vec<_>>(), last + 1);
+        let cursor = log.reader.get(Family::Cursor, b"parquet").unwrap();
+        assert_eq!(cursor.as_deref(), Some(&b"what the sink has"[..]));
+        assert_eq!(log.reader.history().unwrap().len(), 2, "the starts are still known");
+    }
+}
+
+#[test]
+fn a_missing_manifest_or_current_file_costs_nothing() {
+    for lost in ["MANIFEST", "CURRENT"] {
+        let image = killed(8, 4);
+        for entry in fs::read_dir(image.path().join("log")).unwrap() {
+            let path = entry.unwrap().path();
+            if path.file_name().unwrap().to_str().unwrap().starts_with(lost) {
+                fs::remove_file(path).unwrap();
+            }
+        }
+        let before = tables(image.path());
+        wal::open(image.path(), &Options::default()).err().unwrap();
+        assert_eq!(tables(image.path()), before, "nothing was begun anew over the old files");
+        assert_saved(image.path(), &(1..=80).collect::<Vec<_>>(), 81);
+    }
+}
+
+#[test]
+fn a_missing_table_is_told_with_the_range_it_held() {
+    let image = killed(8, 4);
+    fs::remove_file(&tables(image.path())[0]).unwrap();
+    // The WAL file that the table was made from may still be there, to be written again.
+    let newest = newest(image.path(), "log");
+    for entry in fs::read_dir(image.path().join("log")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|found| found == "log") && path != newest {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    let report = wal::examine(image.path()).unwrap().verify(|_| {});
+    let gaps: Vec<_> = report.gaps.iter().map(|gap| (gap.from.get(), gap.until.get())).collect();
+    assert_eq!(gaps, [(1, 41)]);
+    assert_saved(image.path(), &(41..=80).collect::<Vec<_>>(), 81);
+}
+
+#[test]
+fn damage_in_any_table_ends_in_a_log_that_works_and_is_told() {
+    let count = tables(killed(8, 8).path()).len();
+    assert!(count >= 3, "events, ids, and what the log knows of itself are in tables of their own");
+    for table in 0..count {
+        for place in [3, 50, 97] {
+            let image = killed(8, 8);
+            let path = &tables(image.path())[table];
+            let mut bytes = fs::read(path).unwrap();
+            let at = bytes.len() * place / 100;
+            bytes[at] ^= 1;
+            fs::write(path, bytes).unwrap();
+            let report = wal::examine(image.path()).unwrap().verify(|_| {});
+            wal::repair(image.path(), &mut fingerprint).unwrap();
+            let log = open(image.path());
+            let kept = positions(&log.reader, Seq::FIRST, SIZE).unwrap();
+            let lost: u64 = report.gaps.iter().map(|gap| gap.until.since(gap.from)).sum();
+            assert_eq!(kept.len() as u64 + lost, 80, "table {table} at {place} %: {report:?}");
+            assert_eq!(ids(&log).len(), kept.len(), "table {table} at {place} %");
+        }
+    }
+}
+
+#[test]
+fn an_id_list_that_does_not_fit_is_made_again_and_no_event_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path());
+    append(&mut log.writer, 10, SIZE);
+    let first = log.writer.next();
+    let at = UnixMicros::new(first.get() as i64);
+    let (mut block, mut ids, mut records) = (BlockWriter::default(), IdListWriter::default(), Vec::new());
+    block.begin();
+    ids.begin();
+    for seq in 11..=14 {
+        put_record(&mut records, 0, None, None, &payload(Seq::new(seq), SIZE));
+    }
+    ids.push(11, 0);
+    let meta = SegmentMeta { tenant: "default", source: 1, received_at: at, traceparent: None };
+    block.whole(&meta, &records, 4);
+    let group = Group { events: Some((4, block.finish(first, at), ids.finish(first, at))), writes: &[] };
+    log.writer.commit(&group).unwrap();
+    append(&mut log.writer, 6, SIZE);
+    log.writer.close().unwrap();
+    drop((log.reader, log.trimmer));
+
+    let report = wal::examine(dir.path()).unwrap().verify(|_| {});
+    assert!(report.gaps.is_empty() && !report.is_intact(), "{report:?}");
+    assert!(report.damaged[0].cause.contains("4 events from 11"), "{report:?}");
+    assert_saved(dir.path(), &(1..=20).collect::<Vec<_>>(), 21);
+}
+
+#[test]
+fn a_folder_in_use_is_not_examined_where_it_was_damaged_under_the_daemon() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    fs::remove_file(newest_manifest(dir.path())).unwrap();
+    assert!(matches!(wal::examine(dir.path()).err(), Some(OpenError::InUse(_))));
+    drop(log);
+}
+
+fn newest_manifest(data: &Path) -> PathBuf {
+    let current = fs::read_to_string(data.join("log/CURRENT")).unwrap();
+    assert!(newest(data, "log").exists());
+    data.join("log").join(current.trim())
+}
