@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Mutex;
-use support::{Daemon, Place, Socket, TEXT, event, events, masked, real_lines};
+use support::{Daemon, Place, Socket, TEXT, event, events, eventually, masked, real_lines};
 
 const ACCEPTED: u64 = 10_828;
 const DUPLICATES: u64 = 196;
@@ -251,6 +251,44 @@ fn real_events_by_ingestd_send_are_each_stored_once() {
 #[test]
 fn real_events_by_ingestd_send_are_each_stored_once_over_a_kill() {
     assert_whole_over_a_kill(by_ingestd_send);
+}
+
+#[test]
+fn a_sink_that_is_switched_off_for_a_while_misses_nothing() {
+    let lines = real_lines();
+    let (first, second) = lines.split_at(lines.len() / 2);
+    // What every sink has is dropped at once.
+    let place = Place::with(&[("INGESTD_LOG_HOLD_S", "0"), ("INGESTD_PARQUET_ENABLED", "true")]);
+    let daemon = place.start();
+    in_batches_of_100(&daemon, first);
+    let place = daemon.stop().and("INGESTD_PARQUET_ENABLED", "false");
+    let delivered = place.inspect()["next"].as_u64().unwrap();
+    let daemon = place.start();
+    in_batches_of_100(&daemon, second);
+    assert!(daemon.log().contains("this sink is switched off"), "{}", daemon.log());
+    eventually("the log is trimmed up to what the sink has", || daemon.start_of_log() == delivered);
+    let place = daemon.stop();
+    assert_eq!(place.inspect()["start"], delivered);
+    assert_files(&place.and("INGESTD_PARQUET_ENABLED", "true").start().stop(), &lines);
+}
+
+#[test]
+fn a_sink_that_is_forgotten_holds_the_log_no_longer() {
+    let place = Place::with(&[("INGESTD_LOG_HOLD_S", "0"), ("INGESTD_PARQUET_ENABLED", "true")]);
+    let daemon = place.start();
+    daemon.post("/events", event("e-1").to_string()).with_status(202);
+    let place = daemon.stop().and("INGESTD_PARQUET_ENABLED", "false");
+    let daemon = place.start();
+    daemon.post("/events", event("e-2").to_string()).with_status(202);
+    daemon.post("/events", event("e-3").to_string()).with_status(202);
+    let place = daemon.stop();
+    let said = place.wal(&["forget-sink", "parket"]);
+    assert!(!said.status.success() && String::from_utf8_lossy(&said.stderr).contains("it knows: parquet"), "{said:?}");
+    let said = place.wal(&["forget-sink", "parquet"]);
+    assert!(String::from_utf8_lossy(&said.stdout).contains("had not got the last 2 events"), "{said:?}");
+    let daemon = place.start();
+    eventually("the log is trimmed behind the sink's place", || daemon.start_of_log() == 3);
+    assert!(!daemon.log().lines().last().unwrap_or_default().contains("switched off"));
 }
 
 #[test]

@@ -174,6 +174,21 @@ fn the_oldest_keys_give_way_when_there_are_too_many() {
 }
 
 #[test]
+fn the_oldest_keys_give_way_when_their_answers_take_too_much_room() {
+    let daemon = Daemon::with(&[("INGESTD_LIMITS_IDEMPOTENCY_BYTES_MAX", "100000")]);
+    post(&daemon, "/events", "first", event("e-1").to_string()).with_status(202);
+    let bad = format!("[{}]", vec!["{}"; 500].join(","));
+    for number in 0..10 {
+        let answer = post(&daemon, "/events/batch", &format!("large-{number}"), bad.clone());
+        assert!(answer.with_status(202).to_string().len() > 20_000, "an answer of some size");
+    }
+    let oldest = post(&daemon, "/events", "first", event("e-1").to_string());
+    assert_eq!(oldest.with_status(202)["duplicate"], true, "processed anew");
+    let first = post(&daemon, "/events/batch", "large-9", bad.clone()).with_status(202);
+    assert_eq!(post(&daemon, "/events/batch", "large-9", bad).with_status(202), first, "still the first answer");
+}
+
+#[test]
 fn a_key_may_be_used_anew_after_its_age() {
     let daemon = Daemon::with(&[("INGESTD_LIMITS_IDEMPOTENCY_AGE_S", "1")]);
     post(&daemon, "/events", "k", event("e-1").to_string()).with_status(202);

@@ -251,6 +251,21 @@ fn an_answer_never_repeats_what_the_client_sent_but_its_id() {
 }
 
 #[test]
+fn dead_letters_make_room_for_new_ones_after_their_age() {
+    let limits = [("INGESTD_LIMITS_DEAD_LETTER_BYTES_MAX", "1000"), ("INGESTD_LIMITS_DEAD_LETTER_AGE_S", "2")];
+    let daemon = Daemon::with(&limits);
+    let is_kept = |daemon: &Daemon| {
+        let answer = daemon.post("/events", with("eventType", "x".repeat(500).into())).with_status(400);
+        answer["deadLetterId"].is_string()
+    };
+    assert!(is_kept(&daemon) && !is_kept(&daemon), "there is room for one");
+    support::eventually("the first is gone", || is_kept(&daemon));
+    let daemon = daemon.kill().start();
+    assert!(!is_kept(&daemon), "the second is still there after a start");
+    support::eventually("the second is gone", || is_kept(&daemon));
+}
+
+#[test]
 fn dead_letters_beyond_their_room_are_counted_but_not_kept() {
     let daemon = Daemon::with(&[("INGESTD_LIMITS_DEAD_LETTER_BYTES_MAX", "1000")]);
     let letters: Vec<bool> = (0..20)

@@ -8,18 +8,25 @@ use event::{Batch, UnixMicros};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
+use std::time::Duration;
 use wal::{Family, ReadError, Reader, Write};
 
-/// How many dead letters are kept; beyond that they are only counted.
+/// How many dead letters are kept and how long; beyond that they are only counted.
 #[derive(Debug, Clone, Copy)]
 pub struct DeadLetterLimits {
     /// Bytes per tenant.
     pub tenant_bytes_max: u64,
+    /// Age at which they go.
+    pub age_max: Duration,
 }
+
+/// How often it is looked which dead letters are too old, and how many go at once at most.
+const EXPIRE_EVERY: Duration = Duration::from_secs(1);
+const EXPIRE_MAX: usize = 256;
 
 impl Default for DeadLetterLimits {
     fn default() -> Self {
-        DeadLetterLimits { tenant_bytes_max: 64 << 20 }
+        DeadLetterLimits { tenant_bytes_max: 64 << 20, age_max: Duration::from_secs(30 * 24 * 60 * 60) }
     }
 }
 
@@ -48,12 +55,16 @@ pub struct DeadLetter {
 pub(super) struct DeadLetters {
     limits: DeadLetterLimits,
     next: u64,
+    /// None before this one is kept any more.
+    oldest: u64,
+    expired_at: UnixMicros,
     bytes: HashMap<Box<str>, u64>,
 }
 
 impl DeadLetters {
     pub(super) fn load(reader: &Reader, limits: DeadLetterLimits) -> Result<Self, ReadError> {
-        let mut letters = DeadLetters { limits, next: 1, bytes: HashMap::new() };
+        let mut letters =
+            DeadLetters { limits, next: 1, oldest: 1, expired_at: UnixMicros::default(), bytes: HashMap::new() };
         reader.scan(Family::Dead, &[], |key, value| {
             if let Ok(id) = key.try_into().map(u64::from_be_bytes) {
                 letters.next = id + 1;
@@ -78,6 +89,38 @@ impl DeadLetters {
         self.next += 1;
         writes.push(Write::Put(Family::Dead, id.to_be_bytes().to_vec(), value));
         Some(id)
+    }
+
+    /// Adds the removal of those that are too old.
+    ///
+    /// # Errors
+    /// [`ReadError`]: none is removed.
+    pub(super) fn expire(
+        &mut self,
+        reader: &Reader,
+        now: UnixMicros,
+        writes: &mut Vec<Write>,
+    ) -> Result<(), ReadError> {
+        if now.since(self.expired_at) < EXPIRE_EVERY {
+            return Ok(());
+        }
+        self.expired_at = now;
+        let mut looked_at = 0;
+        reader.scan(Family::Dead, &self.oldest.to_be_bytes(), |key, value| {
+            let Ok(id) = key.try_into().map(u64::from_be_bytes) else { return ControlFlow::Break(()) };
+            let letter = decode(value).map(|(letter, _)| letter);
+            let age = letter.as_ref().map(|letter| now.since(UnixMicros::new(letter.received_at)));
+            looked_at += 1;
+            if looked_at > EXPIRE_MAX || age.is_some_and(|age| age < self.limits.age_max) {
+                return ControlFlow::Break(());
+            }
+            if let Some(used) = letter.and_then(|letter| self.bytes.get_mut(letter.tenant.as_str())) {
+                *used = used.saturating_sub(value.len() as u64);
+            }
+            self.oldest = id + 1;
+            writes.push(Write::Delete(Family::Dead, key.to_vec()));
+            ControlFlow::Continue(())
+        })
     }
 }
 

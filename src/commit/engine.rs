@@ -329,6 +329,8 @@ impl<S: Store> Engine<S> {
 
     /// Dead letters, idempotency records and control writes of the group.
     fn add_small_writes(&mut self, now: UnixMicros) {
+        // First, for it makes room. What cannot be read is not removed; whoever lists the dead letters is told.
+        self.dead.expire(&self.parts.reader, now, &mut self.writes).ok();
         for (_, _, submission) in &mut self.group {
             let Submission { batch, rejects, claim, outcome, .. } = &mut **submission;
             let Ok(receipt) = outcome else { continue };

@@ -1,7 +1,7 @@
 //! `Idempotency-Key`: the first answer to a key is part of the same write as its events and is given again to repeats.
 //!
 //! Stored as { u64 time µs big-endian, u128 digest of (tenant, key) } → { u128 digest of the request, u16 status,
-//! answer }. In memory: the digest and where its answer lies, bounded by number and age; the oldest go first.
+//! answer }. In memory: the digest and where its answer lies, bounded by number, stored bytes and age; the oldest go first.
 
 use super::submission::Reject;
 use event::{Batch, Receipt, UnixMicros};
@@ -17,13 +17,15 @@ use xxhash_rust::xxh3::xxh3_128;
 pub struct IdempotencyLimits {
     /// Keys over all tenants.
     pub keys_max: usize,
+    /// Bytes of their answers on disk: that of a batch of bad events is hundreds of kilobytes long.
+    pub bytes_max: u64,
     /// Age after which a key may be used anew.
     pub age_max: Duration,
 }
 
 impl Default for IdempotencyLimits {
     fn default() -> Self {
-        IdempotencyLimits { keys_max: 1_000_000, age_max: Duration::from_secs(24 * 60 * 60) }
+        IdempotencyLimits { keys_max: 1_000_000, bytes_max: 256 << 20, age_max: Duration::from_secs(24 * 60 * 60) }
     }
 }
 
@@ -58,6 +60,8 @@ pub struct Claim {
     request: u128,
     render: Option<Render>,
     answer: Option<Remembered>,
+    /// Bytes of what was stored.
+    bytes: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -69,7 +73,24 @@ enum State {
 #[derive(Debug, Default)]
 struct Table {
     states: HashMap<u128, State>,
-    order: VecDeque<(UnixMicros, u128)>,
+    order: VecDeque<Kept>,
+    bytes: u64,
+}
+
+/// An answer on disk.
+#[derive(Debug, Clone, Copy)]
+struct Kept {
+    at: UnixMicros,
+    digest: u128,
+    bytes: u64,
+}
+
+impl Table {
+    fn keep(&mut self, kept: Kept, request: u128) {
+        self.states.insert(kept.digest, State::Done { request, at: kept.at });
+        self.order.push_back(kept);
+        self.bytes += kept.bytes;
+    }
 }
 
 /// The table of known keys, shared by all acceptors.
@@ -90,8 +111,7 @@ impl Idempotency {
         reader.scan(Family::Idempotency, &[], |key, value| {
             if let (Some((at, digest)), Some((request, _))) = (parse_key(key), value.split_first_chunk::<16>()) {
                 let request = u128::from_be_bytes(*request);
-                table.states.insert(digest, State::Done { request, at });
-                table.order.push_back((at, digest));
+                table.keep(Kept { at, digest, bytes: value.len() as u64 }, request);
             }
             ControlFlow::Continue(())
         })?;
@@ -119,7 +139,7 @@ impl Idempotency {
         let (first, at) = match state {
             None => {
                 let table = Arc::clone(&self.table);
-                return Ok(Begin::First(Claim { table, digest, request, render: None, answer: None }));
+                return Ok(Begin::First(Claim { table, digest, request, render: None, answer: None, bytes: 0 }));
             }
             Some(State::Running { request: first }) => (first, None),
             Some(State::Done { request: first, at }) => (first, Some(at)),
@@ -135,15 +155,16 @@ impl Idempotency {
         })
     }
 
-    /// Adds the removal of keys that are too old or too many.
+    /// Adds the removal of keys that are too old, too many or too large together.
     pub(super) fn expire(&self, now: UnixMicros, writes: &mut Vec<Write>) {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         // A bounded number each time: no commit is held up by a large clean-up.
         for _ in 0..64 {
-            let too_many = table.order.len() > self.limits.keys_max;
+            let too_many = table.order.len() > self.limits.keys_max || table.bytes > self.limits.bytes_max;
             match table.order.front().copied() {
-                Some((at, digest)) if too_many || now.since(at) >= self.limits.age_max => {
+                Some(Kept { at, digest, bytes }) if too_many || now.since(at) >= self.limits.age_max => {
                     table.order.pop_front();
+                    table.bytes -= bytes;
                     if matches!(table.states.get(&digest), Some(State::Done { at: held, .. }) if *held == at) {
                         table.states.remove(&digest);
                     }
@@ -174,6 +195,7 @@ impl Claim {
         let mut value = self.request.to_be_bytes().to_vec();
         value.extend_from_slice(&answer.status.to_be_bytes());
         value.extend_from_slice(&answer.body);
+        self.bytes = value.len() as u64;
         writes.push(Write::Put(Family::Idempotency, storage_key(receipt.committed_at, self.digest), value));
         self.answer = Some(answer);
     }
@@ -181,8 +203,7 @@ impl Claim {
     /// The write is durable: repeats get the answer from now on.
     pub(super) fn complete(&mut self, at: UnixMicros) {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        table.states.insert(self.digest, State::Done { request: self.request, at });
-        table.order.push_back((at, self.digest));
+        table.keep(Kept { at, digest: self.digest, bytes: self.bytes }, self.request);
     }
 }
 

@@ -9,7 +9,7 @@ use crate::commit::{
 };
 use crate::control::config::{Config, ConfigError};
 use crate::control::{Exporter, ExporterParts, Health, Rates, ServiceState};
-use crate::deliver::{self, sinks::ParquetSink};
+use crate::deliver::{self, Cursor, Status, sinks::ParquetSink};
 use crate::intake::{self, Admission, Deadlines, Shared};
 use crate::metrics::Metrics;
 use crate::net::{self, ConnectionGate, Listeners, bind};
@@ -30,7 +30,7 @@ pub enum StartError {
     #[error(transparent)]
     Log(#[from] wal::OpenError),
     /// The log cannot be read.
-    #[error(transparent)]
+    #[error("{0}{advice}", advice = advice(.0))]
     Read(#[from] wal::ReadError),
     /// The duplicate filter cannot be built.
     #[error("cannot build the duplicate filter: {0}")]
@@ -49,6 +49,11 @@ pub enum StartError {
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
+}
+
+/// What an operator can do about a log that cannot be read.
+fn advice(error: &wal::ReadError) -> &'static str {
+    if error.is_damage() { "; run `ingestd wal verify`, then `ingestd wal repair`" } else { "" }
 }
 
 /// Everything opened and bound, nothing accepted yet.
@@ -88,6 +93,7 @@ impl Bound {
             opened.reader.clone(),
             IdempotencyLimits {
                 keys_max: config.limits.idempotency_keys_max,
+                bytes_max: config.limits.idempotency_bytes_max,
                 age_max: Duration::from_secs(config.limits.idempotency_age_s),
             },
         )?;
@@ -97,7 +103,10 @@ impl Bound {
             dedup,
             idempotency: idempotency.clone(),
             reader: opened.reader.clone(),
-            dead_letters: DeadLetterLimits { tenant_bytes_max: config.limits.dead_letter_bytes_max },
+            dead_letters: DeadLetterLimits {
+                tenant_bytes_max: config.limits.dead_letter_bytes_max,
+                age_max: Duration::from_secs(config.limits.dead_letter_age_s),
+            },
             limits: GroupLimits { events_max: config.log.group_events_max, ..GroupLimits::default() },
             last_commit: opened.recovery.last_commit,
             tail: tail.clone(),
@@ -176,8 +185,9 @@ impl Bound {
             shared: Arc::clone(&self.shared),
             health: Arc::clone(&self.health),
             rates: Arc::clone(&self.rates),
-            trim: Box::new(trim(&self.config, self.trimmer, self.reader, self.tail, sinks.len())),
+            trim: Box::new(trim(&self.config, self.trimmer, self.reader, self.tail, &sinks)),
             sinks,
+            disk_closed: false,
         };
         shippers.push(thread(spawn("maintenance", &fatal, move || {
             maintenance.run(&shipping);
@@ -252,25 +262,44 @@ fn trim(
     trimmer: wal::Trimmer,
     reader: wal::Reader,
     tail: Tail,
-    sinks: usize,
+    sinks: &[Arc<Status>],
 ) -> impl FnMut(bool) + Send + 'static {
+    let running: Vec<&'static str> = sinks.iter().map(|sink| sink.snapshot().sink).collect();
+    warn_of_idle_sinks(&reader, &running);
     let held_for = Duration::from_secs(config.log.hold_s);
     let window = Duration::from_secs(config.dedup.window_s);
     move |short_of_room| {
         let hold = if short_of_room { Duration::ZERO } else { held_for };
-        let cursors = tail.delivered();
+        let mut needed: Vec<Seq> = tail.delivered().into_values().collect();
         // A sink that has not told its cursor yet needs everything.
-        if cursors.len() < sinks {
+        if needed.len() < running.len() {
             return;
         }
+        // One that is switched off will want what it has not got when it is switched on again.
+        match Cursor::of_others(&reader, &running) {
+            Ok(others) => needed.extend(others.iter().map(|(_, cursor)| cursor.next)),
+            Err(error) => return tracing::error!(%error, "the log cannot be trimmed"),
+        }
         let now = UnixMicros::now();
-        let to = deliver::trim::position(&reader, cursors.into_values(), hold, now);
+        let to = deliver::trim::position(&reader, needed, hold, now);
         let ids = reader.ids_older_than(now.minus(window));
         match (to, ids) {
             // A failure is final and reported by whoever watches the log.
             (Ok(to), Ok(ids)) => drop(trimmer.trim(to, ids)),
             (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "the log cannot be trimmed"),
         }
+    }
+}
+
+/// Says which sinks that are not configured (any more) hold the log.
+fn warn_of_idle_sinks(reader: &wal::Reader, running: &[&str]) {
+    for (sink, cursor) in Cursor::of_others(reader, running).unwrap_or_default() {
+        tracing::warn!(
+            sink,
+            next = %cursor.next,
+            "this sink is switched off and the log is kept for it; if it is never to come back, stop the daemon and \
+             run `ingestd wal forget-sink`"
+        );
     }
 }
 

@@ -26,11 +26,11 @@ pub struct Running {
 }
 
 impl Running {
-    /// Ends in order; each step has its own deadline inside.
+    /// Ends in order; each step has its own deadline inside. `failed`: because something broke.
     ///
     /// # Errors
     /// What went wrong on the way; nothing acknowledged is lost by it.
-    pub fn drain(mut self) -> Result<(), String> {
+    pub fn drain(mut self, failed: bool) -> Result<(), String> {
         self.health.set_not_ready(vec!["shutting_down"]);
         self.shared.admission.set(Refusal::ShuttingDown, true);
         self.stop_accepting.send_replace(true);
@@ -46,6 +46,7 @@ impl Running {
         drop(self.writer.join());
         match self.fatal.try_recv() {
             Ok(Fatal(reason)) => Err(reason),
+            Err(_) if failed => Ok(()),
             Err(_) => {
                 tracing::info!("stopped; everything acknowledged is in the log");
                 Ok(())

@@ -26,6 +26,8 @@ pub(super) struct Maintenance {
     pub(super) health: Arc<Health>,
     pub(super) rates: Arc<Rates>,
     pub(super) sinks: Vec<Arc<Status>>,
+    /// Whether events are refused for the sake of the disk reserve.
+    pub(super) disk_closed: bool,
     pub(super) trim: Box<dyn FnMut(bool) + Send>,
 }
 
@@ -55,10 +57,10 @@ impl Maintenance {
     }
 
     /// Closes the gate while free space is below the reserve; opens it again a little above, so that it does not flap.
-    fn watch_disk(&self) {
+    fn watch_disk(&mut self) {
         let Ok(stat) = rustix::fs::statvfs(&self.data) else { return };
         let free = stat.f_bavail * stat.f_frsize;
-        let was_closed = self.shared.admission.closed() == Some(Refusal::DiskReserve);
+        let was_closed = self.disk_closed;
         let reserve =
             if was_closed { self.disk_reserve_bytes + self.disk_reserve_bytes / 20 } else { self.disk_reserve_bytes };
         let closed = free < reserve;
@@ -73,6 +75,7 @@ impl Maintenance {
                 tracing::info!(free, "free disk space is above the reserve again: accepting events");
             }
         }
+        self.disk_closed = closed;
         self.shared.admission.set(Refusal::DiskReserve, closed);
     }
 

@@ -66,7 +66,7 @@ pub fn run_until_signal(mut running: Running, signals: Signals) -> Result<(), St
     }
     // The second-signal task needs a turning runtime while this thread drains.
     let drained = std::thread::scope(|scope| {
-        let drain = scope.spawn(|| running.drain());
+        let drain = scope.spawn(|| running.drain(fatal.is_some()));
         runtime.block_on(async {
             while !drain.is_finished() {
                 tokio::time::sleep(Duration::from_millis(5)).await;

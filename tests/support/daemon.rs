@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -107,9 +107,14 @@ impl Place {
         stored.collect()
     }
 
-    /// What `wal inspect` says of a stopped daemon's log.
+    /// `wal` with these arguments.
+    pub fn wal(&self, arguments: &[&str]) -> Output {
+        self.command(&[&["wal"], arguments].concat()).output().unwrap()
+    }
+
+    /// What `wal inspect` says of the log.
     pub fn inspect(&self) -> Value {
-        let output = self.command(&["wal", "inspect", "--json"]).output().unwrap();
+        let output = self.wal(&["inspect", "--json"]);
         assert!(output.status.success(), "wal inspect: {}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).unwrap()
     }
@@ -245,6 +250,11 @@ impl Daemon {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         self.place.take().unwrap()
+    }
+
+    /// First position that its log holds.
+    pub fn start_of_log(&self) -> u64 {
+        self.place.as_ref().unwrap().inspect()["start"].as_u64().unwrap()
     }
 
     /// What it logged, the newest last.

@@ -62,6 +62,9 @@ pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, Stri
         }
     };
     let known = known_keys();
+    // Aliases first: our own names go before them.
+    let mut environment: Vec<_> = environment.collect();
+    environment.sort_by_key(|(name, _)| name.starts_with("INGESTD_"));
     for (name, value) in environment {
         apply(&mut table, &known, &name, &value)?;
     }
@@ -112,6 +115,7 @@ impl Config {
             ("server.drain_timeout_s", self.server.drain_timeout_s, 0),
             ("dedup.window_s", self.dedup.window_s, 1),
             ("log.hold_s", self.log.hold_s, 0),
+            ("limits.idempotency_age_s", self.limits.idempotency_age_s, 0),
         ] {
             if !(least..=YEAR_S).contains(&value) {
                 wrong.push(format!("{name} must be from {least} to {YEAR_S}"));

@@ -99,10 +99,14 @@ pub struct LimitsSection {
     pub inflight_bytes_max: usize,
     /// Idempotency keys that are remembered.
     pub idempotency_keys_max: usize,
+    /// Bytes of the answers that are remembered for them.
+    pub idempotency_bytes_max: u64,
     /// How long an idempotency key is remembered, seconds.
     pub idempotency_age_s: u64,
     /// Bytes of dead letters kept per tenant.
     pub dead_letter_bytes_max: u64,
+    /// How long a dead letter is kept, seconds.
+    pub dead_letter_age_s: u64,
 }
 
 impl Default for LimitsSection {
@@ -116,8 +120,10 @@ impl Default for LimitsSection {
             inflight_requests_max: 16_384,
             inflight_bytes_max: 256 << 20,
             idempotency_keys_max: 1_000_000,
+            idempotency_bytes_max: 256 << 20,
             idempotency_age_s: 24 * 60 * 60,
             dead_letter_bytes_max: 64 << 20,
+            dead_letter_age_s: 30 * 24 * 60 * 60,
         }
     }
 }
