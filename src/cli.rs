@@ -52,7 +52,8 @@ pub(crate) enum Wal {
     Dump(WalDump),
     /// Record what is lost, so that the daemon starts again.
     Repair(WalPlace),
-    /// Give up what a sink has not got: the log is no longer kept for it. If it is switched on again, it begins anew.
+    /// Give up what a switched-off sink has not got: the log is no longer kept for it. If it is switched on again, it
+    /// begins anew, and wants to find nothing of ours: an empty folder.
     ForgetSink(WalForget),
 }
 

@@ -20,6 +20,9 @@ pub struct DeadLetterLimits {
     pub age_max: Duration,
 }
 
+/// Where the id that the next one gets is stored (u64 big-endian).
+const NEXT: &[u8] = b"next_dead";
+
 /// How often it is looked which dead letters are too old, and how many go at once at most.
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
 const EXPIRE_MAX: usize = 256;
@@ -74,6 +77,10 @@ impl DeadLetters {
             }
             ControlFlow::Continue(())
         })?;
+        // Those that are gone had ids, too, and somebody may still hold them.
+        let given_out = reader.get(Family::Projection, NEXT)?;
+        let given_out = given_out.and_then(|value| value.try_into().ok().map(u64::from_be_bytes));
+        letters.next = letters.next.max(given_out.unwrap_or(0));
         Ok(letters)
     }
 
@@ -88,6 +95,7 @@ impl DeadLetters {
         let id = self.next;
         self.next += 1;
         writes.push(Write::Put(Family::Dead, id.to_be_bytes().to_vec(), value));
+        writes.push(Write::Put(Family::Projection, NEXT.to_vec(), self.next.to_be_bytes().to_vec()));
         Some(id)
     }
 

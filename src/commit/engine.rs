@@ -345,7 +345,7 @@ impl<S: Store> Engine<S> {
             self.writes.append(&mut control.writes);
         }
         if !self.writes.is_empty() || self.block.events() > 0 {
-            self.parts.idempotency.expire(now, &mut self.writes);
+            self.parts.idempotency.expire(now, self.group.len(), &mut self.writes);
         }
     }
 

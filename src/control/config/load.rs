@@ -115,6 +115,7 @@ impl Config {
             ("server.drain_timeout_s", self.server.drain_timeout_s, 0),
             ("dedup.window_s", self.dedup.window_s, 1),
             ("log.hold_s", self.log.hold_s, 0),
+            ("limits.dead_letter_age_s", self.limits.dead_letter_age_s, 1),
             ("limits.idempotency_age_s", self.limits.idempotency_age_s, 0),
         ] {
             if !(least..=YEAR_S).contains(&value) {
