@@ -3,7 +3,7 @@
 use crate::lock::Lock;
 use crate::open::{open_read_only, view};
 use crate::salvage::Salvage;
-use crate::{OpenError, Reader, Recovery, VerifyReport};
+use crate::{Damage, OpenError, Reader, Recovery, VerifyReport};
 use event::Seq;
 use std::path::Path;
 
@@ -13,6 +13,9 @@ pub struct Examined {
     reader: Reader,
     recovery: Recovery,
     refused: Option<Refused>,
+    has_mark: bool,
+    // Given back last: another repair wants the same folder.
+    _lock: Option<Lock>,
 }
 
 /// Why RocksDB cannot open a log.
@@ -37,16 +40,17 @@ pub(crate) fn examine_locked(data: &Path) -> Result<Examined, OpenError> {
 }
 
 fn examine_with(data: &Path, lock: impl FnOnce() -> Result<Option<Lock>, OpenError>) -> Result<Examined, OpenError> {
+    let has_mark = data.join("mark").exists();
     let cause = match open_read_only(data) {
-        Ok((reader, recovery)) => return Ok(Examined { reader, recovery, refused: None }),
+        Ok((reader, recovery)) => return Ok(Examined { reader, recovery, refused: None, has_mark, _lock: None }),
         Err(OpenError::Store { cause, .. }) => cause.to_string(),
         Err(OpenError::Damaged { what, at }) if !data.join("log/CURRENT").exists() => format!("{at}: {what}"),
         Err(error) => return Err(error),
     };
     let lock = lock()?;
     let (salvage, db) = Salvage::of(data)?;
-    let (reader, recovery) = view(data, db, lock)?;
-    Ok(Examined { reader, recovery, refused: Some(Refused { cause, salvage }) })
+    let (reader, recovery) = view(data, db)?;
+    Ok(Examined { reader, recovery, refused: Some(Refused { cause, salvage }), has_mark, _lock: lock })
 }
 
 impl Examined {
@@ -69,6 +73,11 @@ impl Examined {
         if let Some(refused) = &self.refused {
             report.refused = Some(refused.cause.clone());
             report.unreadable_files = refused.salvage.unreadable();
+            report.damaged.extend(self.reader.emptied());
+        }
+        if !self.has_mark && report.events > 0 {
+            let cause = "the file is missing: whether the newest events are there cannot be told".to_owned();
+            report.damaged.push(Damage { family: "mark", cause });
         }
         report
     }

@@ -72,6 +72,8 @@ pub struct Opened {
     pub recovery: Recovery,
     /// Who the data folder is.
     pub identity: Identity,
+    /// Random id of this start.
+    pub incarnation: u64,
 }
 
 /// Opens or makes the log in `data`.
@@ -82,6 +84,7 @@ pub fn open(data: &Path, options: &Options) -> Result<Opened, OpenError> {
     let log = data.join("log");
     fs::create_dir_all(data).map_err(OpenError::io("create", data))?;
     let lock = Lock::take(data)?;
+    check_log(data)?;
     fs::create_dir_all(&log).map_err(OpenError::io("create", &log))?;
     check_format(data, true)?;
     check_current(&log)?;
@@ -107,7 +110,14 @@ pub fn open(data: &Path, options: &Options) -> Result<Opened, OpenError> {
         _lock: Some(lock),
     });
     let writer = Writer::new(Arc::clone(&shared), mark, incarnation, options);
-    Ok(Opened { writer, trimmer: Trimmer::new(Arc::clone(&shared)), reader: Reader::new(shared), recovery, identity })
+    Ok(Opened {
+        writer,
+        trimmer: Trimmer::new(Arc::clone(&shared)),
+        reader: Reader::new(shared),
+        recovery,
+        identity,
+        incarnation: incarnation.id,
+    })
 }
 
 /// Opens the log in `data` for reading only; nothing in the folder is changed. Damage does not keep it closed, as long
@@ -118,17 +128,18 @@ pub fn open(data: &Path, options: &Options) -> Result<Opened, OpenError> {
 pub fn open_read_only(data: &Path) -> Result<(Reader, Recovery), OpenError> {
     let log = data.join("log");
     check_format(data, false)?;
+    check_log(data)?;
     check_current(&log)?;
     let mut options = rocksdb::Options::default();
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
     let families: Vec<_> = Family::ALL.iter().map(|family| family.name()).collect();
     let db = DB::open_cf_for_read_only(&options, &log, families, false)
         .map_err(|cause| OpenError::Store { path: log.clone(), cause })?;
-    view(data, db, None)
+    view(data, db)
 }
 
 /// A view of whatever of a log can be read.
-pub(crate) fn view(data: &Path, db: DB, lock: Option<Lock>) -> Result<(Reader, Recovery), OpenError> {
+pub(crate) fn view(data: &Path, db: DB) -> Result<(Reader, Recovery), OpenError> {
     let mark = Mark::read(&data.join("mark")).map_err(OpenError::io("read", data.join("mark")))?;
     let recovery = survey(&db, mark, data.join("clean").exists());
     let shared = Arc::new(Shared {
@@ -138,7 +149,7 @@ pub(crate) fn view(data: &Path, db: DB, lock: Option<Lock>) -> Result<(Reader, R
         folder: data.to_path_buf(),
         poison: Poison::default(),
         db,
-        _lock: lock,
+        _lock: None,
     });
     Ok((Reader::new(shared), recovery))
 }
@@ -199,6 +210,17 @@ fn check_format(data: &Path, may_write: bool) -> Result<(), OpenError> {
         }
         Err(error) => Err(OpenError::io("read", path)(error)),
     }
+}
+
+/// A data folder that has acknowledged events has a log.
+fn check_log(data: &Path) -> Result<(), OpenError> {
+    let (log, mark) = (data.join("log"), data.join("mark"));
+    let acknowledged = Mark::read(&mark).map_err(OpenError::io("read", &mark))?;
+    if log.exists() || acknowledged == Seq::ZERO {
+        return Ok(());
+    }
+    let what = format!("folder is missing, though events up to {acknowledged} were acknowledged");
+    Err(OpenError::Damaged { at: log.display().to_string(), what })
 }
 
 /// A folder with tables or WAL files and without `CURRENT`, which names the newest manifest, is no new log: RocksDB would

@@ -3,6 +3,7 @@
 //!
 //! Why a copy and not a delete: a damaged table block fails every compaction that meets it, and RocksDB would meet it.
 
+use crate::evidence;
 use crate::examine::examine_locked;
 use crate::family::Family;
 use crate::identity::{self, family};
@@ -15,10 +16,13 @@ use crate::{OpenError, key, trim};
 use event::{Fingerprint, FingerprintKey, Seq, content_hash};
 use record::{Block, EventView, IdList, IdListWriter};
 use rocksdb::{DB, FlushOptions, IteratorMode, WriteBatch};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::fs;
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::xxh3_128;
 
+/// The new log, finished, before it is exchanged for the old one; after that, the old one.
+const READY: &str = "log.ready";
 /// Bytes written to the new log at once.
 const COPY_BYTES: usize = 4 << 20;
 
@@ -41,6 +45,7 @@ pub type Fingerprinting<'a> = &'a mut dyn FnMut(&EventView<'_>, &FingerprintKey)
 /// [`OpenError`] when the folder is in use, or cannot be read or written; the log is then as before.
 pub fn repair(data: &Path, fingerprint: Fingerprinting<'_>) -> Result<RepairReport, OpenError> {
     let lock = Lock::take(data)?;
+    clear_away(data)?;
     let examined = examine_locked(data)?;
     let found = examined.verify(|_| {});
     if found.is_intact() {
@@ -55,18 +60,39 @@ pub fn repair(data: &Path, fingerprint: Fingerprinting<'_>) -> Result<RepairRepo
     Ok(RepairReport { found, quarantined: Some(quarantined) })
 }
 
-/// Puts the new log in the old one's place.
+/// Puts the new log in the old one's place: at any moment there is a whole one. The old one goes into quarantine, with the
+/// WAL files that an unclean stop had left, which a start since then may have replayed and removed.
 fn swap(data: &Path, fresh: &Path) -> Result<PathBuf, OpenError> {
-    let folder = data.join("quarantine");
-    fs::create_dir_all(&folder).map_err(OpenError::io("create", &folder))?;
-    let free = (1..).map(|number: u32| folder.join(format!("log-{number}"))).find(|path| !path.exists());
-    let kept = free.unwrap_or_else(|| folder.join("log"));
-    let log = data.join("log");
-    fs::rename(&log, &kept).map_err(OpenError::io("move", &log))?;
-    fs::rename(fresh, &log).map_err(OpenError::io("move", fresh))?;
+    let (log, ready) = (data.join("log"), data.join(READY));
+    fs::create_dir_all(&log).map_err(OpenError::io("create", &log))?;
+    fs::rename(fresh, &ready).map_err(OpenError::io("move", fresh))?;
+    renameat_with(CWD, &ready, CWD, &log, RenameFlags::EXCHANGE)
+        .map_err(|error| OpenError::io("exchange", &log)(error.into()))?;
     // The new log holds all that can be known; the marker of a clean stop, if any, was the old one's.
     fs::remove_file(data.join("clean")).ok();
     sync_folder(data).map_err(OpenError::io("sync", data))?;
+    let kept = quarantine(data, &ready, "log")?;
+    let evidence = evidence::folder(data);
+    if evidence.exists() {
+        quarantine(data, &evidence, "evidence")?;
+    }
+    sync_folder(data).map_err(OpenError::io("sync", data))?;
+    Ok(kept)
+}
+
+/// What a repair that was broken off has left: one of the two logs that it exchanges, which may be either of them.
+fn clear_away(data: &Path) -> Result<(), OpenError> {
+    let ready = data.join(READY);
+    if ready.exists() { quarantine(data, &ready, "log").map(drop) } else { Ok(()) }
+}
+
+/// Moves something into the quarantine, under a number that is free.
+fn quarantine(data: &Path, what: &Path, name: &str) -> Result<PathBuf, OpenError> {
+    let folder = data.join("quarantine");
+    fs::create_dir_all(&folder).map_err(OpenError::io("create", &folder))?;
+    let free = (1..).map(|number: u32| folder.join(format!("{name}-{number}"))).find(|path| !path.exists());
+    let kept = free.unwrap_or_else(|| folder.join(name));
+    fs::rename(what, &kept).map_err(OpenError::io("move", what))?;
     Ok(kept)
 }
 
@@ -92,7 +118,9 @@ fn copy(old: &Shared, fresh: &Path, found: &VerifyReport, fingerprint: Fingerpri
     if !knows_itself {
         trim::set_start(&new, found.start)?;
     }
-    let mut ids = Ids { old: &old.db, first: first_ids(&old.db), usable: knows_itself, key, fingerprint };
+    // Where RocksDB refused the log, lists may be gone that are still in the window.
+    let first = first_ids(&old.db).filter(|_| found.refused.is_none());
+    let mut ids = Ids { old: &old.db, first, usable: knows_itself, key, fingerprint };
     let first_group = copy_log(&old.db, &mut sink, found, &mut ids)?;
     if knows_itself {
         // What is lost may be sent again, and is new then.
@@ -129,7 +157,7 @@ fn copy_log(old: &DB, sink: &mut Sink<'_>, found: &VerifyReport, ids: &mut Ids<'
 /// The id lists of the new log: the old ones where they are good.
 struct Ids<'a> {
     old: &'a DB,
-    /// Groups before this one have left the dedup window.
+    /// Groups before this one have left the dedup window, as far as that can be told.
     first: Option<Seq>,
     usable: bool,
     key: FingerprintKey,

@@ -96,7 +96,12 @@ fn keep_tables(folder: &Path) -> io::Result<()> {
 
 /// Links what holds data; manifests are made anew.
 fn link_files(log: &Path, folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(log)? {
+    let entries = match fs::read_dir(log) {
+        // The log itself is gone: there is nothing to save.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
         let entry = entry?;
         if is(&entry.path(), "sst") || is(&entry.path(), "log") {
             fs::hard_link(entry.path(), folder.join(entry.file_name()))?;

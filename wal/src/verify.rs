@@ -25,7 +25,7 @@ pub struct Gap {
 /// Something that is not what was written, though no event is lost by it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage {
-    /// Name of the column family.
+    /// Name of the column family, or of the file beside the log.
     pub family: &'static str,
     /// What was found there.
     pub cause: String,
@@ -132,6 +132,21 @@ impl Reader {
             .gaps
             .retain(|gap| !self.shared().gaps.iter().any(|known| known.from <= gap.from && gap.until <= known.until));
         report
+    }
+}
+
+impl Reader {
+    /// In a log that RocksDB refused: families that hold nothing, though the log has events. A table of theirs may be gone
+    /// without a trace.
+    pub(crate) fn emptied(&self) -> Vec<Damage> {
+        let db = &self.shared().db;
+        let is_empty = |of: Family| db.iterator_cf(family(db, of), IteratorMode::Start).next().is_none();
+        if is_empty(Family::Log) {
+            return Vec::new();
+        }
+        let cause = "nothing is left of it, if it ever held anything: sinks may have lost their places";
+        let damage = |of: Family| Damage { family: of.name(), cause: cause.into() };
+        [Family::Ids, Family::Cursor].into_iter().filter(|of| is_empty(*of)).map(damage).collect()
     }
 }
 

@@ -195,3 +195,82 @@ fn newest_manifest(data: &Path) -> PathBuf {
     assert!(newest(data, "log").exists());
     data.join("log").join(current.trim())
 }
+
+/// Renames that a repair makes, each as a crash right before it leaves the folder: the next repair finds everything.
+#[test]
+fn a_repair_that_is_broken_off_between_any_two_renames_costs_nothing() {
+    for left in ["log.new", "log.ready"] {
+        let image = killed(8, 4);
+        fs::remove_file(newest_manifest(image.path())).unwrap();
+        // As before the exchange: the new log lies beside the old one.
+        let other = tempfile::tempdir().unwrap();
+        crash_image(image.path(), other.path());
+        wal::repair(other.path(), &mut fingerprint).unwrap();
+        crash_image(&other.path().join("log"), &image.path().join(left));
+        assert_saved(image.path(), &(1..=80).collect::<Vec<_>>(), 81);
+    }
+    // As after the exchange: the old log lies beside the new one.
+    let image = killed(8, 4);
+    let old = tempfile::tempdir().unwrap();
+    crash_image(&image.path().join("log"), old.path());
+    fs::remove_file(newest_manifest(image.path())).unwrap();
+    wal::repair(image.path(), &mut fingerprint).unwrap();
+    crash_image(old.path(), &image.path().join("log.ready"));
+    assert_saved(image.path(), &(1..=80).collect::<Vec<_>>(), 81);
+}
+
+#[test]
+fn a_missing_log_folder_is_no_new_one() {
+    let image = killed(8, 4);
+    fs::rename(image.path().join("log"), image.path().join("elsewhere")).unwrap();
+    let error = wal::open(image.path(), &Options::default()).err().unwrap().to_string();
+    assert!(error.contains("folder is missing"), "{error}");
+    assert!(!image.path().join("log").exists(), "nothing was begun");
+    let report = wal::examine(image.path()).unwrap().verify(|_| {});
+    let gaps: Vec<_> = report.gaps.iter().map(|gap| (gap.from.get(), gap.until.get())).collect();
+    assert_eq!(gaps, [(1, 81)]);
+    fs::rename(image.path().join("elsewhere"), image.path().join("log")).unwrap();
+    assert_eq!(open(image.path()).recovery.next.get(), 81);
+}
+
+#[test]
+fn the_wal_files_that_a_failed_start_has_kept_survive_a_repair() {
+    let image = killed(8, 4);
+    let wal = newest(image.path(), "log");
+    let mut bytes = fs::read(&wal).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&wal, &bytes).unwrap();
+    assert!(matches!(wal::open(image.path(), &Options::default()).err(), Some(OpenError::Missing { .. })));
+    wal::repair(image.path(), &mut fingerprint).unwrap();
+    drop(open(image.path()));
+    let kept = image.path().join("quarantine/evidence-1").join(wal.file_name().unwrap());
+    assert_eq!(fs::read(kept).unwrap(), bytes);
+}
+
+#[test]
+fn a_missing_table_of_ids_is_made_again() {
+    let image = killed(8, 4);
+    let tables = tables(image.path());
+    let before = ids(&{
+        let copy = tempfile::tempdir().unwrap();
+        crash_image(image.path(), copy.path());
+        open(copy.path())
+    });
+    // Whichever of them holds the ids: without it, the others must do.
+    for table in &tables[1..] {
+        let copy = tempfile::tempdir().unwrap();
+        crash_image(image.path(), copy.path());
+        fs::remove_file(copy.path().join("log").join(table.file_name().unwrap())).unwrap();
+        wal::repair(copy.path(), &mut fingerprint).unwrap();
+        assert_eq!(ids(&open(copy.path())), before, "without {}", table.display());
+    }
+}
+
+#[test]
+fn a_missing_mark_is_told() {
+    let image = killed(8, 4);
+    fs::remove_file(image.path().join("mark")).unwrap();
+    let report = wal::examine(image.path()).unwrap().verify(|_| {});
+    assert_eq!(report.damaged.iter().map(|damage| damage.family).collect::<Vec<_>>(), ["mark"]);
+}
