@@ -155,7 +155,7 @@ pub fn copy(from: &Path, to: &Path) -> Result<()> {
         } else if source.extension().is_some_and(|extension| extension == "sst")
             && fs::hard_link(&source, &target).is_ok()
         {
-        } else if entry.file_name() != "LOCK" && entry.file_name() != MARKER {
+        } else if entry.file_type()?.is_file() && entry.file_name() != "LOCK" && entry.file_name() != MARKER {
             fs::copy(&source, &target).with_context(|| target.display().to_string())?;
         }
     }
