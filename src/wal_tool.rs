@@ -142,12 +142,13 @@ fn dump(which: &WalDump) -> anyhow::Result<ExitCode> {
 }
 
 fn forget_sink(which: &WalForget) -> anyhow::Result<ExitCode> {
-    let opened = wal::open(&which.data_dir, &wal::Options::default())?;
-    let sinks = Cursor::of_others(&opened.reader, &[])?;
+    // Looked at first, so that a mistake changes nothing.
+    let sinks = Cursor::of_others(&wal::open_read_only(&which.data_dir)?.0, &[])?;
     let Some((_, cursor)) = sinks.iter().find(|(name, _)| *name == which.sink) else {
         let known: Vec<_> = sinks.iter().map(|(name, _)| name.as_str()).collect();
         bail!("the log knows no sink `{}`; it knows: {}", which.sink, known.join(", "));
     };
+    let opened = wal::open(&which.data_dir, &wal::Options::default())?;
     let missed = opened.recovery.next.since(cursor.next.min(opened.recovery.next));
     let mut writer = opened.writer;
     writer.commit(&wal::Group { events: None, writes: &Cursor::forget(&which.sink) })?;

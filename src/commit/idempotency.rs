@@ -156,10 +156,10 @@ impl Idempotency {
     }
 
     /// Adds the removal of keys that are too old, too many or too large together.
-    pub(super) fn expire(&self, now: UnixMicros, writes: &mut Vec<Write>) {
+    pub(super) fn expire(&self, now: UnixMicros, added: usize, writes: &mut Vec<Write>) {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        // A bounded number each time: no commit is held up by a large clean-up.
-        for _ in 0..64 {
+        // A bounded number each time, and more than came in: no commit is held up by a large clean-up.
+        for _ in 0..added + 64 {
             let too_many = table.order.len() > self.limits.keys_max || table.bytes > self.limits.bytes_max;
             match table.order.front().copied() {
                 Some(Kept { at, digest, bytes }) if too_many || now.since(at) >= self.limits.age_max => {
