@@ -11,6 +11,8 @@ use clickhouse::insert_formatted::{CompressedData, InsertFormatted};
 
 /// Bytes that are packed and handed to the connection at a time.
 const PIECE_BYTES: usize = 1 << 20;
+/// More rows and bytes than any batch has.
+const WHOLE: &str = "1000000000000";
 
 impl Client {
     /// Inserts a batch whole, or not at all. Rows that are there under the same `token` are not inserted again, as long
@@ -64,6 +66,9 @@ impl Client {
             // One block: it is one part, so all or nothing, and one token.
             .with_setting("max_insert_block_size", (part.len() + 1).to_string())
             .with_setting("input_format_parallel_parsing", "0")
+            // And it is not ended before it is whole, whatever the user's profile says.
+            .with_setting("min_insert_block_size_rows", WHOLE)
+            .with_setting("min_insert_block_size_bytes", WHOLE)
             // Types in the header are compared with the table's.
             .with_setting("input_format_with_names_use_header", "1")
             .with_setting("input_format_with_types_use_header", "1");
