@@ -4,7 +4,12 @@
 set -euo pipefail
 
 packages=(g++ make libclang-dev)
-[ "${1:-build}" = test ] && packages+=(python3-venv user-mode-linux)
+if [ "${1:-build}" = test ]; then
+  packages+=(python3-venv user-mode-linux)
+  # Any JDK from 17 on and any Maven will do.
+  command -v javac >/dev/null || packages+=(default-jdk-headless)
+  command -v mvn >/dev/null || packages+=(maven)
+fi
 
 command -v cargo >/dev/null || { echo "cargo is missing: install a Rust toolchain (rust-version in Cargo.toml)" >&2; exit 1; }
 

@@ -23,13 +23,21 @@ chapter format 10 cargo fmt --all --check
 chapter lint 600 cargo clippy --workspace --lib --bins "${checked[@]}" -- -D warnings
 # A test that cannot go on may panic, and nothing outside reaches into a test.
 chapter lint-tests 300 cargo clippy --workspace --all-targets "${checked[@]}" -- -D warnings -A clippy::unwrap_used -A unreachable_pub
-chapter unit 900 cargo test --package ingestd --lib --bins "${checked[@]}"
-chapter crates 900 cargo test --workspace --exclude ingestd "${checked[@]}"
-chapter build 300 cargo build --workspace --bins "${checked[@]}"
+# Always the whole workspace: with another choice of packages every dependency would be built once more.
+mapfile -t crates < <(cargo metadata --no-deps --locked --format-version 1 | python3 -c '
+import json, sys
+for package in json.load(sys.stdin)["packages"]:
+    for target in package["targets"]:
+        if package["name"] != "ingestd" and "test" in target["kind"]:
+            print("--test", target["name"], sep="\n")
+')
+chapter build 900 cargo build --workspace --bins "${checked[@]}"
+chapter unit 900 cargo test --workspace --lib --bins "${checked[@]}"
+chapter crates 900 cargo test --workspace "${crates[@]}" "${checked[@]}"
 export INGESTD_BIN=$CARGO_TARGET_DIR/checked/ingestd
 for test in tests/*.rs; do
   name=$(basename "$test" .rs)
-  chapter "$name" 120 cargo test --package ingestd --test "$name" "${checked[@]}"
+  chapter "$name" 240 cargo test --workspace --test "$name" "${checked[@]}"
 done
 
 chapter rig-build 300 cargo build "${checked[@]}" --manifest-path tests/rig/Cargo.toml

@@ -25,6 +25,8 @@ pub(crate) enum Command {
     /// Look at or repair a stopped daemon's log.
     #[command(subcommand)]
     Wal(Wal),
+    /// Ask and steer a running daemon, over its unix socket.
+    Admin(Admin),
 }
 
 /// Where the configuration comes from.
@@ -41,6 +43,48 @@ pub(crate) struct Serve {
     pub(crate) listen: Option<SocketAddr>,
 }
 
+/// What can be asked of a running daemon.
+#[derive(Debug, Args)]
+pub(crate) struct Admin {
+    /// The daemon's data folder.
+    #[arg(long, default_value = "data", env = "INGESTD_DATA_DIR", global = true)]
+    pub(crate) data_dir: PathBuf,
+    /// Its socket, if it is not admin.sock in the data folder.
+    #[arg(long, env = "INGESTD_ADMIN_SOCKET", global = true)]
+    pub(crate) socket: Option<PathBuf>,
+    /// Print one JSON value.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: AdminCommand,
+}
+
+/// What is asked.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AdminCommand {
+    /// Version, health, log and sinks.
+    Status,
+    /// Each sink's state, place and lag.
+    Sinks,
+    /// Have a sink, or all, deliver what is committed now, and wait for it.
+    Flush {
+        /// The sink; all of them without.
+        sink: Option<String>,
+    },
+    /// Stop a sink until it is resumed, also over restarts.
+    Pause {
+        /// The sink.
+        sink: String,
+    },
+    /// Have a sink go on, after a pause or after a failure that is mended.
+    Resume {
+        /// The sink.
+        sink: String,
+    },
+    /// Does every accepted event have its place? Exits 1 when the counts do not balance.
+    Audit,
+}
+
 /// What can be done with a stopped daemon's log.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Wal {
@@ -53,7 +97,7 @@ pub(crate) enum Wal {
     /// Record what is lost, so that the daemon starts again.
     Repair(WalPlace),
     /// Give up what a switched-off sink has not got: the log is no longer kept for it. If it is switched on again, it
-    /// begins anew, and wants to find nothing of ours: an empty folder.
+    /// begins anew, and wants to find nothing of ours: an empty folder, empty tables.
     ForgetSink(WalForget),
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 usage, 64 configuration.
 
+mod admin_tool;
 mod cli;
 mod wal_tool;
 
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         Command::Send(options) => ExitCode::from(send::run(&options).code()),
         Command::Check(arguments) => check(&arguments),
         Command::Wal(command) => wal_tool::run(&command),
+        Command::Admin(admin) => admin_tool::run(&admin),
     }
 }
 

@@ -15,13 +15,15 @@ const ROOMS: [(&str, &[&str]); 6] = [
 ];
 
 /// Crates of the workspace and the crates they may depend on.
-const CRATES: [(&str, &[&str]); 7] = [
+const CRATES: [(&str, &[&str]); 9] = [
     ("src/event", &[]),
     ("src/record", &["event"]),
     ("src/prepare", &["event", "record"]),
     ("src/commit/dedup", &["event"]),
     ("src/net/frame", &[]),
     ("src/deliver/sinks/parquet", &["event"]),
+    ("src/deliver/sinks/clickhouse", &["event"]),
+    ("src/deliver/sinks/kafka", &["event"]),
     ("wal", &["event", "record"]),
 ];
 
@@ -84,7 +86,18 @@ fn rooms_name_only_the_rooms_they_may() {
 
 #[test]
 fn crates_depend_only_on_the_crates_they_may() {
-    let all = ["event", "record", "prepare", "dedup", "frame", "parquet-sink", "wal", "ingestd"];
+    let all = [
+        "event",
+        "record",
+        "prepare",
+        "dedup",
+        "frame",
+        "parquet-sink",
+        "clickhouse-sink",
+        "kafka-sink",
+        "wal",
+        "ingestd",
+    ];
     for (folder, allowed) in CRATES {
         let manifest = fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap();
         let dependencies = manifest.split("[dependencies]").nth(1).unwrap_or_default();

@@ -9,6 +9,7 @@ mod log;
 
 use daemon::Daemon;
 use event::{Seq, UnixMicros};
+use ingestd::commit::Delivered;
 use ingestd::deliver::{Cursor, FlushError, Manifest, Step, trim};
 use log::{NOON, Place, event, events, eventually};
 use parquet_sink::Folder;
@@ -36,7 +37,7 @@ fn every_event_is_in_one_file_once_and_the_cursor_says_so() {
     let status = sink.status();
     assert_eq!((status.rows, status.batches, status.cursor, status.in_flight), (30, 1, Seq::new(31), 0));
     assert_eq!((status.state.as_str(), status.last_error), ("running", None));
-    assert_eq!(log.tail.delivered().get("parquet"), Some(&Seq::new(31)));
+    assert_eq!(log.tail.delivered().get("parquet"), Some(&Delivered { next: Seq::new(31), next_dead: 0 }));
     let cursor = Cursor { next: Seq::new(31), next_dead: 0 };
     assert_eq!(Cursor::load(&log.reader, "parquet").unwrap(), Some(Ok(cursor)));
     assert_eq!(Manifest::load(&log.reader, "parquet").unwrap(), []);

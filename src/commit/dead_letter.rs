@@ -1,10 +1,11 @@
-//! Dead letters: rejected events, kept with the reason so that they can be mended and replayed.
+//! Dead letters: rejected events, and stored events that a sink can never take, kept with the reason so that they can be
+//! mended and replayed.
 //!
 //! Stored under an id that counts up (u64 big-endian) as: { u32 length of the head, head, bytes as received }, the head
 //! being a JSON object, so that fields can be added.
 
 use super::submission::Reject;
-use event::{Batch, UnixMicros};
+use event::{Batch, Seq, UnixMicros};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -51,6 +52,38 @@ pub struct DeadLetter {
     pub received_at: i64,
     /// `event::Source` as a number.
     pub source: u8,
+    /// The sink that cannot take it; `None` for what was rejected at the door.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sink: Option<String>,
+    /// Its position, if it was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
+    /// W3C trace context of its request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+    /// When it was made durable, microseconds since 1970; set when it is.
+    #[serde(default)]
+    pub committed_at: i64,
+    /// The newest event of the log at that moment: tells the daemon's start that wrote it.
+    #[serde(default)]
+    pub after: u64,
+}
+
+/// A dead letter that is not kept yet.
+#[derive(Debug, Clone)]
+pub struct DeadDraft {
+    /// What is known of it.
+    pub letter: DeadLetter,
+    /// The bytes as received.
+    pub raw: Vec<u8>,
+}
+
+/// Where in the log's life a group is committed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment {
+    pub(super) now: UnixMicros,
+    /// The newest event before the group.
+    pub(super) after: Seq,
 }
 
 /// The writer's view of the dead letters.
@@ -85,21 +118,43 @@ impl DeadLetters {
     }
 
     /// Adds the write that keeps a reject; `None` when the tenant's room is used up.
-    pub(super) fn keep(&mut self, batch: &Batch, reject: &Reject, writes: &mut Vec<Write>) -> Option<u64> {
-        let value = encode(batch, reject, reject.raw.as_deref()?);
+    pub(super) fn keep(
+        &mut self,
+        batch: &Batch,
+        reject: &Reject,
+        moment: Moment,
+        writes: &mut Vec<Write>,
+    ) -> Option<u64> {
+        let value = encode(&letter_of(batch, reject), reject.raw.as_deref()?, moment);
         let used = self.bytes.entry(batch.tenant.clone()).or_default();
         if *used + value.len() as u64 > self.limits.tenant_bytes_max {
             return None;
         }
         *used += value.len() as u64;
+        Some(self.store(value, writes))
+    }
+
+    /// Adds the write that keeps what a sink cannot take, however much room is used: it was accepted.
+    pub(super) fn keep_accepted(&mut self, draft: &DeadDraft, moment: Moment, writes: &mut Vec<Write>) -> u64 {
+        let value = encode(&draft.letter, &draft.raw, moment);
+        *self.bytes.entry(draft.letter.tenant.as_str().into()).or_default() += value.len() as u64;
+        self.store(value, writes)
+    }
+
+    /// The id that the next one gets.
+    pub(super) fn next(&self) -> u64 {
+        self.next
+    }
+
+    fn store(&mut self, value: Vec<u8>, writes: &mut Vec<Write>) -> u64 {
         let id = self.next;
         self.next += 1;
         writes.push(Write::Put(Family::Dead, id.to_be_bytes().to_vec(), value));
         writes.push(Write::Put(Family::Projection, NEXT.to_vec(), self.next.to_be_bytes().to_vec()));
-        Some(id)
+        id
     }
 
-    /// Adds the removal of those that are too old.
+    /// Adds the removal of those that are too old, up to the first that a sink still has to get.
     ///
     /// # Errors
     /// [`ReadError`]: none is removed.
@@ -107,6 +162,7 @@ impl DeadLetters {
         &mut self,
         reader: &Reader,
         now: UnixMicros,
+        needed: u64,
         writes: &mut Vec<Write>,
     ) -> Result<(), ReadError> {
         if now.since(self.expired_at) < EXPIRE_EVERY {
@@ -119,7 +175,7 @@ impl DeadLetters {
             let letter = decode(value).map(|(letter, _)| letter);
             let age = letter.as_ref().map(|letter| now.since(UnixMicros::new(letter.received_at)));
             looked_at += 1;
-            if looked_at > EXPIRE_MAX || age.is_some_and(|age| age < self.limits.age_max) {
+            if looked_at > EXPIRE_MAX || id >= needed || age.is_some_and(|age| age < self.limits.age_max) {
                 return ControlFlow::Break(());
             }
             if let Some(used) = letter.and_then(|letter| self.bytes.get_mut(letter.tenant.as_str())) {
@@ -132,9 +188,9 @@ impl DeadLetters {
     }
 }
 
-fn encode(batch: &Batch, reject: &Reject, raw: &[u8]) -> Vec<u8> {
+fn letter_of(batch: &Batch, reject: &Reject) -> DeadLetter {
     let first = reject.rejection.first();
-    let letter = DeadLetter {
+    DeadLetter {
         tenant: batch.tenant.to_string(),
         code: reject.rejection.code.as_str().to_owned(),
         pointer: first.pointer.clone(),
@@ -142,7 +198,16 @@ fn encode(batch: &Batch, reject: &Reject, raw: &[u8]) -> Vec<u8> {
         event_id: reject.rejection.event_id.clone(),
         received_at: UnixMicros::get(batch.received_at),
         source: batch.source as u8,
-    };
+        sink: None,
+        seq: None,
+        traceparent: batch.traceparent.as_deref().map(str::to_owned),
+        committed_at: 0,
+        after: 0,
+    }
+}
+
+fn encode(letter: &DeadLetter, raw: &[u8], moment: Moment) -> Vec<u8> {
+    let letter = DeadLetter { committed_at: moment.now.get(), after: moment.after.get(), ..letter.clone() };
     let mut value = vec![0; 4];
     // Strings and numbers always serialise.
     if serde_json::to_writer(&mut value, &letter).is_err() {
@@ -156,7 +221,7 @@ fn encode(batch: &Batch, reject: &Reject, raw: &[u8]) -> Vec<u8> {
 
 /// The head and the bytes of a stored dead letter; `None` for something else.
 #[must_use]
-pub(crate) fn decode(value: &[u8]) -> Option<(DeadLetter, &[u8])> {
+pub fn decode(value: &[u8]) -> Option<(DeadLetter, &[u8])> {
     let (len, rest) = value.split_first_chunk::<4>()?;
     let (head, raw) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
     Some((serde_json::from_slice(head).ok()?, raw))

@@ -1,7 +1,7 @@
 //! The one writer thread: gather, drop duplicates, build one block, commit it, answer. No timer: while one group is
 //! being synced the next one gathers, so batching comes from load.
 
-use super::dead_letter::{DeadLetterLimits, DeadLetters};
+use super::dead_letter::{DeadDraft, DeadLetterLimits, DeadLetters, Moment};
 use super::desk::{DeskSeed, Mailbox, seeds};
 use super::hub::{Confirmation, ConfirmationStatus, Hub};
 use super::idempotency::Idempotency;
@@ -85,6 +85,7 @@ pub(crate) enum Item {
 
 struct ControlWrite {
     writes: Vec<Write>,
+    dead: Vec<DeadDraft>,
     reply: oneshot::Sender<Result<(), Refusal>>,
 }
 
@@ -101,9 +102,17 @@ impl Control {
     /// # Errors
     /// [`Refusal::StorageFailed`] or [`Refusal::ShuttingDown`]; after the first the outcome is unknown.
     pub async fn write(&self, writes: Vec<Write>) -> Result<(), Refusal> {
+        self.write_with(writes, Vec::new()).await
+    }
+
+    /// The same, and keeps dead letters with them.
+    ///
+    /// # Errors
+    /// As [`Control::write`].
+    pub async fn write_with(&self, writes: Vec<Write>, dead: Vec<DeadDraft>) -> Result<(), Refusal> {
         let (reply, answer) = oneshot::channel();
         // The channel is far larger than the number of shippers, each of which has one write under way.
-        self.writes.try_send(ControlWrite { writes, reply }).map_err(|_| Refusal::ShuttingDown)?;
+        self.writes.try_send(ControlWrite { writes, dead, reply }).map_err(|_| Refusal::ShuttingDown)?;
         // A full ring means that the writer is awake and will look at the control writes first.
         self.ring.try_send(Item::Nudge).ok();
         answer.await.unwrap_or(Err(Refusal::ShuttingDown))
@@ -182,7 +191,7 @@ impl<S: Store> Engine<S> {
         let (desks, mailboxes) = seeds(acceptors, &ring_in);
         let stop = Arc::new(AtomicBool::new(false));
         let engine = Engine {
-            dead: DeadLetters::load(&parts.reader, parts.dead_letters)?,
+            dead: load_dead(&parts)?,
             recorder: parts.metrics.recorder(),
             finished: mailboxes.iter().map(|_| Vec::new()).collect(),
             store,
@@ -268,7 +277,7 @@ impl<S: Store> Engine<S> {
             encode(submission, &receipt, &mut self.block, &mut self.ids, &mut self.keep);
             submission.outcome = Ok(receipt);
         }
-        self.add_small_writes(now);
+        self.add_small_writes(Moment { now, after: first.prev() });
         let events = self.block.events();
         if events > 0 || !self.writes.is_empty() {
             let (block, ids) = match events {
@@ -287,6 +296,7 @@ impl<S: Store> Engine<S> {
         if events > 0 {
             self.parts.tail.set_committed(self.store.next().prev());
         }
+        self.parts.tail.set_next_dead(self.dead.next());
         for (_, _, submission) in &mut self.group {
             if let Some(claim) = &mut submission.claim {
                 claim.complete(now);
@@ -328,14 +338,15 @@ impl<S: Store> Engine<S> {
     }
 
     /// Dead letters, idempotency records and control writes of the group.
-    fn add_small_writes(&mut self, now: UnixMicros) {
+    fn add_small_writes(&mut self, moment: Moment) {
+        let needed = self.parts.tail.dead_delivered();
         // First, for it makes room. What cannot be read is not removed; whoever lists the dead letters is told.
-        self.dead.expire(&self.parts.reader, now, &mut self.writes).ok();
+        self.dead.expire(&self.parts.reader, moment.now, needed, &mut self.writes).ok();
         for (_, _, submission) in &mut self.group {
             let Submission { batch, rejects, claim, outcome, .. } = &mut **submission;
             let Ok(receipt) = outcome else { continue };
             for reject in &*rejects {
-                receipt.dead_letters.push(self.dead.keep(batch, reject, &mut self.writes));
+                receipt.dead_letters.push(self.dead.keep(batch, reject, moment, &mut self.writes));
             }
             if let Some(claim) = claim {
                 claim.store(batch, rejects, receipt, &mut self.writes);
@@ -343,9 +354,12 @@ impl<S: Store> Engine<S> {
         }
         for control in &mut self.controls {
             self.writes.append(&mut control.writes);
+            for draft in control.dead.drain(..) {
+                self.dead.keep_accepted(&draft, moment, &mut self.writes);
+            }
         }
         if !self.writes.is_empty() || self.block.events() > 0 {
-            self.parts.idempotency.expire(now, self.group.len(), &mut self.writes);
+            self.parts.idempotency.expire(moment.now, self.group.len(), &mut self.writes);
         }
     }
 
@@ -412,6 +426,12 @@ impl<S: Store> Engine<S> {
             control.reply.send(Err(Refusal::ShuttingDown)).ok();
         }
     }
+}
+
+fn load_dead(parts: &EngineParts) -> Result<DeadLetters, wal::ReadError> {
+    let dead = DeadLetters::load(&parts.reader, parts.dead_letters)?;
+    parts.tail.set_next_dead(dead.next());
+    Ok(dead)
 }
 
 /// Asks the duplicate filter about each event of a request.

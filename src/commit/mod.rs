@@ -15,10 +15,10 @@ mod submission;
 mod tail;
 
 pub use budget::{Budget, Permit};
-pub use dead_letter::{DeadLetter, DeadLetterLimits};
+pub use dead_letter::{DeadDraft, DeadLetter, DeadLetterLimits, decode as decode_dead_letter};
 pub use desk::{Desk, DeskSeed, Pending};
 pub use engine::{Control, Engine, EngineParts, GroupLimits, StopHandle, Store};
 pub use hub::{Confirmation, ConfirmationStatus, Hub};
 pub use idempotency::{Begin, Claim, Idempotency, IdempotencyLimits, Remembered};
 pub use submission::{Reject, Submission};
-pub use tail::Tail;
+pub use tail::{Delivered, Tail};

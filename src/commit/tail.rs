@@ -1,7 +1,7 @@
 //! What was committed and delivered last: one side writes, the other waits.
 
 use event::Seq;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
@@ -9,14 +9,33 @@ use tokio::sync::watch;
 #[derive(Debug, Clone)]
 pub struct Tail {
     committed: watch::Sender<Seq>,
-    delivered: Arc<Mutex<BTreeMap<&'static str, Seq>>>,
+    delivered: watch::Sender<BTreeMap<&'static str, Delivered>>,
+    next_dead: watch::Sender<u64>,
+    dead: Arc<Mutex<VecDeque<(&'static str, Seq)>>>,
+}
+
+/// So many of the newest events that a sink could not take are remembered, for those who wait for it.
+const DEAD_MAX: usize = 10_000;
+
+/// How far a sink has everything, durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delivered {
+    /// First event it does not have.
+    pub next: Seq,
+    /// First dead letter it does not have; 0 for a sink that takes none.
+    pub next_dead: u64,
 }
 
 impl Tail {
     /// A tail that ends at `committed`.
     #[must_use]
     pub fn new(committed: Seq) -> Self {
-        Tail { committed: watch::Sender::new(committed), delivered: Arc::default() }
+        Tail {
+            committed: watch::Sender::new(committed),
+            delivered: watch::Sender::default(),
+            next_dead: watch::Sender::new(1),
+            dead: Arc::default(),
+        }
     }
 
     /// The newest committed position.
@@ -32,15 +51,59 @@ impl Tail {
         receiver.wait_for(|committed| *committed >= seq).await.map_or(seq, |committed| *committed)
     }
 
-    /// Notes that `sink` has everything before `position` (its cursor, durable).
-    pub fn set_delivered(&self, sink: &'static str, position: Seq) {
-        self.delivered.lock().unwrap_or_else(PoisonError::into_inner).insert(sink, position);
+    /// Notes how far `sink` has everything (its cursor, durable).
+    pub fn set_delivered(&self, sink: &'static str, to: Delivered) {
+        self.delivered.send_if_modified(|delivered| delivered.insert(sink, to) != Some(to));
     }
 
-    /// The cursors: for each sink the first position it does not have yet.
+    /// How far each sink has everything.
     #[must_use]
-    pub fn delivered(&self) -> BTreeMap<&'static str, Seq> {
-        self.delivered.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn delivered(&self) -> BTreeMap<&'static str, Delivered> {
+        self.delivered.borrow().clone()
+    }
+
+    /// Notes, before its cursor moves past it, that `sink` can never take an event.
+    pub fn set_dead(&self, sink: &'static str, seq: Seq) {
+        let mut dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner);
+        if dead.len() == DEAD_MAX {
+            dead.pop_front();
+        }
+        dead.push_back((sink, seq));
+    }
+
+    /// Whether `sink` lately could not take that event.
+    #[must_use]
+    pub fn is_dead(&self, sink: &str, seq: Seq) -> bool {
+        self.dead.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|dead| *dead == (sink, seq))
+    }
+
+    /// Waits until `sink` is past `seq`.
+    pub async fn is_delivered(&self, sink: &str, seq: Seq) {
+        let mut receiver = self.delivered.subscribe();
+        let is_past = |all: &BTreeMap<&'static str, Delivered>| all.get(sink).is_some_and(|to| to.next > seq);
+        // The sender lives in self, so waiting cannot fail.
+        receiver.wait_for(is_past).await.ok();
+    }
+
+    /// The id that the next dead letter gets.
+    #[must_use]
+    pub fn next_dead(&self) -> u64 {
+        *self.next_dead.borrow()
+    }
+
+    /// Waits until there is a dead letter with the id `id`.
+    pub async fn dead_reaches(&self, id: u64) {
+        self.next_dead.subscribe().wait_for(|next| *next > id).await.ok();
+    }
+
+    /// The first dead letter that some sink still has to get.
+    pub(super) fn dead_delivered(&self) -> u64 {
+        let delivered = self.delivered.borrow();
+        delivered.values().map(|to| to.next_dead).filter(|next| *next > 0).min().unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn set_next_dead(&self, next: u64) {
+        self.next_dead.send_if_modified(|held| std::mem::replace(held, next) != next);
     }
 
     pub(super) fn set_committed(&self, seq: Seq) {

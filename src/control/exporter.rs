@@ -1,6 +1,7 @@
 //! Everything that is asked over HTTP and is not intake: health, readiness, statistics, metrics.
 
 use super::health::Health;
+use super::pipeline::Pipeline;
 use super::rates::Rates;
 use crate::intake::{Answer, problem};
 use crate::metrics::{Metrics, Stage};
@@ -23,6 +24,8 @@ pub struct ExporterParts {
     pub rates: Arc<Rates>,
     /// Open connections.
     pub gate: Arc<ConnectionGate>,
+    /// The way to the sinks.
+    pub pipeline: Pipeline,
 }
 
 /// Answers `GET`s about the daemon itself.
@@ -40,7 +43,13 @@ impl Exporter {
     pub fn answer(&self, method: &Method, path: &str, query: Option<&str>, headers: &HeaderMap) -> Answer {
         let known = matches!(
             path,
-            "/" | "/health" | "/health/live" | "/health/ready" | "/metrics" | "/events/stats" | "/v1/events/stats"
+            "/" | "/health"
+                | "/health/live"
+                | "/health/ready"
+                | "/metrics"
+                | "/pipeline/status"
+                | "/events/stats"
+                | "/v1/events/stats"
         );
         if !known {
             return problem(StatusCode::NOT_FOUND, "there is nothing at this path");
@@ -56,6 +65,7 @@ impl Exporter {
             "/health/live" => json_answer(StatusCode::OK, &json!({"status": "live"})),
             "/health/ready" => self.ready(),
             "/metrics" => self.metrics(query, headers),
+            "/pipeline/status" => json_answer(StatusCode::OK, &self.0.pipeline.status()),
             _ => json_answer(StatusCode::OK, &self.stats()),
         }
     }
@@ -130,7 +140,9 @@ impl Exporter {
         if wants_json {
             return json_answer(StatusCode::OK, &self.metrics_json());
         }
-        let mut answer = Answer::new(Full::new(self.0.metrics.prometheus().into()));
+        let mut text = self.0.metrics.prometheus();
+        self.0.pipeline.put_metrics(&mut text);
+        let mut answer = Answer::new(Full::new(text.into()));
         let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
         answer.headers_mut().insert(CONTENT_TYPE, kind);
         answer

@@ -1,12 +1,15 @@
 //! Beside the data path: configuration, health, figures, logging.
 
+pub mod admin;
 pub mod config;
 mod exporter;
 mod health;
 mod logging;
+mod pipeline;
 mod rates;
 
 pub use exporter::{Exporter, ExporterParts};
 pub use health::{Health, ServiceState};
 pub use logging::start_logging;
+pub use pipeline::Pipeline;
 pub use rates::Rates;

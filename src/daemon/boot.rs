@@ -2,14 +2,17 @@
 
 use super::drain::Running;
 use super::maintenance::Maintenance;
+use super::sinks::Supplies;
 use super::threads::{Fatal, spawn};
 use crate::commit::{
     Budget, Control, DeadLetterLimits, DeskSeed, Engine, EngineParts, GroupLimits, Hub, Idempotency, IdempotencyLimits,
     StopHandle, Tail,
 };
-use crate::control::config::{Config, ConfigError};
-use crate::control::{Exporter, ExporterParts, Health, Rates, ServiceState};
-use crate::deliver::{self, Cursor, Status, sinks::ParquetSink};
+use crate::control::admin::{self, AdminParts};
+use crate::control::config::{BacklogPolicy, Config, ConfigError};
+use crate::control::{Exporter, ExporterParts, Health, Pipeline, Rates, ServiceState};
+use crate::deliver::sinks::{ClickHouseTables, KafkaTopics, ParquetFiles};
+use crate::deliver::{self, Cursor, Destination, Handle};
 use crate::intake::{self, Admission, Deadlines, Shared};
 use crate::metrics::Metrics;
 use crate::net::{self, ConnectionGate, Listeners, bind};
@@ -17,7 +20,7 @@ use dedup::Dedup;
 use event::{Seq, UnixMicros};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +45,14 @@ pub enum StartError {
         address: std::net::SocketAddr,
         /// What the system said.
         cause: std::io::Error,
+    },
+    /// A sink cannot be made as it is configured.
+    #[error("{sink}: {cause}")]
+    Sink {
+        /// Its name.
+        sink: &'static str,
+        /// What is wrong.
+        cause: String,
     },
     /// Signals cannot be caught.
     #[error("cannot catch signals: {0}")]
@@ -70,6 +81,9 @@ pub struct Bound {
     reader: wal::Reader,
     trimmer: wal::Trimmer,
     control: Control,
+    node: u128,
+    incarnation: u64,
+    pipeline: Pipeline,
 }
 
 impl Bound {
@@ -119,7 +133,9 @@ impl Bound {
         health.set_not_ready(vec!["starting"]);
         let rates = Arc::new(Rates::default());
         let gate = ConnectionGate::new(connections(config.server.connections_max));
+        let pipeline = Pipeline::new(opened.reader.clone(), tail.clone());
         let exporter = Exporter::new(ExporterParts {
+            pipeline: pipeline.clone(),
             metrics: Arc::clone(&metrics),
             health: Arc::clone(&health),
             rates: Arc::clone(&rates),
@@ -139,9 +155,13 @@ impl Bound {
             deadlines: deadlines(&config),
             durability: config.log.durability.into(),
             gate,
+            tail: tail.clone(),
+            sinks: configured_sinks(&config),
+            ack_places: Arc::new(Semaphore::new(config.limits.ack_waiters_max.min(Semaphore::MAX_PERMITS))),
             fallback: Box::new(move |method, path, query, headers| exporter.answer(method, path, query, headers)),
         });
-        let (reader, trimmer) = (opened.reader, opened.trimmer);
+        let (reader, trimmer, node, incarnation) =
+            (opened.reader, opened.trimmer, opened.identity.node, opened.incarnation);
         Ok(Bound {
             config,
             listeners,
@@ -155,6 +175,9 @@ impl Bound {
             reader,
             trimmer,
             control,
+            node,
+            incarnation,
+            pipeline,
         })
     }
 
@@ -168,15 +191,36 @@ impl Bound {
         let (stop_shipping, shipping) = watch::channel(false);
         let engine = self.engine;
         let writer = thread(spawn("writer", &fatal, move || engine.run().map_err(|error| error.to_string())))?;
-        let mut shippers = Vec::new();
-        let mut sinks = Vec::new();
-        if self.config.parquet.enabled {
-            let sink = ParquetSink::new(parquet(&self.config), self.reader.clone(), self.control, self.tail.clone());
-            sinks.push(sink.status());
-            let stop = shipping.clone();
-            let run = move || ship(sink, stop);
-            shippers.push(thread(spawn("ship-parquet", &fatal, run))?);
+        let supplies = Supplies {
+            config: &self.config,
+            reader: self.reader.clone(),
+            control: self.control,
+            tail: self.tail.clone(),
+            node: self.node,
+            run: self.incarnation,
+            fatal: &fatal,
+            stop: shipping.clone(),
+        };
+        let (mut shippers, mut sinks) = (Vec::new(), Vec::new());
+        for sink in supplies.start()? {
+            shippers.push(sink.thread);
+            sinks.push((sink.handle, sink.backlog));
         }
+        self.pipeline.set_sinks(sinks.iter().map(|(handle, _)| handle.clone()).collect());
+        let admin = AdminParts {
+            socket: self.config.admin_socket(),
+            pipeline: self.pipeline,
+            health: Arc::clone(&self.health),
+        };
+        let stop = shipping.clone();
+        shippers.push(thread(spawn("admin", &fatal, move || {
+            let socket = admin.socket.clone();
+            // Steering is not worth the events that would be refused.
+            if let Err(error) = admin::serve(admin, stop) {
+                tracing::error!(%error, socket = %socket.display(), "`ingestd admin` will not work: no socket");
+            }
+            Ok(())
+        }))?);
         let maintenance = Maintenance {
             data: self.config.data_dir.clone(),
             disk_reserve_bytes: self.config.log.disk_reserve_bytes,
@@ -234,27 +278,6 @@ fn thread<T>(started: std::io::Result<T>) -> Result<T, StartError> {
     started.map_err(StartError::Thread)
 }
 
-/// How much a sink's thread yields to intake (`nice`): under full load the sink falls behind and catches up later.
-const SHIPPER_NICENESS: i32 = 10;
-
-/// Runs a sink on a runtime of its own, so that its file work holds up nobody.
-fn ship(sink: ParquetSink, stop: watch::Receiver<bool>) -> Result<(), String> {
-    // Refused in some sandboxes; the sink then works like everything else.
-    rustix::process::nice(SHIPPER_NICENESS).ok();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| format!("cannot build a sink's runtime: {error}"))?;
-    runtime.block_on(sink.run(stop));
-    Ok(())
-}
-
-fn parquet(config: &Config) -> parquet_sink::Config {
-    parquet_sink::Config {
-        file_bytes_max: config.parquet.roll_bytes,
-        file_age_max: Duration::from_secs(config.parquet.roll_s),
-        ..parquet_sink::Config::new(config.data_dir.join("events"))
-    }
-}
-
 /// Trims what every sink has had for long enough, and the ids that have left the window. Told that room is short, it
 /// holds nothing that every sink has.
 fn trim(
@@ -262,15 +285,15 @@ fn trim(
     trimmer: wal::Trimmer,
     reader: wal::Reader,
     tail: Tail,
-    sinks: &[Arc<Status>],
+    sinks: &[(Handle, BacklogPolicy)],
 ) -> impl FnMut(bool) + Send + 'static {
-    let running: Vec<&'static str> = sinks.iter().map(|sink| sink.snapshot().sink).collect();
+    let running: Vec<&'static str> = sinks.iter().map(|(sink, _)| sink.status().snapshot().sink).collect();
     warn_of_idle_sinks(&reader, &running);
     let held_for = Duration::from_secs(config.log.hold_s);
     let window = Duration::from_secs(config.dedup.window_s);
     move |short_of_room| {
         let hold = if short_of_room { Duration::ZERO } else { held_for };
-        let mut needed: Vec<Seq> = tail.delivered().into_values().collect();
+        let mut needed: Vec<Seq> = tail.delivered().into_values().map(|to| to.next).collect();
         // A sink that has not told its cursor yet needs everything.
         if needed.len() < running.len() {
             return;
@@ -311,6 +334,16 @@ fn wal_options(config: &Config) -> wal::Options {
     }
 }
 
+/// Names of the sinks that are switched on.
+fn configured_sinks(config: &Config) -> Vec<&'static str> {
+    let sinks = [
+        (config.parquet.enabled, ParquetFiles::NAME),
+        (config.clickhouse.enabled, ClickHouseTables::NAME),
+        (config.kafka.enabled, KafkaTopics::NAME),
+    ];
+    sinks.into_iter().filter(|(enabled, _)| *enabled).map(|(_, name)| name).collect()
+}
+
 fn limits(config: &Config) -> prepare::Limits {
     prepare::Limits {
         event_bytes_max: config.limits.event_bytes_max,
@@ -327,6 +360,7 @@ fn deadlines(config: &Config) -> Deadlines {
         body: Duration::from_secs(config.server.body_timeout_s),
         ping: Duration::from_secs(config.server.ping_interval_s),
         write: Duration::from_secs(config.server.write_timeout_s),
+        ack: Duration::from_secs(config.server.ack_timeout_s),
     }
 }
 

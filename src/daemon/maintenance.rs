@@ -1,7 +1,8 @@
 //! What is looked at now and then: free disk space, size of the log, rates, trimming.
 
+use crate::control::config::BacklogPolicy;
 use crate::control::{Health, Rates, ServiceState};
-use crate::deliver::{State, Status};
+use crate::deliver::{Handle, State};
 use crate::intake::Shared;
 use event::Refusal;
 use std::path::PathBuf;
@@ -25,7 +26,7 @@ pub(super) struct Maintenance {
     pub(super) shared: Arc<Shared>,
     pub(super) health: Arc<Health>,
     pub(super) rates: Arc<Rates>,
-    pub(super) sinks: Vec<Arc<Status>>,
+    pub(super) sinks: Vec<(Handle, BacklogPolicy)>,
     /// Whether events are refused for the sake of the disk reserve.
     pub(super) disk_closed: bool,
     pub(super) trim: Box<dyn FnMut(bool) + Send>,
@@ -88,6 +89,9 @@ impl Maintenance {
         }
         let size = self.reader.size();
         let over = self.log_budget_bytes > 0 && size.tables + size.memory > self.log_budget_bytes;
+        if over {
+            self.expire_backlogs();
+        }
         self.shared.admission.set(Refusal::LogBudget, over);
         let closed = self.shared.admission.closed();
         let state = if closed.is_some() { ServiceState::Degraded } else { ServiceState::Up };
@@ -99,9 +103,24 @@ impl Maintenance {
         self.watch_sinks();
     }
 
+    /// Has sinks that may lose their backlog give up what the others do not need any more: the log can then be trimmed.
+    fn expire_backlogs(&self) {
+        let cursors = self.sinks.iter().map(|(sink, policy)| (sink.status().snapshot().cursor, *policy));
+        let needed = cursors.filter(|(_, policy)| *policy == BacklogPolicy::Refuse).map(|(cursor, _)| cursor).min();
+        let end = self.reader.committed().next();
+        for (sink, policy) in &self.sinks {
+            if *policy == BacklogPolicy::Expire {
+                let backlog = end.since(sink.status().snapshot().cursor.min(end));
+                // The older half at a time: what is newest is worth most.
+                let until = sink.status().snapshot().cursor.plus(backlog.div_ceil(2));
+                sink.expire(needed.map_or(until, |needed| until.min(needed)));
+            }
+        }
+    }
+
     fn watch_sinks(&self) {
-        for sink in &self.sinks {
-            let snapshot = sink.snapshot();
+        for (sink, _) in &self.sinks {
+            let snapshot = sink.status().snapshot();
             let state = match snapshot.state {
                 State::Running => ServiceState::Up,
                 State::Failed { .. } => ServiceState::Down,

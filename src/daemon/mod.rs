@@ -6,6 +6,7 @@ mod boot;
 mod drain;
 mod maintenance;
 mod signals;
+mod sinks;
 mod threads;
 
 pub use boot::{Bound, StartError};

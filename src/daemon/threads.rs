@@ -4,8 +4,9 @@
 //! |---|---|
 //! | `writer` | normal after the drain; otherwise the daemon ends with the log's first error |
 //! | `accept-N` | normal after the stop; otherwise the daemon ends |
-//! | `ship-parquet` | normal after the stop; a failure is retried inside |
+//! | `ship-NAME` | normal after the stop; a failure is retried inside |
 //! | `maintenance` | normal after the stop |
+//! | `admin` | normal after the stop; an error is logged |
 //! | `wal-mark` | owned by the log |
 
 use std::thread::{Builder, JoinHandle};

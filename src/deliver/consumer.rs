@@ -1,10 +1,11 @@
 //! The log as one sink sees it: from its position on, block by block.
 
-use super::{Destination, Fault};
+use super::{Destination, Fault, Origin};
 use event::{Seq, UnixMicros};
 use record::{Block, Corrupt};
+use std::collections::BTreeSet;
 use std::ops::{ControlFlow, RangeInclusive};
-use wal::{ReadError, Reader};
+use wal::{Incarnation, ReadError, Reader};
 
 /// Bytes of blocks read at once: the iterator that holds them keeps tables and memory of the log from being freed.
 const READ_BYTES: usize = 8 << 20;
@@ -14,6 +15,10 @@ const READ_BYTES: usize = 8 << 20;
 pub struct Consumer {
     reader: Reader,
     next: Seq,
+    /// Starts of the daemon, oldest first.
+    history: Vec<Incarnation>,
+    /// Events that the sink is not to get: they are dead letters.
+    left_out: BTreeSet<Seq>,
     scratch: Vec<u8>,
 }
 
@@ -32,7 +37,7 @@ impl Consumer {
     /// A consumer that begins with the event `next`.
     #[must_use]
     pub fn new(reader: Reader, next: Seq) -> Self {
-        Consumer { reader, next, scratch: Vec::new() }
+        Consumer { reader, next, history: Vec::new(), left_out: BTreeSet::new(), scratch: Vec::new() }
     }
 
     /// The next event it will read.
@@ -46,9 +51,49 @@ impl Consumer {
         self.next = next;
     }
 
+    /// Sets which events the sink is not to get.
+    pub(super) fn leave_out(&mut self, events: BTreeSet<Seq>) {
+        self.left_out = events;
+    }
+
+    /// When `seq`, or what the log has instead of it, was committed; zero where that is not known.
+    pub(super) fn committed_at(&self, seq: Seq) -> Result<UnixMicros, Fault> {
+        let mut found = UnixMicros::default();
+        let read = self.reader.read(seq.max(self.reader.start()), |block, _| {
+            found = block.committed_at();
+            ControlFlow::Break(())
+        });
+        match read {
+            // Damage is met by whoever reads on from there.
+            Ok(_) | Err(ReadError::Gap { .. } | ReadError::Corrupt { .. }) => Ok(found),
+            Err(error) => Err(fault(&error)),
+        }
+    }
+
+    /// How many of a range's events the sink is not to get.
+    pub(super) fn left_out_of(&self, range: RangeInclusive<Seq>) -> u64 {
+        self.left_out.range(range).count() as u64
+    }
+
+    /// Reads the starts of the daemon anew.
+    pub(super) fn learn_history(&mut self) -> Result<&[Incarnation], Fault> {
+        self.history = self.reader.history().map_err(|error| fault(&error))?;
+        Ok(&self.history)
+    }
+
+    /// The start of the daemon that committed `seq`; 0 where that is not known.
+    pub(super) fn incarnation_of(&mut self, seq: Seq) -> Result<u64, Fault> {
+        let newest = self.history.last();
+        // Only the newest start can still be missing: it is written with its first group.
+        if newest.is_none_or(|start| start.first < seq) {
+            self.learn_history()?;
+        }
+        Ok(incarnation_in(&self.history, seq))
+    }
+
     /// Brings events up to and including `until` into the open batch, whole blocks at a time, as far as it takes them.
     pub(super) fn fill<D: Destination>(&mut self, batch: &mut D, until: Seq) -> Result<Reached, Fault> {
-        self.read(batch, until, |batch, committed_at| !batch.is_full() && batch.admits(committed_at))
+        self.read(batch, until, |batch, origin| !batch.is_full() && batch.admits(origin))
     }
 
     /// Brings all of a range into the batch, whatever the batch's limits are by now.
@@ -62,22 +107,26 @@ impl Consumer {
         &mut self,
         batch: &mut D,
         until: Seq,
-        takes: impl Fn(&D, UnixMicros) -> bool,
+        takes: impl Fn(&D, Origin) -> bool,
     ) -> Result<Reached, Fault> {
         if self.next > until {
             return Ok(Reached::End);
         }
+        self.incarnation_of(until)?;
         let mut bytes = 0;
         let mut next = self.next;
         let mut outcome = Ok(Reached::End);
-        let scratch = &mut self.scratch;
+        let (scratch, history, left_out) = (&mut self.scratch, &self.history, &self.left_out);
         let read = self.reader.read(self.next, |block, len| {
-            if !takes(batch, block.committed_at()) {
+            let incarnation = incarnation_in(history, block.first());
+            let origin = Origin { incarnation, committed_at: block.committed_at() };
+            if !takes(batch, origin) {
                 outcome = Ok(Reached::BatchFull);
                 return ControlFlow::Break(());
             }
             let last = block.last().min(until);
-            if let Err(fault) = add_block(batch, block, next..=last, scratch) {
+            let wanted = Wanted { range: next..=last, left_out };
+            if let Err(fault) = add_block(batch, block, origin, &wanted, scratch) {
                 outcome = Err(fault);
                 return ControlFlow::Break(());
             }
@@ -101,20 +150,36 @@ impl Consumer {
     }
 }
 
+/// Which events of a block the sink is to get.
+struct Wanted<'a> {
+    range: RangeInclusive<Seq>,
+    left_out: &'a BTreeSet<Seq>,
+}
+
 fn add_block(
     batch: &mut impl Destination,
     block: &Block<'_>,
-    wanted: RangeInclusive<Seq>,
+    origin: Origin,
+    wanted: &Wanted<'_>,
     scratch: &mut Vec<u8>,
 ) -> Result<(), Fault> {
     let mut added = Ok(());
     let visited = block.visit(scratch, |event| {
-        if added.is_ok() && wanted.contains(&event.seq) {
-            added = batch.add(&event);
+        if added.is_err() || !wanted.range.contains(&event.seq) {
+            return;
+        }
+        match wanted.left_out.contains(&event.seq) {
+            true => batch.pass(event.seq, origin),
+            false => added = batch.add(&event, origin),
         }
     });
     visited.map_err(|cause| corrupt(block.first(), cause))?;
     added
+}
+
+/// In a history whose starts are in order.
+pub(super) fn incarnation_in(history: &[Incarnation], seq: Seq) -> u64 {
+    history.iter().rev().find(|start| start.first <= seq).map_or(0, |start| start.id)
 }
 
 fn corrupt(first: Seq, cause: Corrupt) -> Fault {

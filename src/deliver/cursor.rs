@@ -7,6 +7,7 @@
 //! 16 u64 first dead letter that the sink does not have; 0 for a sink that takes none
 //! ```
 
+use super::{Ledger, left_out, orders};
 use event::Seq;
 use std::ops::ControlFlow;
 use wal::{Family, ReadError, Reader, Write};
@@ -52,7 +53,13 @@ impl Cursor {
     #[must_use]
     pub fn forget(sink: &str) -> Vec<Write> {
         let (from, until) = ([sink.as_bytes(), &[0]].concat(), [sink.as_bytes(), &[1]].concat());
-        vec![Write::Delete(Family::Cursor, sink.as_bytes().to_vec()), Write::DeleteRange(Family::Manifest, from, until)]
+        vec![
+            Write::Delete(Family::Cursor, sink.as_bytes().to_vec()),
+            Write::DeleteRange(Family::Manifest, from, until),
+            Ledger::remove(sink),
+            orders::store_paused(sink, false),
+            left_out::forget_before(sink, Seq::new(u64::MAX)),
+        ]
     }
 
     /// The write that stores it.

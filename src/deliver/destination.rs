@@ -1,7 +1,10 @@
-use super::Manifest;
+use super::{Cursor, Manifest};
+use crate::commit::DeadLetter;
 use event::{Seq, UnixMicros};
 use record::EventView;
-use std::time::Instant;
+use std::future::Future;
+use std::time::{Duration, Instant};
+use wal::Incarnation;
 
 /// Why a sink cannot go on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -12,42 +15,127 @@ pub enum Fault {
     /// It will not work later: an operator has to look.
     #[error("{0}")]
     Final(String),
+    /// The sink has more, or less, than was thought: it is to be [started](Destination::start) again.
+    #[error("the sink is elsewhere than was thought")]
+    Elsewhere,
+    /// It can never take these events; nothing of the batch was delivered.
+    #[error("{} events are refused, the first because: {}", .0.len(), .0.first().map_or("", |first| &first.detail))]
+    Refused(Vec<Refused>),
 }
 
-/// A delivered batch, for the figures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// An event that a sink can never take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Its position.
+    pub seq: Seq,
+    /// Why, in a word.
+    pub code: String,
+    /// Where: a column, a topic.
+    pub pointer: String,
+    /// Why, for a person; holds nothing of the event.
+    pub detail: String,
+}
+
+/// A delivered batch.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Sent {
     /// Its size in the sink.
     pub bytes: u64,
+    /// What the sink could never take; it has all the others.
+    pub refused: Vec<Refused>,
 }
 
-/// Where a shipper brings batches of events. Calls may block: a shipper has a thread of its own.
+/// What all events of a block share, and what a dead letter has alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// The start of the daemon that committed it; 0 for a dead letter before the first event.
+    pub incarnation: u64,
+    /// When it was committed.
+    pub committed_at: UnixMicros,
+}
+
+/// A dead letter on its way to a sink.
+#[derive(Debug, Clone, Copy)]
+pub struct Letter<'a> {
+    /// Its id: dead letters are counted densely.
+    pub id: u64,
+    /// What is known of it.
+    pub head: &'a DeadLetter,
+    /// The bytes as received.
+    pub raw: &'a [u8],
+}
+
+/// What a sink must know to begin.
+#[derive(Debug, Clone, Copy)]
+pub struct Start<'a> {
+    /// How far it had everything when that was last stored; `None` for a sink that is new.
+    pub stored: Option<Cursor>,
+    /// Where it begins if it is new.
+    pub begin: Cursor,
+    /// The next event and dead letter of the log: nobody can have more.
+    pub end: Cursor,
+    /// When what comes before the cursor was committed; zero where nothing does.
+    pub since: UnixMicros,
+    /// All starts of the daemon that wrote something, oldest first.
+    pub history: &'a [Incarnation],
+    /// Batches that were frozen and whose outcome is not known, oldest first.
+    pub frozen: &'a [Manifest],
+}
+
+impl Start<'_> {
+    /// Where the sink goes on as far as the log knows.
+    #[must_use]
+    pub fn cursor(&self) -> Cursor {
+        self.stored.unwrap_or(self.begin)
+    }
+}
+
+/// Where a shipper brings batches, each of events or of dead letters. Calls may block: a shipper has a thread of its own.
 ///
 /// One batch is open at a time; after an error it is [discarded](Destination::discard) and built again from the log.
 pub trait Destination: Send + 'static {
     /// The sink's name: in the configuration, in its cursor and in `/pipeline/status`.
     const NAME: &'static str;
 
-    /// Checks, before anything is sent, that what is there fits the cursor and what is on its way; clears away what a
-    /// crash left.
+    /// Whether a batch's range must be durable before it is sent: for sinks that do not tell how far they have
+    /// everything.
+    const FREEZES: bool;
+
+    /// Whether it is to get dead letters, too.
+    const TAKES_DEAD: bool;
+
+    /// How long commits gather before they are read.
+    const LINGER: Duration;
+
+    /// Gets ready, before anything is sent and again after each fault: checks that what is there fits the cursor and
+    /// what is on its way, and clears away what a crash left. Returns where to go on, at or after [`Start::cursor`].
     ///
     /// # Errors
     /// [`Fault::Final`] when the sink holds what this log did not send.
-    fn start(&mut self, cursor: Seq, frozen: &[Manifest]) -> Result<(), Fault>;
+    fn start(&mut self, start: &Start<'_>) -> impl Future<Output = Result<Cursor, Fault>>;
 
-    /// Whether events committed then may join the open batch; always true while there is none.
-    fn admits(&self, committed_at: UnixMicros) -> bool;
+    /// Whether what was committed there and then may join the open batch; always true while there is none.
+    fn admits(&self, origin: Origin) -> bool;
 
     /// Adds an event to the open batch, opening one if need be.
     ///
     /// # Errors
     /// [`Fault`]; the batch is then discarded.
-    fn add(&mut self, event: &EventView<'_>) -> Result<(), Fault>;
+    fn add(&mut self, event: &EventView<'_>, origin: Origin) -> Result<(), Fault>;
 
-    /// Events in the open batch.
+    /// Passes over an event, in its turn, that is a dead letter of this sink.
+    fn pass(&mut self, seq: Seq, origin: Origin);
+
+    /// Adds a dead letter to the open batch, which has no events.
+    ///
+    /// # Errors
+    /// [`Fault`]; the batch is then discarded.
+    fn add_dead(&mut self, letter: &Letter<'_>, origin: Origin) -> Result<(), Fault>;
+
+    /// Rows in the open batch.
     fn rows(&self) -> u64;
 
-    /// Commit time of the first event of the open batch.
+    /// Commit time of the first row of the open batch.
     fn oldest(&self) -> Option<UnixMicros>;
 
     /// Whether the open batch is large enough.
@@ -56,26 +144,30 @@ pub trait Destination: Send + 'static {
     /// When the open batch is to be sent though it is not full.
     fn due(&self) -> Option<Instant>;
 
-    /// Ends the open batch, which has at least one event, and says what it is; nothing is sent yet.
+    /// Ends the open batch, which has at least one row, and says what it is; nothing is sent yet. `as_before`: what it
+    /// was when it was frozen for the first time.
     ///
     /// # Errors
     /// [`Fault`]; the batch is then discarded.
-    fn freeze(&mut self, incarnation: u64) -> Result<Manifest, Fault>;
+    fn freeze(&mut self, as_before: Option<&Manifest>) -> Result<Manifest, Fault>;
 
-    /// Whether the sink has that very batch already.
+    /// Whether the sink has that very batch already, where that can be told without the batch.
     ///
     /// # Errors
     /// [`Fault`] when that cannot be found out.
-    fn find(&mut self, batch: &Manifest) -> Result<Option<Sent>, Fault>;
+    fn find(&mut self, batch: &Manifest) -> impl Future<Output = Result<Option<Sent>, Fault>>;
 
-    /// Sends the frozen batch; returns once the sink has it for good.
+    /// Sends the frozen batch; returns once the sink has it for good. `again`: somebody may have sent it before.
     ///
     /// # Errors
-    /// [`Fault`]; the sink has it or not, [`Destination::find`] tells.
-    fn send(&mut self, batch: &Manifest) -> Result<Sent, Fault>;
+    /// [`Fault`]; unless it is [`Fault::Refused`], the sink has it or not.
+    fn send(&mut self, batch: &Manifest, again: bool) -> impl Future<Output = Result<Sent, Fault>>;
 
     /// Gives up the open or frozen batch.
     fn discard(&mut self);
+
+    /// An operator says that what made it fail is mended.
+    fn revive(&mut self);
 
     /// Clean-up from time to time, such as retention; returns how many things were removed.
     ///

@@ -1,10 +1,11 @@
 //! Asking a running sink to deliver now.
 
 use super::Status;
+use super::orders::Orders;
 use crate::commit::Tail;
 use event::Seq;
 use std::sync::Arc;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Flushes that wait to be looked at; more wait in their callers.
 const WAITING_MAX: usize = 16;
@@ -16,7 +17,7 @@ pub enum FlushError {
     #[error("sink has stopped")]
     Stopped,
     /// The sink cannot go on.
-    #[error("sink has failed: {0}")]
+    #[error("sink does not deliver: {0}")]
     Failed(String),
 }
 
@@ -24,11 +25,34 @@ pub enum FlushError {
 #[derive(Debug, Clone)]
 pub struct Handle {
     requests: mpsc::Sender<Flush>,
+    orders: watch::Sender<Orders>,
     tail: Tail,
     status: Arc<Status>,
 }
 
 impl Handle {
+    /// Stops it after the batch that is being sent, until [`Handle::resume`]; also over restarts.
+    pub fn pause(&self) {
+        self.orders.send_modify(|orders| orders.paused = Some(true));
+    }
+
+    /// Has it go on: after a pause, or after a failure that somebody has mended.
+    pub fn resume(&self) {
+        self.orders.send_modify(|orders| {
+            orders.paused = Some(false);
+            orders.revivals += 1;
+        });
+    }
+
+    /// Gives up what it has not got before `until`: counted as expired.
+    pub fn expire(&self, until: Seq) {
+        self.orders.send_if_modified(|orders| {
+            let further = until > orders.expire_until;
+            orders.expire_until = orders.expire_until.max(until);
+            further
+        });
+    }
+
     /// What the sink says of itself.
     #[must_use]
     pub fn status(&self) -> &Arc<Status> {
@@ -62,9 +86,10 @@ pub(super) struct Flushes {
 }
 
 impl Flushes {
-    pub(super) fn new(tail: Tail, status: Arc<Status>) -> (Handle, Self) {
+    pub(super) fn new(tail: Tail, status: Arc<Status>) -> (Handle, Self, watch::Receiver<Orders>) {
         let (sender, requests) = mpsc::channel(WAITING_MAX);
-        (Handle { requests: sender, tail, status }, Flushes { requests, waiting: Vec::new() })
+        let (orders, given) = watch::channel(Orders::default());
+        (Handle { requests: sender, orders, tail, status }, Flushes { requests, waiting: Vec::new() }, given)
     }
 
     /// Waits for a request.

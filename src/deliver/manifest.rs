@@ -1,14 +1,14 @@
 //! A frozen batch on its way to a sink, as stored in [`Family::Manifest`].
 //!
 //! ```text
-//! key    sink name, 0, u64 first event (big-endian)
+//! key    sink name, 0, u64 first event (big-endian); of dead letters with the highest bit set
 //!
 //! value  0 u8  version = 1        All integers are little-endian. What may never change: the meaning of version 1.
-//!        1 u8  layout: which version of its rows the sink made the batch with
+//!        1 u8  layout: which version of its rows the sink made the batch with; highest bit: of dead letters
 //!        2 u16 length of the name
 //!        4 i32 day of commit of all events, days since 1970-01-01 UTC
-//!        8 u64 first event
-//!       16 u64 last event
+//!        8 u64 first event, or dead letter
+//!       16 u64 last event, or dead letter
 //!       24 u64 rows
 //!       32 u64 incarnation that committed the last event
 //!       40 the batch's name in the sink, UTF-8: a file, a token
@@ -20,13 +20,17 @@ use wal::{Family, ReadError, Reader, Write};
 
 const VERSION: u8 = 1;
 const HEAD: usize = 40;
+const DEAD_LAYOUT: u8 = 0x80;
+const DEAD_KEY: u64 = 1 << 63;
 
 /// What a sink will have got when the batch is through: these events and no others, whatever happens in between.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
-    /// Which version of its rows the sink made the batch with.
+    /// Whether it holds dead letters; `first` and `last` are then their ids.
+    pub dead: bool,
+    /// Which version of its rows the sink made the batch with, below 128.
     pub layout: u8,
-    /// Day of commit of all its events, days since 1970-01-01 UTC.
+    /// Day of commit of all it holds, days since 1970-01-01 UTC.
     pub day: i32,
     /// First event.
     pub first: Seq,
@@ -72,13 +76,15 @@ impl Manifest {
 
     fn key(&self, sink: &str) -> Vec<u8> {
         let mut key = key_prefix(sink);
-        key.extend_from_slice(&self.first.get().to_be_bytes());
+        let kind = if self.dead { DEAD_KEY } else { 0 };
+        key.extend_from_slice(&(self.first.get() | kind).to_be_bytes());
         key
     }
 
     fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(HEAD + self.name.len());
-        out.extend_from_slice(&[VERSION, self.layout]);
+        let kind = if self.dead { DEAD_LAYOUT } else { 0 };
+        out.extend_from_slice(&[VERSION, self.layout | kind]);
         out.extend_from_slice(&(self.name.len() as u16).to_le_bytes());
         out.extend_from_slice(&self.day.to_le_bytes());
         for word in [self.first.get(), self.last.get(), self.rows, self.incarnation] {
@@ -97,7 +103,8 @@ impl Manifest {
         let (&[first, last, rows, incarnation], []) = words.as_chunks::<8>() else { return Err(damaged()) };
         let name = std::str::from_utf8(name).map_err(|_| damaged())?;
         let manifest = Manifest {
-            layout,
+            dead: layout & DEAD_LAYOUT != 0,
+            layout: layout & !DEAD_LAYOUT,
             day: i32::from_le_bytes([day0, day1, day2, day3]),
             first: Seq::new(u64::from_le_bytes(first)),
             last: Seq::new(u64::from_le_bytes(last)),
@@ -124,6 +131,7 @@ mod tests {
 
     fn example() -> Manifest {
         Manifest {
+            dead: false,
             layout: 1,
             day: 19_844,
             first: Seq::new(513),
@@ -142,6 +150,11 @@ mod tests {
         assert_eq!(example().encode(), stored);
         assert_eq!(Manifest::decode(&stored), Ok(example()));
         assert_eq!(example().key("s"), [b's', 0, 0, 0, 0, 0, 0, 0, 2, 1]);
+        let dead = Manifest { dead: true, ..example() };
+        stored[1] = 0x81;
+        assert_eq!(dead.encode(), stored);
+        assert_eq!(Manifest::decode(&stored), Ok(dead.clone()));
+        assert_eq!(dead.key("s"), [b's', 0, 0x80, 0, 0, 0, 0, 0, 2, 1]);
     }
 
     #[test]

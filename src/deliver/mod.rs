@@ -12,11 +12,15 @@
 //! (the log cannot be trimmed past its cursor) and nothing else.
 
 mod backoff;
+mod burial;
 mod consumer;
 mod cursor;
 mod destination;
 mod flush;
+mod ledger;
+mod left_out;
 mod manifest;
+mod orders;
 mod shipper;
 pub mod sinks;
 mod status;
@@ -25,8 +29,9 @@ pub mod trim;
 pub use backoff::Backoff;
 pub use consumer::Consumer;
 pub use cursor::Cursor;
-pub use destination::{Destination, Fault, Sent};
+pub use destination::{Destination, Fault, Letter, Origin, Refused, Sent, Start};
 pub use flush::{FlushError, Handle};
+pub use ledger::Ledger;
 pub use manifest::Manifest;
 pub use shipper::{Probe, Shipper, Step};
 pub use status::{LastError, Snapshot, State, Status};

@@ -1,8 +1,12 @@
 //! What a sink says of itself, to whoever asks.
 
+use super::Ledger;
 use event::{Seq, UnixMicros};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+/// So many failures in a row open the circuit.
+const CIRCUIT_FAILURES: u32 = 5;
 
 /// What a sink is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +20,15 @@ pub enum State {
         /// When the next attempt starts.
         next_attempt: UnixMicros,
     },
+    /// It failed several times in a row: it is tried now and then whether it works again.
+    CircuitOpen {
+        /// Failures since something worked.
+        failures: u32,
+        /// When the next attempt starts.
+        next_attempt: UnixMicros,
+    },
+    /// An operator has stopped it for a while.
+    Paused,
     /// Something is wrong that no attempt will change; an operator has to look.
     Failed {
         /// What is wrong.
@@ -32,6 +45,8 @@ impl State {
         match self {
             State::Running => "running",
             State::Retrying { .. } => "retrying",
+            State::CircuitOpen { .. } => "circuit_open",
+            State::Paused => "paused",
             State::Failed { .. } => "failed",
             State::Stopped => "stopped",
         }
@@ -58,6 +73,14 @@ pub struct Snapshot {
     pub since: UnixMicros,
     /// First event it does not have, durable.
     pub cursor: Seq,
+    /// First dead letter it does not have; 0 if it takes none.
+    pub next_dead: u64,
+    /// What became of what is before the cursor, over all starts.
+    pub ledger: Ledger,
+    /// Attempts that failed.
+    pub failures: u64,
+    /// Rows of the newest batch.
+    pub last_rows: u64,
     /// Events delivered.
     pub rows: u64,
     /// Batches delivered: for Parquet, files.
@@ -89,6 +112,10 @@ impl Status {
             state: State::Running,
             since: UnixMicros::now(),
             cursor: Seq::FIRST,
+            next_dead: 0,
+            ledger: Ledger::new(Seq::FIRST),
+            failures: 0,
+            last_rows: 0,
             rows: 0,
             batches: 0,
             bytes: 0,
@@ -126,7 +153,12 @@ impl Status {
     pub(super) fn retrying(&self, error: &str, failures: u32, pause: Duration) {
         let now = UnixMicros::now();
         self.note(error);
-        self.enter(State::Retrying { failures, next_attempt: now.plus(pause) });
+        self.update(|snapshot| snapshot.failures += 1);
+        let next_attempt = now.plus(pause);
+        self.enter(match failures {
+            0..CIRCUIT_FAILURES => State::Retrying { failures, next_attempt },
+            _ => State::CircuitOpen { failures, next_attempt },
+        });
     }
 
     pub(super) fn failed(&self, reason: &str) {

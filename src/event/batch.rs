@@ -11,6 +11,18 @@ pub enum Source {
     WebSocket = 2,
 }
 
+impl Source {
+    /// The name of a stored number, for people and tables.
+    #[must_use]
+    pub const fn name_of(number: u8) -> &'static str {
+        match number {
+            1 => "http",
+            2 => "websocket",
+            _ => "unknown",
+        }
+    }
+}
+
 /// One request's good events, encoded and ready to be committed together.
 ///
 /// `records` holds the events back to back in the log's record format (crate `record`); `entries` has one element for

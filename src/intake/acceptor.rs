@@ -4,7 +4,7 @@ use super::admission::Admission;
 use super::answer::{Answer, refused};
 use super::connection::{self, LAST_CALL};
 use super::date::Date;
-use crate::commit::{Desk, DeskSeed, Hub, Idempotency, Submission};
+use crate::commit::{Desk, DeskSeed, Hub, Idempotency, Submission, Tail};
 use crate::metrics::{Metrics, Recorder, Stage};
 use crate::net::{ConnectionGate, ConnectionPermit, accept};
 use event::{Durability, FingerprintKey, Refusal};
@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::runtime::LocalOptions;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 /// How long, once the daemon stops, a connection on which nothing is under way may take for its goodbye.
@@ -37,6 +37,8 @@ pub struct Deadlines {
     pub ping: Duration,
     /// For a client to take what is written to it.
     pub write: Duration,
+    /// For the sinks that `?ack=` waits for.
+    pub ack: Duration,
 }
 
 impl Default for Deadlines {
@@ -46,6 +48,7 @@ impl Default for Deadlines {
             body: Duration::from_secs(30),
             ping: Duration::from_secs(30),
             write: Duration::from_secs(60),
+            ack: Duration::from_secs(30),
         }
     }
 }
@@ -75,6 +78,12 @@ pub struct Shared {
     pub durability: Durability,
     /// Open connections.
     pub gate: Arc<ConnectionGate>,
+    /// What was committed, and how far sinks have it.
+    pub tail: Tail,
+    /// The sinks that run.
+    pub sinks: Vec<&'static str>,
+    /// Places for requests that wait for sinks.
+    pub ack_places: Arc<Semaphore>,
     /// Answers everything that is not intake.
     pub fallback: Box<Fallback>,
 }

@@ -3,8 +3,9 @@
 use super::acceptor::{Acceptor, TRACEPARENT, trace_context};
 use super::answer::{Answer, message, problem_with, put_durability, refused, uuid};
 use super::body::{self, Arriving, Kind};
+use super::delivery::Wait;
 use super::idempotent;
-use super::options::batch_options;
+use super::options::{awaited, batch_options};
 use super::single::reject;
 use crate::commit::{Claim, Permit, Reject, Remembered, Submission};
 use crate::metrics::Stage;
@@ -36,6 +37,7 @@ async fn try_post(acceptor: &Acceptor, head: &Parts, body: &mut Arriving) -> Res
     let (headers, query) = (&head.headers, head.uri.query().unwrap_or_default());
     let kind = body::kind(headers, true)?;
     let options = batch_options(query)?;
+    let wait = Wait::for_sinks(acceptor, awaited(query, &acceptor.shared.sinks)?)?;
     let mut permit = acceptor.shared.admission.enter().map_err(|reason| Box::new(acceptor.refuse_request(reason)))?;
     let bytes = body::read(acceptor, headers, body, &mut permit).await?;
     let started = Instant::now();
@@ -47,7 +49,7 @@ async fn try_post(acceptor: &Acceptor, head: &Parts, body: &mut Arriving) -> Res
         Err(error) => return unreadable(acceptor, &error, &bytes, permit, claim, now).await,
     };
     acceptor.recorder.record(Stage::Parse, started.elapsed());
-    store(acceptor, split, &bytes, permit, claim).await
+    store(acceptor, split, &bytes, permit, claim, wait).await
 }
 
 fn split(
@@ -75,6 +77,7 @@ async fn store(
     bytes: &[u8],
     permit: Permit,
     claim: Option<Claim>,
+    wait: Wait,
 ) -> Result<Answer, Box<Answer>> {
     let Split { mut batch, failures, summary } = split;
     let metrics = &acceptor.shared.metrics;
@@ -99,11 +102,10 @@ async fn store(
         return Ok(idempotent::first(shape.render(&[], &now)));
     }
     let mut submission = acceptor.commit(submission).await.map_err(|(reason, _)| Box::new(refused(reason)))?;
-    if let Some(answer) = submission.claim.take().and_then(Claim::into_answer) {
-        return Ok(idempotent::first(answer));
-    }
+    let answer = submission.claim.take().and_then(Claim::into_answer);
     let receipt = submission.outcome.as_ref().map_err(|reason| Box::new(refused(*reason)))?;
-    Ok(idempotent::first(shape.render(&submission.rejects, receipt)))
+    let answer = answer.unwrap_or_else(|| shape.render(&submission.rejects, receipt));
+    Ok(idempotent::first(wait.finish(acceptor, submission, answer).await))
 }
 
 /// A body that is no batch fails whole: counted once and kept as one dead letter, unless it merely is too large.

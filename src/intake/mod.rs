@@ -1,8 +1,9 @@
 //! Every way in: all end in one [`crate::commit::Submission`] and wait for its receipt.
 //!
-//! `connection` serves one connection, `express` answers what is plain and whole on it, `http` routes and answers, `body` reads, `unpack` unpacks, `options` reads what
-//! the query asks for, `single` and `batch` are the two calls, `websocket` the stream, `admission` says whether anything
-//! is let in at all, `answer` builds what goes back.
+//! `connection` serves one connection, `express` answers what is plain and whole on it, `http` routes and answers,
+//! `body` reads, `unpack` unpacks, `options` reads what the query asks for, `single` and `batch` are the two calls,
+//! `delivery` waits for sinks, `websocket` is the stream, `admission` says whether anything is let in at all, `answer`
+//! builds what goes back.
 
 mod acceptor;
 mod admission;
@@ -11,6 +12,7 @@ mod batch;
 mod body;
 mod connection;
 mod date;
+mod delivery;
 mod express;
 mod http;
 mod idempotent;

@@ -21,16 +21,21 @@ pub(super) fn batch_options(query: &str) -> Result<BatchOptions, Box<Answer>> {
             _ => {}
         }
     }
-    local_answer(query)?;
     Ok(options)
 }
 
-/// Sees that the request wants no more than this node's own acknowledgement: none of the sinks that `?ack=` can wait
-/// for is configured.
-pub(super) fn local_answer(query: &str) -> Result<(), Box<Answer>> {
-    match pairs(query).find(|(name, _)| *name == "ack") {
-        Some(_) => Err(bad("query parameter ack names a sink that is not configured; nothing was stored")),
-        None => Ok(()),
+/// Which sinks `?ack=` waits for, of those that run.
+///
+/// # Errors
+/// The answer when one is named that does not run.
+pub(super) fn awaited(query: &str, sinks: &[&'static str]) -> Result<Vec<&'static str>, Box<Answer>> {
+    let Some((_, wanted)) = pairs(query).find(|(name, _)| *name == "ack") else { return Ok(Vec::new()) };
+    if wanted == "all" && !sinks.is_empty() {
+        return Ok(sinks.to_vec());
+    }
+    match sinks.iter().find(|sink| **sink == wanted) {
+        Some(sink) => Ok(vec![*sink]),
+        None => Err(bad("query parameter ack names a sink that is not configured; nothing was stored")),
     }
 }
 

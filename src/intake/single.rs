@@ -3,8 +3,9 @@
 use super::acceptor::{Acceptor, TRACEPARENT, trace_context};
 use super::answer::{Answer, accepted, dead_letter, refused, rejected};
 use super::body::{self, Arriving};
+use super::delivery::Wait;
 use super::idempotent;
-use super::options::local_answer;
+use super::options::awaited;
 use crate::commit::{Permit, Reject, Remembered, Submission};
 use crate::metrics::Stage;
 use event::{Batch, Durability, Receipt, Refusal, RejectCode, Rejection, Source, UnixMicros};
@@ -24,7 +25,7 @@ pub(super) async fn post(acceptor: &Acceptor, head: &Parts, body: &mut Arriving)
 async fn try_post(acceptor: &Acceptor, head: &Parts, body: &mut Arriving) -> Result<Answer, Box<Answer>> {
     let (headers, query) = (&head.headers, head.uri.query().unwrap_or_default());
     body::kind(headers, false)?;
-    local_answer(query)?;
+    let wait = Wait::for_sinks(acceptor, awaited(query, &acceptor.shared.sinks)?)?;
     let mut permit = acceptor.shared.admission.enter().map_err(|reason| Box::new(acceptor.refuse_request(reason)))?;
     let bytes = body::read(acceptor, headers, body, &mut permit).await?;
     let started = Instant::now();
@@ -37,10 +38,8 @@ async fn try_post(acceptor: &Acceptor, head: &Parts, body: &mut Arriving) -> Res
         claim.answer_with(move |batch, rejects, receipt| render(batch, rejects, receipt, durability));
         submission.claim = Some(claim);
     }
-    match settle(acceptor, submission).await {
-        Ok(answer) => Ok(idempotent::first(answer)),
-        Err(reason) => Err(Box::new(refused(reason))),
-    }
+    let (answer, submission) = stored(acceptor, submission).await.map_err(|reason| Box::new(refused(reason)))?;
+    Ok(idempotent::first(wait.finish(acceptor, submission, answer).await))
 }
 
 /// Parses the body, which was whole at `started`, and counts the event in it.
@@ -68,13 +67,17 @@ pub(super) fn prepare(
 /// # Errors
 /// Why it was not stored.
 pub(super) async fn settle(acceptor: &Acceptor, submission: Box<Submission>) -> Result<Remembered, Refusal> {
+    stored(acceptor, submission).await.map(|(answer, _)| answer)
+}
+
+/// The same, and the event as it came back.
+async fn stored(acceptor: &Acceptor, submission: Box<Submission>) -> Result<(Remembered, Box<Submission>), Refusal> {
     let mut submission = acceptor.commit(submission).await.map_err(|(reason, _)| reason)?;
-    if let Some(answer) = submission.claim.take().and_then(crate::commit::Claim::into_answer) {
-        return Ok(answer);
-    }
+    let answer = submission.claim.take().and_then(crate::commit::Claim::into_answer);
     let Submission { batch, rejects, outcome, .. } = &*submission;
     let receipt = outcome.as_ref().map_err(|reason| *reason)?;
-    Ok(render(batch, rejects, receipt, acceptor.shared.durability))
+    let answer = answer.unwrap_or_else(|| render(batch, rejects, receipt, acceptor.shared.durability));
+    Ok((answer, submission))
 }
 
 /// A reject with its bytes, unless they are what is wrong with it.

@@ -105,6 +105,41 @@ impl Extractor {
     }
 }
 
+impl Envelope<'_> {
+    /// Writes the processed form over what is in `out`: a JSON object with the envelope's fields under their names, the
+    /// time in UTC, `data` and `metadata` as they are.
+    pub fn put_processed(&self, out: &mut Vec<u8>) {
+        out.clear();
+        out.push(b'{');
+        put_field(out, "eventId", self.event_id);
+        put_field(out, "eventType", self.event_type);
+        out.extend_from_slice(b"\"timestamp\":\"");
+        self.timestamp.put_rfc3339(out);
+        out.extend_from_slice(b"\",");
+        if let Some(user) = self.user_id {
+            put_field(out, "userId", user);
+        }
+        put_field(out, "sessionId", self.session_id);
+        put_field(out, "storeId", self.store_id);
+        out.extend_from_slice(b"\"data\":");
+        out.extend_from_slice(self.data.as_bytes());
+        if let Some(metadata) = self.metadata {
+            out.extend_from_slice(b",\"metadata\":");
+            out.extend_from_slice(metadata.as_bytes());
+        }
+        out.push(b'}');
+    }
+}
+
+fn put_field(out: &mut Vec<u8>, name: &str, value: &str) {
+    out.push(b'"');
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+    // Text always serialises, and memory takes everything.
+    serde_json::to_writer(&mut *out, value).ok();
+    out.push(b',');
+}
+
 /// The fields of the stored bytes; of a key that stands twice, the first. `None` when the bytes are not an object.
 fn parts<'a>(doc: &Doc<'_, 'a>) -> Option<Parts<'a>> {
     let Node::Object { .. } = doc.nodes[0] else {

@@ -173,7 +173,8 @@ impl Log {
             seen == nth
         };
         let sink = Running::start(self.sink(config).with_probe(Box::new(probe)));
-        sink.stop.send(true).unwrap();
+        // It may be dead already.
+        sink.stop.send_replace(true);
         sink.thread.join().unwrap();
     }
 

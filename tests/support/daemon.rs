@@ -252,6 +252,11 @@ impl Daemon {
         self.place.take().unwrap()
     }
 
+    /// `ingestd admin` with these arguments.
+    pub fn admin(&self, arguments: &[&str]) -> Output {
+        self.place.as_ref().unwrap().command(&[&["admin"], arguments].concat()).output().unwrap()
+    }
+
     /// First position that its log holds.
     pub fn start_of_log(&self) -> u64 {
         self.place.as_ref().unwrap().inspect()["start"].as_u64().unwrap()

@@ -72,6 +72,7 @@ fn main() -> Result<()> {
     let metrics = Arc::new(Metrics::default());
     let idempotency = Idempotency::load(opened.reader.clone(), IdempotencyLimits::default())?;
     let hub = Hub::default();
+    let tail = Tail::new(opened.recovery.next.prev());
     let parts = EngineParts {
         dedup: known::load(&options.data, &opened)?,
         idempotency: idempotency.clone(),
@@ -79,7 +80,7 @@ fn main() -> Result<()> {
         dead_letters: DeadLetterLimits::default(),
         limits: GroupLimits { events_max: options.group_events, ..GroupLimits::default() },
         last_commit: opened.recovery.last_commit,
-        tail: Tail::new(opened.recovery.next.prev()),
+        tail: tail.clone(),
         hub: hub.clone(),
         metrics: Arc::clone(&metrics),
     };
@@ -96,6 +97,9 @@ fn main() -> Result<()> {
         deadlines: Deadlines::default(),
         durability: event::Durability::Fsync,
         gate: ConnectionGate::new(CONNECTIONS_MAX),
+        tail,
+        sinks: Vec::new(),
+        ack_places: Arc::new(tokio::sync::Semaphore::new(0)),
         // Whatever is asked besides: it is ready.
         fallback: Box::new(|_, _, _, _| intake::Answer::default()),
     });

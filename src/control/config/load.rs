@@ -113,8 +113,12 @@ impl Config {
             ("server.ping_interval_s", self.server.ping_interval_s, 1),
             ("server.write_timeout_s", self.server.write_timeout_s, 1),
             ("server.drain_timeout_s", self.server.drain_timeout_s, 0),
+            ("server.ack_timeout_s", self.server.ack_timeout_s, 1),
             ("dedup.window_s", self.dedup.window_s, 1),
             ("log.hold_s", self.log.hold_s, 0),
+            ("clickhouse.batch_age_ms", self.clickhouse.batch_age_ms, 1),
+            ("kafka.batch_age_ms", self.kafka.batch_age_ms, 1),
+            ("kafka.transaction_timeout_ms", self.kafka.transaction_timeout_ms, 1000),
             ("limits.dead_letter_age_s", self.limits.dead_letter_age_s, 1),
             ("limits.idempotency_age_s", self.limits.idempotency_age_s, 0),
         ] {
@@ -183,6 +187,11 @@ fn apply(table: &mut Table, known: &[(String, Value)], name: &str, text: &str) -
         Some(Value::Integer(_)) => {
             text.parse().map(Value::Integer).map_err(|_| wrong(format!("`{text}` is no whole number")))?
         }
+        Some(Value::Array(_)) => {
+            let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+            Value::Array(parts.map(|part| Value::String(part.into())).collect())
+        }
+        Some(Value::Table(_)) => return Err(wrong("can only be set in the file".into())),
         Some(Value::Boolean(_)) => {
             text.parse().map(Value::Boolean).map_err(|_| wrong(format!("`{text}` is neither true nor false")))?
         }

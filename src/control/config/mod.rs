@@ -4,4 +4,7 @@ mod load;
 mod sections;
 
 pub use load::{ConfigError, load};
-pub use sections::{Config, DedupSection, DurabilityName, LimitsSection, LogSection, ParquetSection, ServerSection};
+pub use sections::{
+    AdminSection, BacklogPolicy, ClickHouseSection, Config, DedupSection, DeliveryName, DurabilityName, KafkaSection,
+    LimitsSection, LogSection, ParquetSection, ServerSection,
+};

@@ -2,6 +2,7 @@
 
 use event::Durability;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -23,6 +24,12 @@ pub struct Config {
     pub dedup: DedupSection,
     /// The embedded sink.
     pub parquet: ParquetSection,
+    /// Tables in ClickHouse.
+    pub clickhouse: ClickHouseSection,
+    /// Topics in Kafka.
+    pub kafka: KafkaSection,
+    /// Steering it.
+    pub admin: AdminSection,
 }
 
 impl Default for Config {
@@ -35,6 +42,9 @@ impl Default for Config {
             log: LogSection::default(),
             dedup: DedupSection::default(),
             parquet: ParquetSection::default(),
+            clickhouse: ClickHouseSection::default(),
+            kafka: KafkaSection::default(),
+            admin: AdminSection::default(),
         }
     }
 }
@@ -61,6 +71,8 @@ pub struct ServerSection {
     pub write_timeout_s: u64,
     /// Time for requests under way when the daemon stops, seconds.
     pub drain_timeout_s: u64,
+    /// Time for the sinks that `?ack=` waits for, seconds.
+    pub ack_timeout_s: u64,
 }
 
 impl Default for ServerSection {
@@ -75,6 +87,7 @@ impl Default for ServerSection {
             ping_interval_s: 30,
             write_timeout_s: 60,
             drain_timeout_s: 20,
+            ack_timeout_s: 30,
         }
     }
 }
@@ -97,6 +110,8 @@ pub struct LimitsSection {
     pub inflight_requests_max: usize,
     /// Bytes between socket and log.
     pub inflight_bytes_max: usize,
+    /// Requests that wait for sinks.
+    pub ack_waiters_max: usize,
     /// Idempotency keys that are remembered.
     pub idempotency_keys_max: usize,
     /// Bytes of the answers that are remembered for them.
@@ -119,6 +134,7 @@ impl Default for LimitsSection {
             future_max_s: 24 * 60 * 60,
             inflight_requests_max: 16_384,
             inflight_bytes_max: 256 << 20,
+            ack_waiters_max: 10_000,
             idempotency_keys_max: 1_000_000,
             idempotency_bytes_max: 256 << 20,
             idempotency_age_s: 24 * 60 * 60,
@@ -215,5 +231,152 @@ pub struct ParquetSection {
 impl Default for ParquetSection {
     fn default() -> Self {
         ParquetSection { enabled: true, roll_bytes: 128 << 20, roll_s: 60 }
+    }
+}
+
+/// What happens to a sink that is away once the log has reached its budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BacklogPolicy {
+    /// Events are refused until there is room: nothing is lost.
+    Refuse,
+    /// What the sink has not got is given up, oldest first, and counted as expired.
+    Expire,
+}
+
+/// Tables in ClickHouse.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClickHouseSection {
+    /// Whether events are inserted.
+    pub enabled: bool,
+    /// Servers, the first that works is used.
+    pub urls: Vec<String>,
+    /// Database of the tables.
+    pub database: String,
+    /// Name of the user.
+    pub user: String,
+    /// File with its password; empty for none.
+    pub password_file: PathBuf,
+    /// PEM file of the authorities that https urls are held to; empty for the system's.
+    pub ca_file: PathBuf,
+    /// What stands before the names of the tables.
+    pub table_prefix: String,
+    /// How long `events_raw` keeps its rows, months; 0 for ever.
+    pub raw_months: u32,
+    /// Name of a cluster; empty for plain tables.
+    pub cluster: String,
+    /// Whether batches are packed with LZ4.
+    pub compress: bool,
+    /// Most rows of a batch.
+    pub batch_rows_max: usize,
+    /// Most bytes of a batch.
+    pub batch_bytes_max: usize,
+    /// How old a batch may become, milliseconds.
+    pub batch_age_ms: u64,
+    /// What happens to its backlog at the log's budget.
+    pub backlog: BacklogPolicy,
+}
+
+impl Default for ClickHouseSection {
+    fn default() -> Self {
+        ClickHouseSection {
+            enabled: false,
+            urls: vec!["http://127.0.0.1:8123".into()],
+            database: "default".into(),
+            user: "default".into(),
+            password_file: PathBuf::new(),
+            ca_file: PathBuf::new(),
+            table_prefix: String::new(),
+            raw_months: 18,
+            cluster: String::new(),
+            compress: true,
+            batch_rows_max: 50_000,
+            batch_bytes_max: 64 << 20,
+            batch_age_ms: 1000,
+            backlog: BacklogPolicy::Refuse,
+        }
+    }
+}
+
+/// What readers of the topics are promised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeliveryName {
+    /// Each event once, in transactions.
+    ExactlyOnce,
+    /// Each event at least once, by an idempotent producer.
+    AtLeastOnce,
+}
+
+/// Topics in Kafka.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KafkaSection {
+    /// Whether events are sent.
+    pub enabled: bool,
+    /// `host:port`, several with commas between.
+    pub bootstrap_servers: String,
+    /// What stands before `-raw`, `-validated`, `-enriched`, `-dlq` and `-watermarks`.
+    pub topic_prefix: String,
+    /// Who we are to the cluster; empty: `ingestd-` and the node's id.
+    pub transactional_id: String,
+    /// What readers are promised.
+    pub delivery: DeliveryName,
+    /// Whether topics that are missing are made.
+    pub create_topics: bool,
+    /// Partitions of topics that are made.
+    pub partitions: i32,
+    /// Replicas of topics that are made; -1: what the cluster has as default.
+    pub replication: i32,
+    /// After so long without an end the cluster aborts a transaction, milliseconds.
+    pub transaction_timeout_ms: u64,
+    /// How old a transaction may become, milliseconds.
+    pub batch_age_ms: u64,
+    /// Settings for librdkafka, by name.
+    pub options: BTreeMap<String, String>,
+    /// Settings whose values are in files: secrets.
+    pub option_files: BTreeMap<String, PathBuf>,
+    /// What happens to its backlog at the log's budget.
+    pub backlog: BacklogPolicy,
+}
+
+impl Default for KafkaSection {
+    fn default() -> Self {
+        KafkaSection {
+            enabled: false,
+            bootstrap_servers: "127.0.0.1:9092".into(),
+            topic_prefix: "cart-events".into(),
+            transactional_id: String::new(),
+            delivery: DeliveryName::ExactlyOnce,
+            create_topics: true,
+            partitions: 6,
+            replication: -1,
+            transaction_timeout_ms: 60_000,
+            batch_age_ms: 20,
+            options: BTreeMap::new(),
+            option_files: BTreeMap::new(),
+            backlog: BacklogPolicy::Refuse,
+        }
+    }
+}
+
+/// Steering it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdminSection {
+    /// The unix socket of `ingestd admin`; empty: `admin.sock` in the data folder.
+    pub socket: PathBuf,
+}
+
+impl Config {
+    /// Where `ingestd admin` finds the daemon.
+    #[must_use]
+    pub fn admin_socket(&self) -> PathBuf {
+        if self.admin.socket.as_os_str().is_empty() {
+            self.data_dir.join("admin.sock")
+        } else {
+            self.admin.socket.clone()
+        }
     }
 }

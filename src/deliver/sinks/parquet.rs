@@ -3,14 +3,18 @@
 //! An event that cannot be taken apart, which only a bug or damage below the checksum can cause, does not stop the
 //! sink: its row has what is known, an empty `event_id` marks it, it is counted and named in the log.
 
-use super::super::{Destination, Fault, Manifest, Sent, Shipper};
+use super::super::{Cursor, Destination, Fault, Letter, Manifest, Origin, Sent, Shipper, Start};
 use crate::commit::{Control, Tail};
 use event::{Seq, UnixMicros};
 use parquet_sink::{Config, Draft, FileError, FileMark, Folder, Found, Published, Row, UtcDate};
 use prepare::processed::Extractor;
 use record::EventView;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use wal::Reader;
+
+/// How long commits gather before they are read: files take seconds, so that reading each commit at once would only cost
+/// time.
+const LINGER: Duration = Duration::from_millis(200);
 
 /// Version of the columns; see crate `parquet_sink`.
 const LAYOUT: u8 = 1;
@@ -32,6 +36,8 @@ pub struct ParquetFiles {
     extractor: Extractor,
     draft: Option<Draft>,
     oldest: Option<UnixMicros>,
+    /// The start of the daemon that committed the newest row.
+    incarnation: u64,
     surveyed: bool,
     /// Oldest first; kept only where retention needs it.
     published: Vec<Published>,
@@ -48,6 +54,7 @@ impl ParquetFiles {
             extractor: Extractor::new(),
             draft: None,
             oldest: None,
+            incarnation: 0,
             surveyed: false,
             published: Vec::new(),
             unreadable: 0,
@@ -76,10 +83,14 @@ impl ParquetFiles {
 
 impl Destination for ParquetFiles {
     const NAME: &'static str = "parquet";
+    const FREEZES: bool = true;
+    const TAKES_DEAD: bool = false;
+    const LINGER: Duration = LINGER;
 
-    fn start(&mut self, cursor: Seq, frozen: &[Manifest]) -> Result<(), Fault> {
+    async fn start(&mut self, start: &Start<'_>) -> Result<Cursor, Fault> {
+        let (cursor, frozen) = (start.cursor().next, start.frozen);
         if self.surveyed {
-            return Ok(());
+            return Ok(start.cursor());
         }
         let survey = self.folder.survey().map_err(retry)?;
         let is_frozen =
@@ -92,14 +103,15 @@ impl Destination for ParquetFiles {
             self.published = survey.published;
         }
         self.surveyed = true;
-        Ok(())
+        Ok(start.cursor())
     }
 
-    fn admits(&self, committed_at: UnixMicros) -> bool {
-        self.draft.as_ref().is_none_or(|draft| draft.date() == UtcDate::of(committed_at))
+    fn admits(&self, origin: Origin) -> bool {
+        self.draft.as_ref().is_none_or(|draft| draft.date() == UtcDate::of(origin.committed_at))
     }
 
-    fn add(&mut self, event: &EventView<'_>) -> Result<(), Fault> {
+    fn add(&mut self, event: &EventView<'_>, origin: Origin) -> Result<(), Fault> {
+        self.incarnation = origin.incarnation;
         let raw = String::from_utf8_lossy(event.raw);
         let (row, unreadable) = match self.extractor.extract(event) {
             Ok(envelope) => (
@@ -137,6 +149,12 @@ impl Destination for ParquetFiles {
         Ok(())
     }
 
+    fn pass(&mut self, _: Seq, _: Origin) {}
+
+    fn add_dead(&mut self, _: &Letter<'_>, _: Origin) -> Result<(), Fault> {
+        Err(Fault::Final("files take no dead letters".into()))
+    }
+
     fn rows(&self) -> u64 {
         self.draft.as_ref().map_or(0, Draft::rows)
     }
@@ -153,11 +171,13 @@ impl Destination for ParquetFiles {
         self.draft.as_ref().map(|draft| draft.began() + self.folder.config().file_age_max)
     }
 
-    fn freeze(&mut self, incarnation: u64) -> Result<Manifest, Fault> {
+    fn freeze(&mut self, _: Option<&Manifest>) -> Result<Manifest, Fault> {
+        let incarnation = self.incarnation;
         let draft = self.draft.take().ok_or_else(|| Fault::Retry("no file is open".into()))?;
         let date = draft.date();
         let mark = draft.finish(incarnation).map_err(retry)?;
         Ok(Manifest {
+            dead: false,
             layout: LAYOUT,
             day: date.days(),
             first: mark.first,
@@ -168,30 +188,34 @@ impl Destination for ParquetFiles {
         })
     }
 
-    fn find(&mut self, batch: &Manifest) -> Result<Option<Sent>, Fault> {
+    async fn find(&mut self, batch: &Manifest) -> Result<Option<Sent>, Fault> {
         let mark = FileMark { first: batch.first, last: batch.last, rows: batch.rows, incarnation: batch.incarnation };
         let date = UtcDate::from_days(batch.day);
         match self.folder.find(date, &mark).map_err(retry)? {
             Found::Nothing => Ok(None),
             Found::Whole(file) => {
                 self.keep_in_mind(file);
-                Ok(Some(Sent { bytes: file.bytes }))
+                Ok(Some(Sent { bytes: file.bytes, refused: Vec::new() }))
             }
             Found::Another => Err(foreign(&self.folder, &batch.name, batch.first)),
         }
     }
 
-    fn send(&mut self, batch: &Manifest) -> Result<Sent, Fault> {
+    async fn send(&mut self, batch: &Manifest, _: bool) -> Result<Sent, Fault> {
         let date = UtcDate::from_days(batch.day);
         let file = self.folder.publish(date, batch.first, batch.last).map_err(retry)?;
         self.keep_in_mind(file);
-        Ok(Sent { bytes: file.bytes })
+        Ok(Sent { bytes: file.bytes, refused: Vec::new() })
     }
 
     fn discard(&mut self) {
         if let Some(draft) = self.draft.take() {
             draft.discard();
         }
+    }
+
+    fn revive(&mut self) {
+        self.surveyed = false;
     }
 
     fn tidy(&mut self) -> Result<u64, Fault> {

@@ -1,0 +1,149 @@
+//! The answering side, on a thread of its own: it answers while the data plane is busy.
+
+use super::super::{Health, Pipeline};
+use crate::deliver::Handle;
+use serde_json::{Value, json};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+
+/// Longest request.
+const LINE_BYTES_MAX: u64 = 64 << 10;
+/// How long a flush may take.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// What the server answers from.
+pub struct AdminParts {
+    /// Where it listens.
+    pub socket: PathBuf,
+    /// The way to the sinks.
+    pub pipeline: Pipeline,
+    /// Health of the parts.
+    pub health: Arc<Health>,
+}
+
+/// Answers until `stop`. Blocks: it wants a thread to itself.
+///
+/// # Errors
+/// When the socket cannot be made.
+pub fn serve(parts: AdminParts, stop: watch::Receiver<bool>) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    LocalSet::new().block_on(&runtime, listen(Rc::new(parts), stop))
+}
+
+async fn listen(parts: Rc<AdminParts>, mut stop: watch::Receiver<bool>) -> io::Result<()> {
+    let listener = bind(&parts.socket)?;
+    loop {
+        tokio::select! {
+            // An error means that the sender is gone: the daemon is being torn down.
+            _ = stop.wait_for(|stop| *stop) => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => drop(tokio::task::spawn_local(converse(Rc::clone(&parts), stream))),
+                // No descriptors left: somebody will go.
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            },
+        }
+    }
+    // The next start removes it otherwise.
+    std::fs::remove_file(&parts.socket).ok();
+    Ok(())
+}
+
+/// Makes the socket, in the place of one that a crash has left: the data folder is locked, so it is nobody's.
+fn bind(socket: &Path) -> io::Result<UnixListener> {
+    match std::fs::remove_file(socket) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(socket)?;
+    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o660))?;
+    Ok(listener)
+}
+
+async fn converse(parts: Rc<AdminParts>, stream: UnixStream) {
+    let peer = stream.peer_cred().ok();
+    let (from, mut to) = stream.into_split();
+    let mut lines = BufReader::new(from.take(LINE_BYTES_MAX));
+    let mut line = String::new();
+    while lines.read_line(&mut line).await.is_ok_and(|read| read > 0) {
+        let answer = match serde_json::from_str::<Value>(&line) {
+            Ok(request) => {
+                let command = request["command"].as_str().unwrap_or_default();
+                let (pid, uid) = (peer.and_then(|peer| peer.pid()), peer.map(|peer| peer.uid()));
+                tracing::info!(command, sink = request["sink"].as_str(), ?pid, ?uid, "admin command");
+                answer(&parts, command, request["sink"].as_str()).await
+            }
+            Err(error) => Err(format!("a request is one JSON object on a line: {error}")),
+        };
+        let answer = match answer {
+            Ok(result) => json!({"ok": true, "result": result}),
+            Err(error) => json!({"ok": false, "error": error}),
+        };
+        if to.write_all(format!("{answer}\n").as_bytes()).await.is_err() {
+            return;
+        }
+        line.clear();
+        lines.get_mut().set_limit(LINE_BYTES_MAX);
+    }
+}
+
+async fn answer(parts: &AdminParts, command: &str, sink: Option<&str>) -> Result<Value, String> {
+    let pipeline = &parts.pipeline;
+    match command {
+        "status" => {
+            let mut status = pipeline.status();
+            status["version"] = env!("CARGO_PKG_VERSION").into();
+            status["health"] = json!({"status": parts.health.status(), "services": parts.health.services()});
+            Ok(status)
+        }
+        "sinks" => Ok(pipeline.status()["sinks"].take()),
+        "audit" => {
+            let wrong = pipeline.audit();
+            Ok(json!({"balanced": wrong.is_empty(), "wrong": wrong, "sinks": pipeline.status()["sinks"].take()}))
+        }
+        "flush" => {
+            let sinks = match sink {
+                Some(name) => std::slice::from_ref(find(pipeline, name)?),
+                None => pipeline.sinks(),
+            };
+            flush(sinks).await
+        }
+        "pause" | "resume" => {
+            let name = sink.ok_or_else(|| format!("{command} wants the name of a sink"))?;
+            let sink = find(pipeline, name)?;
+            if command == "pause" {
+                sink.pause()
+            } else {
+                sink.resume()
+            }
+            Ok(json!({"sink": name}))
+        }
+        other => Err(format!("there is no command `{other}`")),
+    }
+}
+
+async fn flush(sinks: &[Handle]) -> Result<Value, String> {
+    let mut positions = serde_json::Map::new();
+    for sink in sinks {
+        let name = sink.status().snapshot().sink;
+        let flushed = tokio::time::timeout(FLUSH_TIMEOUT, sink.flush()).await;
+        let flushed = flushed.map_err(|_| format!("{name}: not within {} s", FLUSH_TIMEOUT.as_secs()))?;
+        let position = flushed.map_err(|error| format!("{name}: {error}"))?;
+        positions.insert(name.to_owned(), position.get().into());
+    }
+    Ok(Value::Object(positions))
+}
+
+fn find<'a>(pipeline: &'a Pipeline, name: &str) -> Result<&'a Handle, String> {
+    pipeline.sinks().iter().find(|sink| sink.status().snapshot().sink == name).ok_or_else(|| {
+        let known: Vec<_> = pipeline.sinks().iter().map(|sink| sink.status().snapshot().sink).collect();
+        format!("there is no sink `{name}`; there are: {}", known.join(", "))
+    })
+}

@@ -1,0 +1,185 @@
+//! How far everything has come on its way: the log, each sink, the dead letters; and whether the counts balance.
+
+use crate::commit::Tail;
+use crate::deliver::{Handle, Snapshot, State};
+use event::{Seq, UnixMicros};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::ops::ControlFlow;
+use std::sync::{Arc, OnceLock};
+use wal::Reader;
+
+/// What is known of the way from the log to the sinks; clones share it.
+#[derive(Clone)]
+pub struct Pipeline {
+    reader: Reader,
+    tail: Tail,
+    sinks: Arc<OnceLock<Vec<Handle>>>,
+}
+
+impl Pipeline {
+    /// Without sinks yet.
+    #[must_use]
+    pub fn new(reader: Reader, tail: Tail) -> Self {
+        Pipeline { reader, tail, sinks: Arc::default() }
+    }
+
+    /// Names the sinks, once, when they run.
+    pub fn set_sinks(&self, sinks: Vec<Handle>) {
+        // A second time would be a bug of whoever starts them; the first ones stay.
+        self.sinks.set(sinks).ok();
+    }
+
+    /// The sinks that run.
+    #[must_use]
+    pub fn sinks(&self) -> &[Handle] {
+        self.sinks.get().map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Everything, as `GET /pipeline/status` tells it.
+    #[must_use]
+    pub fn status(&self) -> Value {
+        let size = self.reader.size();
+        json!({
+            "log": {
+                "start": self.reader.start().get(),
+                "committed": self.tail.committed().get(),
+                "bytes": size.tables + size.memory,
+            },
+            "deadLetters": {"next": self.tail.next_dead()},
+            "sinks": self.sinks().iter().map(|sink| self.sink(&sink.status().snapshot())).collect::<Vec<_>>(),
+            "timestamp": UnixMicros::now().to_string(),
+        })
+    }
+
+    /// One sink.
+    #[must_use]
+    pub fn sink(&self, sink: &Snapshot) -> Value {
+        let ledger = &sink.ledger;
+        json!({
+            "sink": sink.sink,
+            "state": sink.state.as_str(),
+            "reason": match &sink.state {
+                State::Failed { reason } => Some(reason),
+                _ => None,
+            },
+            "since": sink.since.to_string(),
+            "cursor": sink.cursor.get(),
+            "lagEvents": self.pending(sink),
+            "lagSeconds": self.lag_seconds(sink),
+            "inFlight": sink.in_flight,
+            "nextDeadLetter": (sink.next_dead > 0).then_some(sink.next_dead),
+            "ledger": {
+                "delivered": ledger.delivered,
+                "pending": self.pending(sink),
+                "dead": ledger.dead,
+                "expired": ledger.expired,
+                "lost": ledger.lost,
+                "base": ledger.base.get(),
+            },
+            "batches": sink.batches,
+            "bytes": sink.bytes,
+            "lastBatchRows": sink.last_rows,
+            "failures": sink.failures,
+            "lastDelivery": sink.last_delivery.map(|at| at.to_string()),
+            "lastError": sink.last_error.as_ref().map(|error| json!({"text": error.text, "at": error.at.to_string()})),
+        })
+    }
+
+    /// What does not balance, one line each; nothing if every accepted event is somewhere.
+    #[must_use]
+    pub fn audit(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for sink in self.sinks() {
+            let snapshot = sink.status().snapshot();
+            let (ledger, cursor) = (snapshot.ledger, snapshot.cursor);
+            if !ledger.balances(cursor) {
+                wrong.push(format!(
+                    "sink {}: from event {} to its cursor {cursor} there are {} events, but {} are accounted for",
+                    snapshot.sink,
+                    ledger.base,
+                    cursor.get().saturating_sub(ledger.base.get()),
+                    ledger.total(),
+                ));
+            }
+            if cursor > self.tail.committed().next() {
+                wrong.push(format!("sink {}: its cursor {cursor} is behind the end of the log", snapshot.sink));
+            }
+        }
+        wrong
+    }
+
+    /// Appends the sinks' metrics in Prometheus' text format.
+    pub fn put_metrics(&self, out: &mut String) {
+        let sinks: Vec<_> = self.sinks().iter().map(|sink| sink.status().snapshot()).collect();
+        let mut family = |name: &str, kind: &str, help: &str, value: &dyn Fn(&Snapshot) -> f64| {
+            // Writing into memory never fails.
+            writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}").ok();
+            for sink in &sinks {
+                writeln!(out, "{name}{{sink=\"{}\"}} {}", sink.sink, value(sink)).ok();
+            }
+        };
+        family("ingestd_sink_delivered_total", "counter", "Events delivered, over all starts.", &|sink| {
+            sink.ledger.delivered as f64
+        });
+        family("ingestd_sink_dead_total", "counter", "Events that the sink can never take.", &|sink| {
+            sink.ledger.dead as f64
+        });
+        family("ingestd_sink_expired_total", "counter", "Events given up undelivered.", &|sink| {
+            sink.ledger.expired as f64
+        });
+        family("ingestd_sink_lag_events", "gauge", "Committed events that the sink does not have.", &|sink| {
+            self.pending(sink) as f64
+        });
+        family("ingestd_sink_lag_seconds", "gauge", "Age of the oldest event that the sink does not have.", &|sink| {
+            self.lag_seconds(sink)
+        });
+        family("ingestd_sink_batches_total", "counter", "Batches delivered since the start.", &|sink| {
+            sink.batches as f64
+        });
+        family("ingestd_sink_bytes_total", "counter", "Bytes of those.", &|sink| sink.bytes as f64);
+        family("ingestd_sink_batch_rows", "gauge", "Rows of the newest batch.", &|sink| sink.last_rows as f64);
+        family("ingestd_sink_failures_total", "counter", "Attempts that failed since the start.", &|sink| {
+            sink.failures as f64
+        });
+        family(
+            "ingestd_sink_state",
+            "gauge",
+            "0 running, 1 retrying, 2 circuit open, 3 paused, 4 failed, 5 stopped.",
+            &|sink| f64::from(state_number(&sink.state)),
+        );
+    }
+
+    fn pending(&self, sink: &Snapshot) -> u64 {
+        let end = self.tail.committed().next();
+        end.since(sink.cursor.min(end))
+    }
+
+    fn lag_seconds(&self, sink: &Snapshot) -> f64 {
+        let committed_at = sink.oldest_in_flight.or_else(|| self.committed_at(sink.cursor));
+        committed_at.map_or(0.0, |at| UnixMicros::now().since(at).as_secs_f64())
+    }
+
+    fn committed_at(&self, seq: Seq) -> Option<UnixMicros> {
+        let mut found = None;
+        // What cannot be read is told by the sink itself.
+        self.reader
+            .read(seq, |block, _| {
+                found = Some(block.committed_at());
+                ControlFlow::Break(())
+            })
+            .ok();
+        found
+    }
+}
+
+fn state_number(state: &State) -> u8 {
+    match state {
+        State::Running => 0,
+        State::Retrying { .. } => 1,
+        State::CircuitOpen { .. } => 2,
+        State::Paused => 3,
+        State::Failed { .. } => 4,
+        State::Stopped => 5,
+    }
+}

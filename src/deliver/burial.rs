@@ -1,0 +1,52 @@
+//! From a refusal of a sink to the dead letter.
+
+use super::consumer::fault;
+use super::{Fault, Refused};
+use crate::commit::{DeadDraft, DeadLetter};
+use prepare::processed::Extractor;
+use record::EventView;
+use std::ops::ControlFlow;
+use wal::Reader;
+
+/// The dead letters of events that `sink` can never take.
+pub(super) fn drafts(reader: &Reader, sink: &str, refused: &[Refused]) -> Result<Vec<DeadDraft>, Fault> {
+    let mut extractor = Extractor::new();
+    let mut scratch = Vec::new();
+    let mut drafts = Vec::with_capacity(refused.len());
+    for refusal in refused {
+        let mut draft = None;
+        let read = reader.read(refusal.seq, |block, _| {
+            // What cannot be taken apart is found out by whoever reads the log next.
+            block
+                .visit(&mut scratch, |event| {
+                    if event.seq == refusal.seq {
+                        draft = Some(draft_of(&event, sink, refusal, &mut extractor));
+                    }
+                })
+                .ok();
+            ControlFlow::Break(())
+        });
+        read.map_err(|error| fault(&error))?;
+        drafts.push(draft.ok_or_else(|| Fault::Final(format!("event {} cannot be read again", refusal.seq)))?);
+    }
+    Ok(drafts)
+}
+
+fn draft_of(event: &EventView<'_>, sink: &str, refusal: &Refused, extractor: &mut Extractor) -> DeadDraft {
+    let letter = DeadLetter {
+        tenant: event.segment.tenant.to_owned(),
+        code: refusal.code.clone(),
+        pointer: refusal.pointer.clone(),
+        detail: refusal.detail.clone(),
+        event_id: extractor.extract(event).ok().map(|envelope| envelope.event_id.to_owned()),
+        received_at: event.segment.received_at.get(),
+        source: event.segment.source,
+        sink: Some(sink.to_owned()),
+        seq: Some(event.seq.get()),
+        traceparent: event.segment.traceparent.map(str::to_owned),
+        // Set when it is kept.
+        committed_at: 0,
+        after: 0,
+    };
+    DeadDraft { letter, raw: event.raw.to_vec() }
+}

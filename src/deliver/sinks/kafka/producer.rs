@@ -1,0 +1,228 @@
+//! One producer: it fences whoever had our id before, sends slices, and is thrown away when in doubt.
+
+use crate::connection::{Deadline, EARFUL, not_made, settings};
+use crate::decide::{self, Action, Trouble, Undelivered};
+use crate::reports::{Batches, Reports, Stop, WATERMARK, judge};
+use crate::topics::Layout;
+use crate::{Config, Delivery, Fault, Item, Message, Reason, Refused, Slice, Topic, Topics, Watermark};
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use std::time::Duration;
+
+/// How long it listens for reports at a time.
+const TICK: Duration = Duration::from_millis(1);
+
+/// A producer.
+pub(crate) struct Producer {
+    inner: BaseProducer<Reports>,
+    topics: Topics,
+    delivery: Delivery,
+    transactional_id: String,
+    watermark_partition: i32,
+    batches: Batches,
+}
+
+impl Producer {
+    /// A producer that has done nothing yet. One with batches of one message is slow, but what a topic says of a batch
+    /// is then said of a message.
+    pub(crate) fn open(config: &Config, layout: &Layout, batches: Batches) -> Result<Self, Fault> {
+        let transaction_timeout = config.transaction_timeout.as_millis().to_string();
+        let patience = config.patience.as_millis().to_string();
+        let batch_bytes = layout.batch_bytes_max.to_string();
+        let message_bytes = layout.message_bytes_max.to_string();
+        let mut own = vec![
+            ("enable.idempotence", "true"),
+            ("partitioner", "murmur2_random"),
+            ("compression.type", "lz4"),
+            ("linger.ms", "2"),
+            ("batch.size", &batch_bytes),
+            ("message.max.bytes", &message_bytes),
+        ];
+        match config.delivery {
+            Delivery::ExactlyOnce => own.extend([
+                ("transactional.id", config.transactional_id.as_str()),
+                ("transaction.timeout.ms", &transaction_timeout),
+            ]),
+            Delivery::AtLeastOnce => own.push(("message.timeout.ms", &patience)),
+        }
+        let mut settings = settings(config, &own);
+        if batches == Batches::OfOne {
+            settings.set("batch.num.messages", "1");
+        }
+        let inner = BaseProducer::from_config_and_context(&settings, Reports::default());
+        Ok(Producer {
+            inner: inner.map_err(|error| not_made(&error))?,
+            topics: config.topics.clone(),
+            delivery: config.delivery,
+            transactional_id: config.transactional_id.clone(),
+            watermark_partition: layout.watermark_partition,
+            batches,
+        })
+    }
+
+    /// What it says of batches is said of.
+    pub(crate) fn batches(&self) -> Batches {
+        self.batches
+    }
+
+    /// The fault that a failed attempt comes to.
+    pub(crate) fn fault(&self, what: &str, text: &str) -> Fault {
+        // Lets the client say why, one complaint at a time.
+        (0..EARFUL).for_each(|_| self.inner.poll(Duration::ZERO));
+        self.inner.context().ears.fault(what, text)
+    }
+
+    /// Fences whoever had our transactional id, and has their transaction ended.
+    pub(crate) fn init(&self, deadline: Deadline) -> Result<(), Stop> {
+        self.persist(deadline, |remaining| self.inner.init_transactions(remaining))
+    }
+
+    /// Sends all of a slice and the watermark in one transaction, up to the point where it can be committed. Once it has
+    /// failed, this producer is of no more use.
+    pub(crate) fn fill(&self, slice: &Slice, watermark: &Watermark, deadline: Deadline) -> Result<(), Stop> {
+        self.persist(deadline, |_| self.inner.begin_transaction())?;
+        match self.put_all(slice, deadline).and_then(|()| self.put_watermark(watermark, deadline)) {
+            // It takes no more: the reports say why.
+            Err(Stop::Do(Action::Renew, text)) => {
+                self.flush(slice, deadline)?;
+                Err(Stop::Do(Action::Renew, text))
+            }
+            Err(stop) => Err(stop),
+            Ok(()) => self.flush(slice, deadline),
+        }
+    }
+
+    /// Commits what was sent.
+    pub(crate) fn commit(&self, deadline: Deadline) -> Result<(), Stop> {
+        self.persist(deadline, |remaining| self.inner.commit_transaction(remaining))
+    }
+
+    /// Sends all of a slice without a transaction.
+    pub(crate) fn send(&self, slice: &Slice, deadline: Deadline) -> Result<(), Stop> {
+        self.put_all(slice, deadline)?;
+        self.flush(slice, deadline)
+    }
+
+    fn put_all(&self, slice: &Slice, deadline: Deadline) -> Result<(), Stop> {
+        // The messages of an item stand together and have the same headers.
+        let mut headers: Option<(Item, OwnedHeaders)> = None;
+        let mut refused: Vec<Refused> = Vec::new();
+        for (place, message) in slice.messages().enumerate() {
+            let (item, made) = match headers.take() {
+                Some((item, made)) if item == message.item => (item, made),
+                _ => (message.item, make_headers(&message)),
+            };
+            // Said by our own client, and of this very message.
+            if let Some(reason) = self.put(place, &message, &made, deadline)?
+                && refused.last().is_none_or(|last| last.item != item)
+            {
+                refused.push(Refused { item, topic: message.topic, reason });
+            }
+            headers = Some((item, made));
+        }
+        if refused.is_empty() { Ok(()) } else { Err(Stop::Refused(refused, Batches::OfOne)) }
+    }
+
+    fn put(
+        &self,
+        place: usize,
+        message: &Message<'_>,
+        headers: &OwnedHeaders,
+        deadline: Deadline,
+    ) -> Result<Option<Reason>, Stop> {
+        let topic = self.name(message.topic);
+        self.enqueue(deadline, || {
+            let mut record = BaseRecord::with_opaque_to(topic, place).payload(message.value).headers(headers.clone());
+            record.key = message.key;
+            self.inner.send(record).map_err(|(error, _)| error)
+        })
+    }
+
+    fn put_watermark(&self, watermark: &Watermark, deadline: Deadline) -> Result<(), Stop> {
+        let value = watermark.encode();
+        let refused = self.enqueue(deadline, || {
+            let record = BaseRecord::with_opaque_to(&self.topics.watermarks, WATERMARK)
+                .partition(self.watermark_partition)
+                .key(self.transactional_id.as_bytes())
+                .payload(value.as_slice());
+            self.inner.send(record).map_err(|(error, _)| error)
+        })?;
+        match refused {
+            None => Ok(()),
+            Some(_) => Err(Stop::Do(Action::Deny, "the watermark is larger than a message may be".into())),
+        }
+    }
+
+    /// Hands a message to the client, which may have to send others first; says why if it will never take it.
+    fn enqueue(&self, deadline: Deadline, send: impl Fn() -> Result<(), KafkaError>) -> Result<Option<Reason>, Stop> {
+        loop {
+            let Err(error) = send() else { return Ok(None) };
+            let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+            if code == RDKafkaErrorCode::QueueFull && !self.has_failed() {
+                self.listen(deadline)?;
+                continue;
+            }
+            return match decide::undelivered(code) {
+                Undelivered::Refused(reason) => Ok(Some(reason)),
+                Undelivered::Do(action) => Err(Stop::Do(action, error.to_string())),
+                Undelivered::Collateral => Err(Stop::Do(Action::Renew, error.to_string())),
+            };
+        }
+    }
+
+    /// Waits for the report of every message, or until the transaction has failed.
+    fn flush(&self, slice: &Slice, deadline: Deadline) -> Result<(), Stop> {
+        while self.inner.in_flight_count() > 0 && !self.has_failed() {
+            self.listen(deadline)?;
+        }
+        let failed = self.inner.context().take();
+        if !failed.is_empty() {
+            return Err(judge(slice, &failed, self.batches));
+        }
+        self.inner.context().ears.forget();
+        Ok(())
+    }
+
+    /// Whether a report tells that the transaction has failed. Behind that one the client sends nothing more until it is
+    /// aborted, and reports of the rest would never come.
+    fn has_failed(&self) -> bool {
+        self.delivery == Delivery::ExactlyOnce && self.inner.context().has_failed()
+    }
+
+    fn listen(&self, deadline: Deadline) -> Result<(), Stop> {
+        if deadline.is_over() {
+            return Err(Stop::Late("messages are not acknowledged".into()));
+        }
+        self.inner.poll(TICK);
+        Ok(())
+    }
+
+    /// Makes a call until it says something else than "again".
+    fn persist(&self, deadline: Deadline, call: impl Fn(Duration) -> Result<(), KafkaError>) -> Result<(), Stop> {
+        loop {
+            let Err(error) = call(deadline.remaining()) else { return Ok(()) };
+            let trouble = Trouble::from(error);
+            match decide::action(&trouble) {
+                Action::Repeat if deadline.is_over() => return Err(Stop::Late(trouble.text)),
+                Action::Repeat => deadline.pause(),
+                action => return Err(Stop::Do(action, trouble.text)),
+            }
+        }
+    }
+
+    fn name(&self, topic: Topic) -> &str {
+        match topic {
+            Topic::Raw => &self.topics.raw,
+            Topic::Validated => &self.topics.validated,
+            Topic::Enriched => &self.topics.enriched,
+            Topic::Dead => &self.topics.dead,
+        }
+    }
+}
+
+fn make_headers(message: &Message<'_>) -> OwnedHeaders {
+    let made = OwnedHeaders::new_with_capacity(message.headers.count());
+    message.headers.iter().fold(made, |made, (key, value)| made.insert(Header { key, value: Some(value) }))
+}

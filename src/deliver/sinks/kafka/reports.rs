@@ -1,0 +1,172 @@
+//! What a producer hears back: a report for each message, and complaints about everything else.
+
+use crate::connection::Ears;
+use crate::decide::{self, Action, Undelivered};
+use crate::{Refused, Slice};
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::ProducerContext;
+use std::sync::{Mutex, PoisonError};
+
+/// Stands for the watermark where others have their place in the slice.
+pub(crate) const WATERMARK: usize = usize::MAX;
+
+/// How an attempt to send ended, other than well.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// See [`Action`].
+    Do(Action, String),
+    /// Time is up, and the outcome unknown.
+    Late(String),
+    /// Topics refuse these; or some of these, if they may have shared a batch.
+    Refused(Vec<Refused>, Batches),
+}
+
+/// Whether what is said of a message may be meant for another one of its batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Batches {
+    OfOne,
+    Shared,
+}
+
+/// Where reports and complaints arrive.
+#[derive(Default)]
+pub(crate) struct Reports {
+    pub(crate) ears: Ears,
+    failed: Mutex<Vec<(usize, RDKafkaErrorCode)>>,
+}
+
+impl Reports {
+    /// Whether there are messages that were not delivered.
+    pub(crate) fn has_failed(&self) -> bool {
+        !self.failed.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// The messages that were not delivered, since the last call.
+    pub(crate) fn take(&self) -> Vec<(usize, RDKafkaErrorCode)> {
+        std::mem::take(&mut *self.failed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        self.ears.log(level, facility, text);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.ears.hear(&error, reason);
+    }
+}
+
+impl ProducerContext for Reports {
+    /// Place of the message in its slice.
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, report: &DeliveryResult<'_>, place: usize) {
+        if let Err((error, _)) = report {
+            let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+            self.failed.lock().unwrap_or_else(PoisonError::into_inner).push((place, code));
+        }
+    }
+}
+
+/// What the reports of undelivered messages come to. What the cluster says of us comes first: no event is blamed for it.
+pub(crate) fn judge(slice: &Slice, failed: &[(usize, RDKafkaErrorCode)], batches: Batches) -> Stop {
+    let mut refused: Vec<Refused> = Vec::new();
+    let mut gravest: Option<(Action, RDKafkaErrorCode)> = None;
+    for &(place, code) in failed {
+        let action = match (decide::undelivered(code), slice.get(place)) {
+            (Undelivered::Refused(reason), Some(message)) => {
+                refused.push(Refused { item: message.item, topic: message.topic, reason });
+                continue;
+            }
+            // The watermark topic does not even take forty bytes.
+            (Undelivered::Refused(_), None) => Action::Deny,
+            (Undelivered::Collateral, _) => continue,
+            (Undelivered::Do(action), _) => action,
+        };
+        if gravest.is_none_or(|(known, _)| known != Action::Deny) {
+            gravest = Some((action, code));
+        }
+    }
+    if let Some((action, code)) = gravest {
+        return undelivered(action, code);
+    }
+    refused.sort_by_key(|refused| refused.item);
+    refused.dedup_by_key(|refused| refused.item);
+    match failed.first() {
+        Some((_, code)) if refused.is_empty() => undelivered(Action::Renew, *code),
+        _ => Stop::Refused(refused, batches),
+    }
+}
+
+fn undelivered(action: Action, code: RDKafkaErrorCode) -> Stop {
+    Stop::Do(action, format!("message not delivered: {code}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Event, Item, Position, Reason, Topic};
+    use event::Seq;
+    use rdkafka::error::RDKafkaErrorCode as Code;
+
+    /// Two events, three messages each.
+    fn slice() -> Slice {
+        let mut slice = Slice::new(Position::START);
+        for seq in 1..=2 {
+            slice.push(&Event {
+                seq: Seq::new(seq),
+                incarnation: 1,
+                tenant: "default",
+                event_id: "e",
+                event_type: "t",
+                session_id: "s",
+                schema_version: 1,
+                traceparent: None,
+                raw: b"r",
+                validated: Some(b"v"),
+                enriched: Some(b"e"),
+            });
+        }
+        slice
+    }
+
+    fn refused(seq: u64, topic: Topic) -> Refused {
+        Refused { item: Item::Event(Seq::new(seq)), topic, reason: Reason::TooLarge }
+    }
+
+    #[test]
+    fn an_event_is_refused_once_whatever_falls_with_it() {
+        let failed = [
+            (5, Code::MessageSizeTooLarge),
+            (4, Code::MessageSizeTooLarge),
+            (0, Code::PurgeQueue),
+            (1, Code::MessageSizeTooLarge),
+            (WATERMARK, Code::PurgeQueue),
+        ];
+        let wanted = vec![refused(1, Topic::Validated), refused(2, Topic::Enriched)];
+        assert_eq!(judge(&slice(), &failed, Batches::OfOne), Stop::Refused(wanted, Batches::OfOne));
+    }
+
+    #[test]
+    fn no_event_is_blamed_for_what_the_cluster_says_of_us() {
+        let failed = [(0, Code::MessageSizeTooLarge), (1, Code::TopicAuthorizationFailed), (2, Code::ProducerFenced)];
+        let stop = judge(&slice(), &failed, Batches::OfOne);
+        assert!(matches!(&stop, Stop::Do(Action::Deny, text) if text.contains("authorization")), "{stop:?}");
+        let stop = judge(&slice(), &failed[..1], Batches::Shared);
+        assert_eq!(stop, Stop::Refused(vec![refused(1, Topic::Raw)], Batches::Shared));
+        let stop = judge(&slice(), &[(0, Code::MessageSizeTooLarge), (2, Code::ProducerFenced)], Batches::OfOne);
+        assert!(matches!(stop, Stop::Do(Action::Renew, _)), "{stop:?}");
+        let stop = judge(&slice(), &[(WATERMARK, Code::MessageSizeTooLarge)], Batches::OfOne);
+        assert!(matches!(stop, Stop::Do(Action::Deny, _)), "{stop:?}");
+    }
+
+    #[test]
+    fn messages_that_only_fell_are_sent_again() {
+        let stop = judge(&slice(), &[(0, Code::PurgeQueue), (1, Code::MessageTimedOut)], Batches::Shared);
+        assert!(matches!(stop, Stop::Do(Action::Renew, _)), "{stop:?}");
+    }
+}

@@ -1,0 +1,68 @@
+//! `?ack=`: an answer that waits until sinks have the events, too.
+
+use super::acceptor::Acceptor;
+use super::answer::{Answer, refused};
+use crate::commit::{Remembered, Submission};
+use event::{Refusal, Seq, Verdict};
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+/// What a request waits for; taken before anything is stored, for those who may wait are bounded.
+pub(super) struct Wait {
+    sinks: Vec<&'static str>,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl Wait {
+    /// A wait for `sinks`, which may be none.
+    ///
+    /// # Errors
+    /// The answer when too many wait already: nothing is stored.
+    pub(super) fn for_sinks(acceptor: &Acceptor, sinks: Vec<&'static str>) -> Result<Self, Box<Answer>> {
+        let place = match sinks.is_empty() {
+            true => None,
+            false => {
+                let places: &Arc<Semaphore> = &acceptor.shared.ack_places;
+                let place = Arc::clone(places).try_acquire_owned();
+                Some(place.map_err(|_| Box::new(refused(Refusal::Overloaded)))?)
+            }
+        };
+        Ok(Wait { sinks, _place: place })
+    }
+
+    /// Waits until the sinks have all of it, at most as long as configured, and adds to the answer what came of it.
+    pub(super) async fn finish(
+        self,
+        acceptor: &Acceptor,
+        stored: Box<Submission>,
+        mut answer: Remembered,
+    ) -> Remembered {
+        if self.sinks.is_empty() {
+            return answer;
+        }
+        let verdicts = stored.outcome.as_ref().map(|receipt| receipt.verdicts.clone()).unwrap_or_default();
+        // It is stored: it takes no room between socket and log any more.
+        drop(stored);
+        let Some(last) = verdicts.iter().map(|verdict| verdict.seq()).max() else { return answer };
+        let delivery = self.outcome(acceptor, &verdicts, last).await;
+        if answer.body.pop() == Some(b'}') {
+            answer.body.extend_from_slice(format!(",\"delivery\":\"{delivery}\"}}").as_bytes());
+        }
+        answer
+    }
+
+    async fn outcome(&self, acceptor: &Acceptor, verdicts: &[Verdict], last: Seq) -> &'static str {
+        let tail = &acceptor.shared.tail;
+        let delivered = async {
+            for sink in &self.sinks {
+                tail.is_delivered(sink, last).await;
+            }
+        };
+        if timeout(acceptor.shared.deadlines.ack, delivered).await.is_err() {
+            return "pending";
+        }
+        let is_dead = |verdict: &Verdict| self.sinks.iter().any(|sink| tail.is_dead(sink, verdict.seq()));
+        if verdicts.iter().any(is_dead) { "dead" } else { "delivered" }
+    }
+}
