@@ -1,11 +1,15 @@
 //! Looking at a log as it is, whatever state it is in.
 
 use crate::lock::Lock;
+use crate::mark::{Found, Mark};
 use crate::open::{open_read_only, view};
 use crate::salvage::Salvage;
 use crate::{Damage, OpenError, Reader, Recovery, VerifyReport};
 use event::Seq;
 use std::path::Path;
+
+/// What damage of the high-water mark is named by.
+pub(crate) const MARK: &str = "mark";
 
 /// A log under examination; the log itself is not changed.
 pub struct Examined {
@@ -13,7 +17,7 @@ pub struct Examined {
     reader: Reader,
     recovery: Recovery,
     refused: Option<Refused>,
-    has_mark: bool,
+    mark: Found,
     // Given back last: another repair wants the same folder.
     _lock: Option<Lock>,
 }
@@ -40,9 +44,9 @@ pub(crate) fn examine_locked(data: &Path) -> Result<Examined, OpenError> {
 }
 
 fn examine_with(data: &Path, lock: impl FnOnce() -> Result<Option<Lock>, OpenError>) -> Result<Examined, OpenError> {
-    let has_mark = data.join("mark").exists();
+    let mark = Mark::find(&data.join("mark")).map_err(OpenError::io("read", data.join("mark")))?;
     let cause = match open_read_only(data) {
-        Ok((reader, recovery)) => return Ok(Examined { reader, recovery, refused: None, has_mark, _lock: None }),
+        Ok((reader, recovery)) => return Ok(Examined { reader, recovery, refused: None, mark, _lock: None }),
         Err(OpenError::Store { cause, .. }) => cause.to_string(),
         Err(OpenError::Damaged { what, at }) if !data.join("log/CURRENT").exists() => format!("{at}: {what}"),
         Err(error) => return Err(error),
@@ -50,7 +54,7 @@ fn examine_with(data: &Path, lock: impl FnOnce() -> Result<Option<Lock>, OpenErr
     let lock = lock()?;
     let (salvage, db) = Salvage::of(data)?;
     let (reader, recovery) = view(data, db)?;
-    Ok(Examined { reader, recovery, refused: Some(Refused { cause, salvage }), has_mark, _lock: lock })
+    Ok(Examined { reader, recovery, refused: Some(Refused { cause, salvage }), mark, _lock: lock })
 }
 
 impl Examined {
@@ -75,9 +79,8 @@ impl Examined {
             report.unreadable_files = refused.salvage.unreadable();
             report.damaged.extend(self.reader.emptied());
         }
-        if !self.has_mark && report.events > 0 {
-            let cause = "the file is missing: whether the newest events are there cannot be told".to_owned();
-            report.damaged.push(Damage { family: "mark", cause });
+        if let Some(trouble) = self.mark.trouble().filter(|_| report.events > 0) {
+            report.damaged.push(Damage { family: MARK, cause: trouble.to_owned() });
         }
         report
     }

@@ -7,6 +7,7 @@
 //! The file holds two slots of 32 bytes, 4,096 apart, written in turn: { magic u64, turn u64, seq u64, XXH3-64 of the
 //! first 24 bytes }, little-endian. A torn write spoils one slot; the other is at most one turn older.
 
+use crate::open::sync_folder;
 use event::Seq;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -18,6 +19,36 @@ const MAGIC: u64 = u64::from_le_bytes(*b"ingstdHW");
 const SLOT: usize = 32;
 const STRIDE: u64 = 4096;
 
+/// What is there before the file is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// No file: a folder that is new, or has lost it.
+    Missing,
+    /// A file that names no position: damaged, for one that was made always does.
+    Unreadable,
+    /// A position.
+    At(Seq),
+}
+
+impl Found {
+    /// The position, zero where none is known.
+    pub(crate) fn seq(self) -> Seq {
+        match self {
+            Found::At(seq) => seq,
+            Found::Missing | Found::Unreadable => Seq::ZERO,
+        }
+    }
+
+    /// What is wrong with it in a folder that is not new.
+    pub(crate) fn trouble(self) -> Option<&'static str> {
+        match self {
+            Found::Missing => Some("the file is missing: whether the newest events are there cannot be told"),
+            Found::Unreadable => Some("the file is damaged: whether the newest events are there cannot be told"),
+            Found::At(_) => None,
+        }
+    }
+}
+
 /// The open mark file.
 #[derive(Debug)]
 pub(crate) struct Mark {
@@ -27,18 +58,23 @@ pub(crate) struct Mark {
 }
 
 impl Mark {
-    /// Opens or makes the file and reads the newest whole slot.
+    /// Opens the file and reads the newest whole slot; where there is none, makes one, durably.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        let (turn, seq) = newest(&file)?.unwrap_or((0, Seq::ZERO));
-        Ok(Mark { file, turn, seq })
+        if let Some((turn, seq)) = newest(&file)? {
+            return Ok(Mark { file, turn, seq });
+        }
+        let mut mark = Mark { file, turn: 0, seq: Seq::ZERO };
+        mark.write(Seq::ZERO)?;
+        sync_folder(path.parent().unwrap_or(Path::new(".")))?;
+        Ok(mark)
     }
 
-    /// Reads the mark without making the file; zero when there is none.
-    pub(crate) fn read(path: &Path) -> io::Result<Seq> {
+    /// Reads the mark without making the file.
+    pub(crate) fn find(path: &Path) -> io::Result<Found> {
         match File::open(path) {
-            Ok(file) => Ok(newest(&file)?.map_or(Seq::ZERO, |(_, seq)| seq)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Seq::ZERO),
+            Ok(file) => Ok(newest(&file)?.map_or(Found::Unreadable, |(_, seq)| Found::At(seq))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Missing),
             Err(error) => Err(error),
         }
     }
@@ -50,9 +86,10 @@ impl Mark {
 
     /// Moves it forward and syncs it; a position that is not further is left out.
     pub(crate) fn advance(&mut self, seq: Seq) -> io::Result<()> {
-        if seq <= self.seq {
-            return Ok(());
-        }
+        if seq <= self.seq { Ok(()) } else { self.write(seq) }
+    }
+
+    fn write(&mut self, seq: Seq) -> io::Result<()> {
         self.turn += 1;
         let mut slot = [0; SLOT];
         for (at, word) in [MAGIC, self.turn, seq.get()].into_iter().enumerate() {
@@ -101,16 +138,21 @@ mod tests {
         mark.advance(Seq::new(5)).unwrap();
         mark.advance(Seq::new(9)).unwrap();
         mark.advance(Seq::new(7)).unwrap();
-        assert_eq!(Mark::read(&path).unwrap(), Seq::new(9));
+        assert_eq!(Mark::find(&path).unwrap(), Found::At(Seq::new(9)));
         // A torn second turn leaves the first.
         let file = OpenOptions::new().write(true).open(&path).unwrap();
         file.write_all_at(&[0xff; 8], 16).unwrap();
-        assert_eq!(Mark::read(&path).unwrap(), Seq::new(5));
+        assert_eq!(Mark::find(&path).unwrap(), Found::At(Seq::new(5)));
     }
 
     #[test]
-    fn no_file_is_zero() {
+    fn a_file_that_was_made_always_names_a_position() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(Mark::read(&dir.path().join("mark")).unwrap(), Seq::ZERO);
+        let path = dir.path().join("mark");
+        assert_eq!(Mark::find(&path).unwrap(), Found::Missing);
+        Mark::open(&path).unwrap();
+        assert_eq!(Mark::find(&path).unwrap(), Found::At(Seq::ZERO));
+        std::fs::write(&path, [7; 5000]).unwrap();
+        assert_eq!(Mark::find(&path).unwrap(), Found::Unreadable);
     }
 }

@@ -4,7 +4,7 @@ use crate::evidence;
 use crate::family::Family;
 use crate::identity::{self, Identity, Incarnation, family};
 use crate::lock::Lock;
-use crate::mark::Mark;
+use crate::mark::{Found, Mark};
 use crate::reader::Shared;
 use crate::trim::Trimmer;
 use crate::verify::Gap;
@@ -20,7 +20,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 /// Newest data-folder format this release reads and the one it writes.
-const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 
 /// Tables that are open at once; others are opened when they are read.
 const OPEN_TABLES_MAX: i32 = 256;
@@ -95,9 +95,10 @@ pub fn open(data: &Path, options: &Options) -> Result<Opened, OpenError> {
     let poison = Poison::default();
     let db = open_store(&log, options)?;
     let identity = identity::load_or_draw(&db, true)?;
+    let found = Mark::find(&data.join("mark")).map_err(OpenError::io("read", data.join("mark")))?;
+    let recovery = inspect(&db, found.seq(), clean)?;
+    check_mark(data, found, &recovery)?;
     let mark = Mark::open(&data.join("mark")).map_err(OpenError::io("open", data.join("mark")))?;
-    let recovery = inspect(&db, mark.seq(), clean)?;
-    check_mark(data, &recovery)?;
     evidence::drop_folder(data)?;
     let incarnation = Incarnation { id: identity::draw_incarnation()?, first: recovery.next };
     let shared = Arc::new(Shared {
@@ -140,7 +141,7 @@ pub fn open_read_only(data: &Path) -> Result<(Reader, Recovery), OpenError> {
 
 /// A view of whatever of a log can be read.
 pub(crate) fn view(data: &Path, db: DB) -> Result<(Reader, Recovery), OpenError> {
-    let mark = Mark::read(&data.join("mark")).map_err(OpenError::io("read", data.join("mark")))?;
+    let mark = Mark::find(&data.join("mark")).map_err(OpenError::io("read", data.join("mark")))?.seq();
     let recovery = survey(&db, mark, data.join("clean").exists());
     let shared = Arc::new(Shared {
         committed: AtomicU64::new(recovery.next.prev().get()),
@@ -205,6 +206,10 @@ fn check_format(data: &Path, may_write: bool) -> Result<(), OpenError> {
             })?;
             if found > FORMAT { Err(OpenError::Newer { found, known: FORMAT }) } else { Ok(()) }
         }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && data.join("log/CURRENT").exists() => {
+            let what = "file is missing beside a log, whose format cannot be told without it".to_owned();
+            Err(OpenError::Damaged { at: path.display().to_string(), what })
+        }
         Err(error) if may_write && error.kind() == std::io::ErrorKind::NotFound => {
             write_synced(&path, &format!("{FORMAT}\n")).map_err(OpenError::io("write", path))
         }
@@ -215,11 +220,14 @@ fn check_format(data: &Path, may_write: bool) -> Result<(), OpenError> {
 /// A data folder that has acknowledged events has a log.
 fn check_log(data: &Path) -> Result<(), OpenError> {
     let (log, mark) = (data.join("log"), data.join("mark"));
-    let acknowledged = Mark::read(&mark).map_err(OpenError::io("read", &mark))?;
-    if log.exists() || acknowledged == Seq::ZERO {
+    let acknowledged = Mark::find(&mark).map_err(OpenError::io("read", &mark))?;
+    if log.exists() || matches!(acknowledged, Found::Missing | Found::At(Seq::ZERO)) {
         return Ok(());
     }
-    let what = format!("folder is missing, though events up to {acknowledged} were acknowledged");
+    let what = match acknowledged {
+        Found::At(seq) => format!("folder is missing, though events up to {seq} were acknowledged"),
+        _ => "folder is missing, and the high-water mark is damaged: events may have been acknowledged".to_owned(),
+    };
     Err(OpenError::Damaged { at: log.display().to_string(), what })
 }
 
@@ -263,8 +271,21 @@ fn take_clean_marker(data: &Path) -> Result<bool, OpenError> {
     }
 }
 
+/// Families that are small and that a start needs whole: damage in them is to be met now, not by a compaction later.
+const READ_AT_START: [Family; 4] = [Family::Cursor, Family::Manifest, Family::Projection, Family::Meta];
+
+fn read_small(db: &DB) -> Result<(), OpenError> {
+    for of in READ_AT_START {
+        db.iterator_cf(family(db, of), IteratorMode::Start).try_for_each(|entry| {
+            entry.map(drop).map_err(|cause| OpenError::Damaged { at: of.name().to_owned(), what: cause.to_string() })
+        })?;
+    }
+    Ok(())
+}
+
 /// Finds where the log starts and ends.
 fn inspect(db: &DB, mark: Seq, clean: bool) -> Result<Recovery, OpenError> {
+    read_small(db)?;
     let (log_end, last_commit) = last_block(db)?;
     let ids_end = last_ids(db)?;
     if log_end != ids_end {
@@ -332,7 +353,10 @@ fn last_ids(db: &DB) -> Result<Seq, OpenError> {
     Ok(first.plus(list.len() as u64).prev())
 }
 
-fn check_mark(data: &Path, recovery: &Recovery) -> Result<(), OpenError> {
+fn check_mark(data: &Path, found: Found, recovery: &Recovery) -> Result<(), OpenError> {
+    if let Some(trouble) = found.trouble().filter(|_| recovery.next > Seq::FIRST) {
+        return Err(OpenError::Damaged { at: data.join("mark").display().to_string(), what: trouble.to_owned() });
+    }
     if recovery.mark < recovery.next {
         return Ok(());
     }

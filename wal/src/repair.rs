@@ -4,11 +4,12 @@
 //! Why a copy and not a delete: a damaged table block fails every compaction that meets it, and RocksDB would meet it.
 
 use crate::evidence;
-use crate::examine::examine_locked;
+use crate::examine::{MARK, examine_locked};
 use crate::family::Family;
 use crate::identity::{self, family};
 use crate::lock::Lock;
-use crate::open::{Options, open_store, sync_folder};
+use crate::mark::Mark;
+use crate::open::{FORMAT, Options, open_store, sync_folder, write_synced};
 use crate::reader::Shared;
 use crate::salvage::remove_folder;
 use crate::verify::{Gap, VerifyReport, first_ids, gap_entry};
@@ -46,18 +47,44 @@ pub type Fingerprinting<'a> = &'a mut dyn FnMut(&EventView<'_>, &FingerprintKey)
 pub fn repair(data: &Path, fingerprint: Fingerprinting<'_>) -> Result<RepairReport, OpenError> {
     let lock = Lock::take(data)?;
     clear_away(data)?;
+    let format = mend_format(data)?;
     let examined = examine_locked(data)?;
     let found = examined.verify(|_| {});
     if found.is_intact() {
-        return Ok(RepairReport { found, quarantined: None });
+        return Ok(RepairReport { found, quarantined: format });
     }
     let fresh = data.join("log.new");
     remove_folder(&fresh).map_err(OpenError::io("remove", &fresh))?;
     copy(examined.reader().shared(), &fresh, &found, fingerprint)?;
     drop(examined);
     let quarantined = swap(data, &fresh)?;
+    if found.damaged.iter().any(|damage| damage.family == MARK) {
+        remake_mark(data, found.end)?;
+    }
     drop(lock);
     Ok(RepairReport { found, quarantined: Some(quarantined) })
+}
+
+/// Makes the file anew that says which format the folder has, if it says nothing. The log itself is read as what this
+/// release writes, and refused if it is not.
+fn mend_format(data: &Path) -> Result<Option<PathBuf>, OpenError> {
+    let path = data.join("format");
+    let says = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<u32>().ok());
+    if says.is_some() || !data.join("log/CURRENT").exists() {
+        return Ok(None);
+    }
+    let kept = if path.exists() { Some(quarantine(data, &path, "format")?) } else { None };
+    write_synced(&path, &format!("{FORMAT}\n")).map_err(OpenError::io("write", &path))?;
+    Ok(Some(kept.unwrap_or(path)))
+}
+
+/// Makes a high-water mark that names the log's end, as no other is known.
+fn remake_mark(data: &Path, end: Seq) -> Result<(), OpenError> {
+    let path = data.join("mark");
+    if path.exists() {
+        quarantine(data, &path, "mark")?;
+    }
+    Mark::open(&path).and_then(|mut mark| mark.advance(end)).map_err(OpenError::io("write", path))
 }
 
 /// Puts the new log in the old one's place: at any moment there is a whole one. The old one goes into quarantine, with the

@@ -176,7 +176,9 @@ fn keep(shared: &Shared, mut mark: Mark, sync_every: Option<Duration>, stop: &(M
         stopped = stop.1.wait_timeout(stopped, pause).unwrap_or_else(PoisonError::into_inner).0;
         let failed = |what: &str| drop(shared.poison.set(what));
         if background::errors(&shared.db) > 0 {
-            failed("a background flush or compaction of the log failed (see log/LOG in the data folder)");
+            let cause = background::last_error(&shared.folder.join("log"));
+            let cause = cause.unwrap_or_else(|| "see log/LOG in the data folder".to_owned());
+            failed(&format!("a background flush or compaction of the log failed: {cause}"));
         }
         if shared.poison.get().is_some() {
             continue;

@@ -154,6 +154,27 @@ fn damage_in_any_table_ends_in_a_log_that_works_and_is_told() {
 }
 
 #[test]
+fn damage_in_a_small_table_is_met_by_the_start_and_not_later() {
+    const VALUE: &[u8] = b"what the sink has";
+    let (dir, image) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut log = open(dir.path());
+    append(&mut log.writer, 10, SIZE);
+    store_cursor(&mut log, VALUE);
+    log.reader.flush().unwrap();
+    wait_for_mark(dir.path(), Seq::new(10));
+    crash_image(dir.path(), image.path());
+    let place = |bytes: &[u8]| bytes.windows(VALUE.len()).position(|part| part == VALUE);
+    let all = tables(image.path()).into_iter().map(|path| (fs::read(&path).unwrap(), path));
+    let (mut bytes, path, at) =
+        all.filter_map(|(bytes, path)| place(&bytes).map(|at| (bytes, path, at))).next().unwrap();
+    bytes[at] ^= 1;
+    fs::write(path, bytes).unwrap();
+    let error = wal::open(image.path(), &Options::default()).err().unwrap().to_string();
+    assert!(error.contains("cursor") && error.contains("wal repair"), "{error}");
+    assert_saved(image.path(), &(1..=10).collect::<Vec<_>>(), 11);
+}
+
+#[test]
 fn an_id_list_that_does_not_fit_is_made_again_and_no_event_given_up() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = open(dir.path());
@@ -268,9 +289,36 @@ fn a_missing_table_of_ids_is_made_again() {
 }
 
 #[test]
-fn a_missing_mark_is_told() {
-    let image = killed(8, 4);
-    fs::remove_file(image.path().join("mark")).unwrap();
-    let report = wal::examine(image.path()).unwrap().verify(|_| {});
-    assert_eq!(report.damaged.iter().map(|damage| damage.family).collect::<Vec<_>>(), ["mark"]);
+fn a_mark_that_names_nothing_is_told_and_made_again_by_a_repair() {
+    for damage in [None, Some(&b"junk"[..]), Some(&[7; 5000]), Some(b"")] {
+        let image = killed(8, 4);
+        let mark = image.path().join("mark");
+        fs::remove_file(&mark).unwrap();
+        if let Some(bytes) = damage {
+            fs::write(&mark, bytes).unwrap();
+        }
+        let report = wal::examine(image.path()).unwrap().verify(|_| {});
+        assert_eq!(report.damaged.iter().map(|damage| damage.family).collect::<Vec<_>>(), ["mark"]);
+        for _ in 0..2 {
+            let error = wal::open(image.path(), &Options::default()).err().unwrap().to_string();
+            assert!(error.contains("mark") && error.contains("wal repair"), "{error}");
+        }
+        let mut log = assert_saved(image.path(), &(1..=80).collect::<Vec<_>>(), 81);
+        append(&mut log.writer, 10, SIZE);
+    }
+}
+
+#[test]
+fn a_format_file_that_says_nothing_is_told_and_made_again_by_a_repair() {
+    for damage in [None, Some("junk"), Some("")] {
+        let image = killed(8, 4);
+        let format = image.path().join("format");
+        fs::remove_file(&format).unwrap();
+        if let Some(text) = damage {
+            fs::write(&format, text).unwrap();
+        }
+        let error = wal::open(image.path(), &Options::default()).err().unwrap().to_string();
+        assert!(error.contains("format") && error.contains("wal repair"), "{error}");
+        assert_saved(image.path(), &(1..=80).collect::<Vec<_>>(), 81);
+    }
 }
