@@ -266,6 +266,25 @@ fn dead_letters_make_room_for_new_ones_after_their_age() {
 }
 
 #[test]
+fn dead_letters_go_at_their_age_though_nothing_else_comes() {
+    let limits = [("INGESTD_LIMITS_DEAD_LETTER_BYTES_MAX", "1000"), ("INGESTD_LIMITS_DEAD_LETTER_AGE_S", "1")];
+    let daemon = Daemon::with(&limits);
+    let refused = daemon.post("/events", with("eventType", "x".repeat(500).into())).with_status(400);
+    assert!(refused["deadLetterId"].is_string());
+    let kept = || {
+        let (reader, _) = wal::open_read_only(&daemon.data()).ok()?;
+        let mut letters = 0;
+        let count = |_: &[u8], _: &[u8]| {
+            letters += 1;
+            std::ops::ControlFlow::Continue(())
+        };
+        reader.scan(wal::Family::Dead, &[], count).ok()?;
+        Some(letters)
+    };
+    support::eventually("it is removed", || kept() == Some(0));
+}
+
+#[test]
 fn dead_letters_beyond_their_room_are_counted_but_not_kept() {
     let daemon = Daemon::with(&[("INGESTD_LIMITS_DEAD_LETTER_BYTES_MAX", "1000")]);
     let letters: Vec<bool> = (0..20)

@@ -317,6 +317,36 @@ fn a_folder_with_files_of_another_log_is_refused_and_left_alone() {
 }
 
 #[test]
+fn a_sink_that_keeps_up_reads_from_memory() {
+    let place = thirty();
+    let mut log = place.open();
+    let sink = log.run(place.config());
+    eventually("it has what was there before", || sink.status().in_flight == 30);
+    log.submit(&[events(31..=40), events(41..=60)]);
+    assert_eq!(sink.flush(), Ok(Seq::new(61)));
+    assert_eq!(sink.stop().from_log, 30, "only what an earlier start has written");
+    log.close();
+    place.assert_holds(1..=60);
+}
+
+#[test]
+fn a_place_that_the_log_has_lost_is_taken_from_the_files() {
+    let place = thirty();
+    let log = place.open();
+    log.run(place.config()).stop();
+    log.close();
+    let mut writer = wal::open(&place.data(), &wal::Options::default()).unwrap().writer;
+    writer.commit(&wal::Group { events: None, writes: &Cursor::forget("parquet") }).unwrap();
+    writer.close().unwrap();
+    place.append(&[(NOON, events(31..=40))]);
+    let log = place.open();
+    let status = log.run(place.config()).stop();
+    log.close();
+    assert_eq!((status.cursor, status.rows), (Seq::new(41), 10));
+    place.assert_holds(1..=40);
+}
+
+#[test]
 fn a_frozen_range_does_not_replace_another_logs_file() {
     let place = thirty();
     let log = place.open();

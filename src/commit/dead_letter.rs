@@ -101,9 +101,11 @@ impl DeadLetters {
     pub(super) fn load(reader: &Reader, limits: DeadLetterLimits) -> Result<Self, ReadError> {
         let mut letters =
             DeadLetters { limits, next: 1, oldest: 1, expired_at: UnixMicros::default(), bytes: HashMap::new() };
+        let mut oldest = None;
         reader.scan(Family::Dead, &[], |key, value| {
             if let Ok(id) = key.try_into().map(u64::from_be_bytes) {
                 letters.next = id + 1;
+                oldest.get_or_insert(id);
             }
             if let Some((letter, _)) = decode(value) {
                 *letters.bytes.entry(letter.tenant.into()).or_default() += value.len() as u64;
@@ -114,6 +116,7 @@ impl DeadLetters {
         let given_out = reader.get(Family::Projection, NEXT)?;
         let given_out = given_out.and_then(|value| value.try_into().ok().map(u64::from_be_bytes));
         letters.next = letters.next.max(given_out.unwrap_or(0));
+        letters.oldest = oldest.unwrap_or(letters.next);
         Ok(letters)
     }
 
@@ -154,7 +157,8 @@ impl DeadLetters {
         id
     }
 
-    /// Adds the removal of those that are too old, up to the first that a sink still has to get.
+    /// Adds the removal of those that are too old, up to the first that a sink still has to get. One that cannot be read
+    /// goes with the first after it that is too old.
     ///
     /// # Errors
     /// [`ReadError`]: none is removed.
@@ -169,19 +173,25 @@ impl DeadLetters {
             return Ok(());
         }
         self.expired_at = now;
-        let mut looked_at = 0;
+        let (mut looked_at, mut unreadable) = (0, Vec::new());
         reader.scan(Family::Dead, &self.oldest.to_be_bytes(), |key, value| {
             let Ok(id) = key.try_into().map(u64::from_be_bytes) else { return ControlFlow::Break(()) };
-            let letter = decode(value).map(|(letter, _)| letter);
-            let age = letter.as_ref().map(|letter| now.since(UnixMicros::new(letter.received_at)));
             looked_at += 1;
-            if looked_at > EXPIRE_MAX || id >= needed || age.is_some_and(|age| age < self.limits.age_max) {
+            if looked_at > EXPIRE_MAX || id >= needed {
                 return ControlFlow::Break(());
             }
-            if let Some(used) = letter.and_then(|letter| self.bytes.get_mut(letter.tenant.as_str())) {
+            let Some((letter, _)) = decode(value) else {
+                unreadable.push(Write::Delete(Family::Dead, key.to_vec()));
+                return ControlFlow::Continue(());
+            };
+            if now.since(UnixMicros::new(letter.received_at)) < self.limits.age_max {
+                return ControlFlow::Break(());
+            }
+            if let Some(used) = self.bytes.get_mut(letter.tenant.as_str()) {
                 *used = used.saturating_sub(value.len() as u64);
             }
             self.oldest = id + 1;
+            writes.append(&mut unreadable);
             writes.push(Write::Delete(Family::Dead, key.to_vec()));
             ControlFlow::Continue(())
         })

@@ -117,6 +117,16 @@ impl Control {
         self.ring.try_send(Item::Nudge).ok();
         answer.await.unwrap_or(Err(Refusal::ShuttingDown))
     }
+
+    /// Has the writer remove what is too old, though nothing comes in; does not wait for it.
+    pub fn tidy(&self) {
+        let (reply, _) = oneshot::channel();
+        let (writes, dead) = (Vec::new(), Vec::new());
+        // Where there is no room there is traffic, too.
+        if self.writes.try_send(ControlWrite { writes, dead, reply }).is_ok() {
+            self.ring.try_send(Item::Nudge).ok();
+        }
+    }
 }
 
 /// Ends the writer once everything handed in before is durable.
@@ -291,11 +301,11 @@ impl<S: Store> Engine<S> {
             self.recorder.record(Stage::Encode, encoded - started);
             self.recorder.record(Stage::Commit, encoded.elapsed());
             self.parts.metrics.group(events, bytes, self.group.len());
+            if events > 0 {
+                self.parts.tail.commit(first, events, block);
+            }
         }
         assert_eq!(self.store.next(), self.parts.dedup.next_seq(), "log and dedup count the same events");
-        if events > 0 {
-            self.parts.tail.set_committed(self.store.next().prev());
-        }
         self.parts.tail.set_next_dead(self.dead.next());
         for (_, _, submission) in &mut self.group {
             if let Some(claim) = &mut submission.claim {
@@ -358,7 +368,7 @@ impl<S: Store> Engine<S> {
                 self.dead.keep_accepted(&draft, moment, &mut self.writes);
             }
         }
-        if !self.writes.is_empty() || self.block.events() > 0 {
+        if !self.writes.is_empty() || !self.controls.is_empty() || self.block.events() > 0 {
             self.parts.idempotency.expire(moment.now, self.group.len(), &mut self.writes);
         }
     }

@@ -11,6 +11,7 @@ mod desk;
 mod engine;
 mod hub;
 mod idempotency;
+mod recent;
 mod submission;
 mod tail;
 
@@ -20,5 +21,6 @@ pub use desk::{Desk, DeskSeed, Pending};
 pub use engine::{Control, Engine, EngineParts, GroupLimits, StopHandle, Store};
 pub use hub::{Confirmation, ConfirmationStatus, Hub};
 pub use idempotency::{Begin, Claim, Idempotency, IdempotencyLimits, Remembered};
+pub use recent::RecentBlock;
 pub use submission::{Reject, Submission};
 pub use tail::{Delivered, Tail};

@@ -1,5 +1,6 @@
 //! What was committed and delivered last: one side writes, the other waits.
 
+use super::recent::{Recent, RecentBlock};
 use event::Seq;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +13,7 @@ pub struct Tail {
     delivered: watch::Sender<BTreeMap<&'static str, Delivered>>,
     next_dead: watch::Sender<u64>,
     dead: Arc<Mutex<VecDeque<(&'static str, Seq)>>>,
+    recent: Arc<Mutex<Recent>>,
 }
 
 /// So many of the newest events that a sink could not take are remembered, for those who wait for it.
@@ -35,6 +37,7 @@ impl Tail {
             delivered: watch::Sender::default(),
             next_dead: watch::Sender::new(1),
             dead: Arc::default(),
+            recent: Arc::default(),
         }
     }
 
@@ -42,6 +45,13 @@ impl Tail {
     #[must_use]
     pub fn committed(&self) -> Seq {
         *self.committed.borrow()
+    }
+
+    /// The newest blocks from the one that holds `from` on, about `bytes_max` of them at once; none if that one is not in
+    /// memory any more.
+    #[must_use]
+    pub fn recent(&self, from: Seq, bytes_max: usize) -> Vec<RecentBlock> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).from(from, bytes_max)
     }
 
     /// Waits until something is committed at or after `seq`; returns the newest committed position.
@@ -106,7 +116,9 @@ impl Tail {
         self.next_dead.send_if_modified(|held| std::mem::replace(held, next) != next);
     }
 
-    pub(super) fn set_committed(&self, seq: Seq) {
-        self.committed.send_replace(seq);
+    /// Notes that a block of that many events is committed.
+    pub(super) fn commit(&self, first: Seq, events: u32, block: &[u8]) {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).push(first, events, block);
+        self.committed.send_replace(first.plus(u64::from(events)).prev());
     }
 }

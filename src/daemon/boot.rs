@@ -191,6 +191,7 @@ impl Bound {
         let (stop_shipping, shipping) = watch::channel(false);
         let engine = self.engine;
         let writer = thread(spawn("writer", &fatal, move || engine.run().map_err(|error| error.to_string())))?;
+        let control = self.control.clone();
         let supplies = Supplies {
             config: &self.config,
             reader: self.reader.clone(),
@@ -232,11 +233,9 @@ impl Bound {
             trim: Box::new(trim(&self.config, self.trimmer, self.reader, self.tail, &sinks)),
             sinks,
             disk_closed: false,
+            control,
         };
-        shippers.push(thread(spawn("maintenance", &fatal, move || {
-            maintenance.run(&shipping);
-            Ok(())
-        }))?);
+        shippers.push(thread(spawn("maintenance", &fatal, move || maintenance.run(&shipping)))?);
         let mut acceptors = Vec::new();
         let grace = Duration::from_secs(self.config.server.drain_timeout_s);
         for (number, (listener, desk)) in self.listeners.sockets.into_iter().zip(self.desks).enumerate() {

@@ -1,5 +1,6 @@
 //! What is looked at now and then: free disk space, size of the log, rates, trimming.
 
+use crate::commit::Control;
 use crate::control::config::BacklogPolicy;
 use crate::control::{Health, Rates, ServiceState};
 use crate::deliver::{Handle, State};
@@ -30,15 +31,24 @@ pub(super) struct Maintenance {
     /// Whether events are refused for the sake of the disk reserve.
     pub(super) disk_closed: bool,
     pub(super) trim: Box<dyn FnMut(bool) + Send>,
+    pub(super) control: Control,
 }
 
 impl Maintenance {
     /// Runs until `stop`.
-    pub(super) fn run(mut self, stop: &watch::Receiver<bool>) {
+    ///
+    /// # Errors
+    /// The log's first failure, wherever it was met: the daemon must end, and nothing may come in that the writer could
+    /// meet it with.
+    pub(super) fn run(mut self, stop: &watch::Receiver<bool>) -> Result<(), String> {
         let (mut sampled, mut trimmed) = (Instant::now(), Instant::now());
         while !*stop.borrow() {
-            self.watch_disk();
-            if sampled.elapsed() >= SAMPLE_INTERVAL {
+            if let Some(poison) = self.reader.poison().get() {
+                self.close_for_good(&poison.to_string());
+                return Err(poison.to_string());
+            }
+            let changed = self.watch_disk();
+            if changed || sampled.elapsed() >= SAMPLE_INTERVAL {
                 sampled = Instant::now();
                 self.rates.sample(&self.shared.metrics);
                 self.watch_log();
@@ -47,9 +57,17 @@ impl Maintenance {
                 trimmed = Instant::now();
                 let short_of_room = self.is_short_of_room();
                 (self.trim)(short_of_room);
+                self.control.tidy();
             }
             std::thread::sleep(DISK_INTERVAL);
         }
+        Ok(())
+    }
+
+    fn close_for_good(&self, reason: &str) {
+        self.shared.admission.set(Refusal::StorageFailed, true);
+        self.health.set("wal", ServiceState::Down, None, Some(reason.to_owned()));
+        self.health.set_not_ready(vec!["storage_failed"]);
     }
 
     /// Whether events are refused for want of room, which must not be for the sake of what every sink has.
@@ -58,8 +76,9 @@ impl Maintenance {
     }
 
     /// Closes the gate while free space is below the reserve; opens it again a little above, so that it does not flap.
-    fn watch_disk(&mut self) {
-        let Ok(stat) = rustix::fs::statvfs(&self.data) else { return };
+    /// Returns whether it has.
+    fn watch_disk(&mut self) -> bool {
+        let Ok(stat) = rustix::fs::statvfs(&self.data) else { return false };
         let free = stat.f_bavail * stat.f_frsize;
         let was_closed = self.disk_closed;
         let reserve =
@@ -78,15 +97,10 @@ impl Maintenance {
         }
         self.disk_closed = closed;
         self.shared.admission.set(Refusal::DiskReserve, closed);
+        closed != was_closed
     }
 
     fn watch_log(&self) {
-        if let Some(poison) = self.reader.poison().get() {
-            self.shared.admission.set(Refusal::StorageFailed, true);
-            self.health.set("wal", ServiceState::Down, None, Some(poison.to_string()));
-            self.health.set_not_ready(vec!["storage_failed"]);
-            return;
-        }
         let size = self.reader.size();
         let over = self.log_budget_bytes > 0 && size.tables + size.memory > self.log_budget_bytes;
         if over {

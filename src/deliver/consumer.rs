@@ -1,6 +1,7 @@
-//! The log as one sink sees it: from its position on, block by block.
+//! The log as one sink sees it: from its position on, block by block, out of memory where the sink keeps up.
 
 use super::{Destination, Fault, Origin};
+use crate::commit::{RecentBlock, Tail};
 use event::{Seq, UnixMicros};
 use record::{Block, Corrupt};
 use std::collections::BTreeSet;
@@ -14,12 +15,14 @@ const READ_BYTES: usize = 8 << 20;
 #[derive(Debug)]
 pub struct Consumer {
     reader: Reader,
+    tail: Tail,
     next: Seq,
     /// Starts of the daemon, oldest first.
     history: Vec<Incarnation>,
     /// Events that the sink is not to get: they are dead letters.
     left_out: BTreeSet<Seq>,
     scratch: Vec<u8>,
+    from_log: u64,
 }
 
 /// Why a read ended.
@@ -36,8 +39,14 @@ pub(super) enum Reached {
 impl Consumer {
     /// A consumer that begins with the event `next`.
     #[must_use]
-    pub fn new(reader: Reader, next: Seq) -> Self {
-        Consumer { reader, next, history: Vec::new(), left_out: BTreeSet::new(), scratch: Vec::new() }
+    pub fn new(reader: Reader, tail: Tail, next: Seq) -> Self {
+        let (history, left_out, scratch) = (Vec::new(), BTreeSet::new(), Vec::new());
+        Consumer { reader, tail, next, history, left_out, scratch, from_log: 0 }
+    }
+
+    /// Events that had to be read from the log, for they had left memory.
+    pub(super) fn events_from_log(&self) -> u64 {
+        self.from_log
     }
 
     /// The next event it will read.
@@ -117,7 +126,7 @@ impl Consumer {
         let mut next = self.next;
         let mut outcome = Ok(Reached::End);
         let (scratch, history, left_out) = (&mut self.scratch, &self.history, &self.left_out);
-        let read = self.reader.read(self.next, |block, len| {
+        let mut each = |block: &Block<'_>, len: usize| {
             let incarnation = incarnation_in(history, block.first());
             let origin = Origin { incarnation, committed_at: block.committed_at() };
             if !takes(batch, origin) {
@@ -140,14 +149,34 @@ impl Consumer {
                 return ControlFlow::Break(());
             }
             ControlFlow::Continue(())
-        });
-        let end = read.map_err(|error| fault(&error))?;
+        };
+        let recent = self.tail.recent(self.next, READ_BYTES);
+        let end = match recent.is_empty() {
+            true => self.reader.read(self.next, each).map_err(|error| fault(&error))?,
+            false => visit(&recent, &mut each)?,
+        };
+        if recent.is_empty() {
+            self.from_log += next.since(self.next);
+        }
         // A known gap at the end of the log is passed, never what a block was refused for.
         self.next = if matches!(outcome, Ok(Reached::End)) { end.min(until.next()).max(next) } else { next };
         // A block of unusual size is no reason to hold on to that much memory.
         self.scratch.shrink_to(READ_BYTES);
         outcome
     }
+}
+
+/// Visits blocks until `each` breaks; returns the position after the last one visited.
+fn visit(blocks: &[RecentBlock], mut each: impl FnMut(&Block<'_>, usize) -> ControlFlow<()>) -> Result<Seq, Fault> {
+    let mut end = Seq::ZERO;
+    for RecentBlock { first, bytes } in blocks {
+        let block = Block::parse(*first, bytes).map_err(|cause| corrupt(*first, cause))?;
+        end = block.last().next();
+        if each(&block, bytes.len()).is_break() {
+            break;
+        }
+    }
+    Ok(end)
 }
 
 /// Which events of a block the sink is to get.

@@ -87,6 +87,8 @@ pub struct Snapshot {
     pub batches: u64,
     /// Bytes of those.
     pub bytes: u64,
+    /// Events that had to be read from the log, for they had left memory: all of them where the sink does not keep up.
+    pub from_log: u64,
     /// Events in the open batch.
     pub in_flight: u64,
     /// Commit time of the oldest event that was taken from the log but is not delivered: the sink's lag in time.
@@ -119,6 +121,7 @@ impl Status {
             rows: 0,
             batches: 0,
             bytes: 0,
+            from_log: 0,
             in_flight: 0,
             oldest_in_flight: None,
             unreadable: 0,

@@ -11,7 +11,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_ingestd");
+pub const BINARY: &str = env!("CARGO_BIN_EXE_ingestd");
 const LISTENING: &str = "listening on http://";
 /// For starts, drains and conditions: far above what they take on a busy machine.
 const WITHIN: Duration = Duration::from_secs(60);
@@ -52,6 +52,14 @@ impl Place {
         self
     }
 
+    /// Another place with a copy of the data folder, as from a backup.
+    pub fn copied(&self) -> Place {
+        let copy = Place { dir: tempfile::tempdir().unwrap(), env: self.env.clone() };
+        let done = Command::new("cp").arg("-a").arg(self.data()).arg(copy.data()).status().unwrap();
+        assert!(done.success(), "cp: {done}");
+        copy
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(BINARY);
         command.env_clear().envs(self.env.iter().cloned()).args(arguments).arg("--data-dir").arg(self.data());
@@ -59,7 +67,7 @@ impl Place {
         command
     }
 
-    fn data(&self) -> PathBuf {
+    pub fn data(&self) -> PathBuf {
         self.dir.path().join("data")
     }
 
@@ -255,6 +263,11 @@ impl Daemon {
     /// `ingestd admin` with these arguments.
     pub fn admin(&self, arguments: &[&str]) -> Output {
         self.place.as_ref().unwrap().command(&[&["admin"], arguments].concat()).output().unwrap()
+    }
+
+    /// Its data folder.
+    pub fn data(&self) -> PathBuf {
+        self.place.as_ref().unwrap().data()
     }
 
     /// First position that its log holds.

@@ -9,7 +9,7 @@ mod event;
 mod http;
 mod socket;
 
-pub use daemon::{Daemon, Place, Stored, eventually};
+pub use daemon::{BINARY as PROGRAM, Daemon, Place, Stored, eventually};
 pub use event::{event, events, ndjson, real_lines, shape};
 pub use http::{Answer, Connection, request};
 pub use socket::{BINARY, CLOSE, CONTINUATION, Frame, PING, PONG, Socket, TEXT, cart_event, frame, masked};

@@ -211,6 +211,20 @@ impl Folder {
         Ok(Found::Whole(Published { date, first: mark.first, last: mark.last, bytes }))
     }
 
+    /// What a published file says of itself; `None` where it is not whole, or not one of ours.
+    ///
+    /// # Errors
+    /// [`FileError`] when the file cannot be read.
+    pub fn mark(&self, file: &Published) -> Result<Option<FileMark>, FileError> {
+        let path = self.path(file);
+        let opened = File::open(&path).map_err(FileError::io("open", &path))?;
+        match ParquetMetaDataReader::new().parse_and_finish(&opened) {
+            Ok(footer) => Ok(FileMark::read(&footer)),
+            Err(ParquetError::External(cause)) => Err(FileError { action: "read", path, cause }),
+            Err(_) => Ok(None),
+        }
+    }
+
     /// Position and event id of every row of a published file, in order.
     ///
     /// # Errors
