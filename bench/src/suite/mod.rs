@@ -10,6 +10,7 @@ pub mod options;
 pub mod place;
 pub mod results;
 pub mod rows;
+pub mod ship;
 pub mod threads;
 
 use crate::prefill::{self, Prefill};
@@ -18,10 +19,10 @@ use children::{Launcher, Server, free_port};
 use options::Options;
 use place::Place;
 use results::Results;
-use std::cell::RefCell;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// A server that has to read many ids, or much of the log, gets this long.
@@ -40,7 +41,7 @@ pub struct Bench {
     pub launcher: Launcher,
     /// Where the run works.
     pub place: Place,
-    raw: RefCell<File>,
+    raw: Mutex<File>,
 }
 
 /// Measures the rows asked for.
@@ -54,7 +55,7 @@ pub fn run(options: Options) -> Result<()> {
     let raw_path = raw_folder.join("raw.jsonl");
     let launcher = Launcher::new(options.realtime, options.background);
     let place = Place::new(&options.cache)?;
-    let raw = RefCell::new(File::create(&raw_path)?);
+    let raw = Mutex::new(File::create(&raw_path)?);
     let bench = Bench { options, launcher, place, raw };
     let out = match (&bench.options.out, bench.options.short) {
         (Some(out), _) => out.clone(),
@@ -93,7 +94,7 @@ impl Bench {
     pub fn note_raw(&self, row: u8, round: usize, who: &str, json: &str) -> Result<()> {
         let figures: serde_json::Value = serde_json::from_str(json).with_context(|| format!("{who}: {json}"))?;
         let line = serde_json::json!({"row": row, "round": round, "who": who, "figures": figures});
-        writeln!(self.raw.borrow_mut(), "{line}")?;
+        writeln!(self.raw.lock().unwrap_or_else(PoisonError::into_inner), "{line}")?;
         Ok(())
     }
 

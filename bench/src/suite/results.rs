@@ -94,7 +94,8 @@ beforehand as the notes say, the load generator runs on the same cores.\n";
 
 const AGAIN: &str = "\n## Again\n\n```\nmake bench                                   # all rows, about 25 minutes\n\
 make bench ARGS='--only 1,2 --rounds 5'      # some rows, the others stay\n\
-make bench ARGS='--only 3 --open-seconds 600'\nmake bench ARGS='--only 10 --memory-seconds 3600'\n```\n";
+make bench ARGS='--only 3 --open-seconds 600'\nmake bench ARGS='--only 10 --memory-seconds 3600'\n\
+make bench ARGS='--only 11,12,13,14 --no-realtime'\n```\n";
 
 /// Table lines by their number.
 fn parse(text: &str) -> BTreeMap<u8, String> {

@@ -3,6 +3,7 @@
 mod http;
 mod life;
 mod log;
+mod ship;
 mod ws;
 
 use super::Bench;
@@ -25,7 +26,7 @@ pub struct Row {
 }
 
 /// All of them.
-pub const ROWS: [Row; 10] = [
+pub const ROWS: [Row; 14] = [
     Row {
         number: 1,
         work: "one event per POST, 256 keep-alive connections, closed loop",
@@ -89,5 +90,33 @@ pub const ROWS: [Row; 10] = [
         reach: "< 64 MiB/h",
         dream: "< 8 MiB/h",
         measure: life::memory,
+    },
+    Row {
+        number: 11,
+        work: "a backlog into ClickHouse, two tables, exactly once",
+        reach: "≥ 0.6",
+        dream: "≥ 0.9",
+        measure: ship::clickhouse,
+    },
+    Row {
+        number: 12,
+        work: "a backlog into Kafka, three topics, exactly once",
+        reach: "≥ 0.5",
+        dream: "≥ 0.8",
+        measure: ship::kafka,
+    },
+    Row {
+        number: 13,
+        work: "both sinks, 10,000 events/s in requests of ten: p99 from commit to visible",
+        reach: "ClickHouse < 2 s, Kafka < 300 ms, intake p99 < 5 ms",
+        dream: "< 1.2 s, < 100 ms, < 2 ms",
+        measure: ship::end_to_end,
+    },
+    Row {
+        number: 14,
+        work: "both sinks away at 10,000 events/s: intake p50 / p99 / p99.9; and back",
+        reach: "p99 ≤ 1.2 × that with them, drain ≥ 5 × the live rate",
+        dream: "≤ 1.0, ≥ 10",
+        measure: ship::away,
     },
 ];
