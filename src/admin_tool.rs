@@ -1,45 +1,105 @@
 //! `ingestd admin`: asks the running daemon and prints what it says.
 
 use crate::cli::{Admin, AdminCommand};
+use indicatif::{ProgressBar, ProgressStyle};
 use ingestd::control::admin::ask;
+use ingestd::control::complain;
 use serde_json::{Value, json};
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Runs one command. Exit codes: 0 done, 1 refused, unreachable, or an audit that does not balance.
 pub(crate) fn run(admin: &Admin) -> ExitCode {
     let socket = admin.socket.clone().unwrap_or_else(|| admin.data_dir.join("admin.sock"));
-    let request = match &admin.command {
-        AdminCommand::Status => json!({"command": "status"}),
-        AdminCommand::Sinks => json!({"command": "sinks"}),
-        AdminCommand::Flush { sink } => json!({"command": "flush", "sink": sink}),
-        AdminCommand::Pause { sink } => json!({"command": "pause", "sink": sink}),
-        AdminCommand::Resume { sink } => json!({"command": "resume", "sink": sink}),
-        AdminCommand::Audit => json!({"command": "audit"}),
+    let name = |command| json!({"command": command});
+    let with = |command, sink: &Option<String>| json!({"command": command, "sink": sink});
+    let (request, render): (Value, fn(&Value) -> String) = match &admin.command {
+        AdminCommand::Status => (name("status"), status),
+        AdminCommand::Sinks => (name("sinks"), sinks),
+        AdminCommand::Audit => (name("audit"), audit),
+        AdminCommand::Flush { sink } => (with("flush", sink), flushed),
+        AdminCommand::Pause { sink } => {
+            (with("pause", &Some(sink.clone())), |done| format!("{} is paused\n", text(&done["sink"])))
+        }
+        AdminCommand::Resume { sink } => {
+            (with("resume", &Some(sink.clone())), |done| format!("{} goes on\n", text(&done["sink"])))
+        }
+        AdminCommand::Skip { sink, until } => (json!({"command": "skip", "sink": sink, "until": until}), |done| {
+            format!("{} will go on with event {}\n", text(&done["sink"]), done["until"])
+        }),
+        AdminCommand::Verify { sink, from, to } => return verify(&socket, sink, *from, *to, admin.json),
     };
     let result = match ask(&socket, &request) {
         Ok(result) => result,
         Err(error) => {
-            eprintln!("ingestd: {error}");
+            complain(error);
             return ExitCode::FAILURE;
         }
     };
-    let text = match (&admin.command, admin.json) {
-        (_, true) => format!("{result}\n"),
-        (AdminCommand::Sinks, false) => sinks(&result),
-        (AdminCommand::Status, false) => status(&result),
-        (AdminCommand::Audit, false) => audit(&result),
-        (AdminCommand::Flush { .. }, false) => {
-            let positions = result.as_object().into_iter().flatten();
-            positions.map(|(sink, position)| format!("{sink}: has everything before event {position}\n")).collect()
-        }
-        (AdminCommand::Pause { sink }, false) => format!("{sink} is paused\n"),
-        (AdminCommand::Resume { sink }, false) => format!("{sink} goes on\n"),
-    };
+    let text = if admin.json { format!("{result}\n") } else { render(&result) };
     // Whoever reads may have seen enough.
     std::io::stdout().write_all(text.as_bytes()).ok();
-    let balanced = matches!(admin.command, AdminCommand::Audit).then(|| result["balanced"] == true);
-    if balanced == Some(false) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    if result["balanced"] == false { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Compares piece by piece, so that it can be seen to go on. Exit codes: 0 equal, 1 not equal or not found out.
+fn verify(socket: &Path, sink: &str, from: Option<u64>, to: Option<u64>, json: bool) -> ExitCode {
+    let bar = ProgressBar::new_spinner().with_style(
+        ProgressStyle::with_template("{bar:24} {percent:>3}% {human_pos}/{human_len} events")
+            .unwrap_or_else(|_| ProgressStyle::default_bar()),
+    );
+    let (mut from, mut to, mut pieces) = (from, to, Vec::new());
+    loop {
+        let request = json!({"command": "verify", "sink": sink, "from": from, "to": to});
+        let piece = match ask(socket, &request) {
+            Ok(piece) => piece,
+            Err(error) => {
+                bar.finish_and_clear();
+                complain(error);
+                return ExitCode::FAILURE;
+            }
+        };
+        let [first, last, until] = ["from", "to", "until"].map(|key| piece["range"][key].as_u64().unwrap_or_default());
+        // What comes in meanwhile is not waited for.
+        to = Some(until);
+        bar.set_length(bar.length().unwrap_or_default().max(until.saturating_sub(first) + 1));
+        bar.inc((last + 1).saturating_sub(first));
+        pieces.push(piece);
+        if last >= until {
+            break;
+        }
+        from = Some(last + 1);
+    }
+    bar.finish_and_clear();
+    let equal = pieces.iter().all(|piece| piece["equal"] == true);
+    let text = match json {
+        true => format!("{}\n", json!({"sink": sink, "equal": equal, "pieces": pieces})),
+        false => pieces.iter().map(piece).collect::<String>() + if equal { "equal\n" } else { "NOT equal\n" },
+    };
+    std::io::stdout().write_all(text.as_bytes()).ok();
+    if equal { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn piece(piece: &Value) -> String {
+    let (range, dead) = (&piece["range"], piece["dead"].as_u64().unwrap_or_default());
+    let head = format!(
+        "events {}..={}: {} in the log, {dead} of them dead letters\n",
+        range["from"], range["to"], piece["events"]
+    );
+    let expired = match piece["expired"].as_u64() {
+        None | Some(0) => String::new(),
+        Some(events) => format!("  {events} events were given up, and are missing where they are in this range\n"),
+    };
+    let places = piece["places"].as_array().into_iter().flatten();
+    let lines = places.map(|place| {
+        let wrong = ["missing", "doubled"].map(|what| {
+            let (events, ranges) = (place[what]["events"].as_u64().unwrap_or_default(), &place[what]["ranges"]);
+            if events == 0 { String::new() } else { format!(", {events} {what}: {ranges}") }
+        });
+        format!("  {}: {} there{}\n", text(&place["place"]), place["present"], wrong.concat())
+    });
+    head + &expired + &lines.collect::<String>()
 }
 
 fn status(status: &Value) -> String {
@@ -50,6 +110,11 @@ fn status(status: &Value) -> String {
         log["start"], log["committed"], log["bytes"]
     );
     head + &sinks(&status["sinks"])
+}
+
+fn flushed(positions: &Value) -> String {
+    let positions = positions.as_object().into_iter().flatten();
+    positions.map(|(sink, position)| format!("{sink}: has everything before event {position}\n")).collect()
 }
 
 fn sinks(sinks: &Value) -> String {

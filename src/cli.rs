@@ -81,8 +81,27 @@ pub(crate) enum AdminCommand {
         /// The sink.
         sink: String,
     },
+    /// Give up what a sink has not got: its events before that one are counted as expired and never delivered.
+    Skip {
+        /// The sink.
+        sink: String,
+        /// First event that it is to get again.
+        #[arg(long)]
+        until: u64,
+    },
     /// Does every accepted event have its place? Exits 1 when the counts do not balance.
     Audit,
+    /// Compare what a sink holds with the log, event by event; exits 1 when something is missing or there twice.
+    Verify {
+        /// The sink.
+        sink: String,
+        /// First event; without, the oldest that the log still has.
+        #[arg(long)]
+        from: Option<u64>,
+        /// Last event; without, the newest that the sink should have.
+        #[arg(long)]
+        to: Option<u64>,
+    },
 }
 
 /// What can be done with a stopped daemon's log.

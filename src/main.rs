@@ -18,7 +18,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     if let Err(missing) = check_cpu() {
-        eprintln!("ingestd: this CPU lacks {missing}, which this build needs (x86-64-v2 and pclmulqdq)");
+        control::complain(format_args!("this CPU lacks {missing}, which this build needs (x86-64-v2 and pclmulqdq)"));
         return ExitCode::from(1);
     }
     match Cli::parse().command {
@@ -69,11 +69,11 @@ fn configuration(arguments: &Serve) -> Result<Config, config::ConfigError> {
 fn check(arguments: &Serve) -> ExitCode {
     match configuration(arguments) {
         Ok(_) => {
-            println!("configuration is valid");
+            control::say("configuration is valid");
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("ingestd: {error}");
+            control::complain(error);
             ExitCode::from(64)
         }
     }
@@ -83,7 +83,7 @@ fn serve(arguments: &Serve) -> ExitCode {
     let config = match configuration(arguments) {
         Ok(config) => config,
         Err(error) => {
-            eprintln!("ingestd: {error}");
+            control::complain(error);
             return ExitCode::from(64);
         }
     };
@@ -103,8 +103,8 @@ fn serve(arguments: &Serve) -> ExitCode {
         }
     };
     let address = running.address;
-    println!("listening on http://{address}");
-    println!("data in {}", data.canonicalize().unwrap_or(data).display());
+    control::say(format_args!("listening on http://{address}"));
+    control::say(format_args!("data in {}", data.canonicalize().unwrap_or(data).display()));
     match daemon::run_until_signal(running, signals) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,

@@ -3,6 +3,7 @@
 use crate::cli::{Wal, WalDump, WalForget, WalPlace};
 use anyhow::{Context, bail};
 use event::{FingerprintKey, Namespace, Seq};
+use ingestd::control::{complain, say};
 use ingestd::deliver::Cursor;
 use record::EventView;
 use serde_json::json;
@@ -10,6 +11,11 @@ use std::io::Write;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
 use wal::{Damage, Gap, VerifyReport};
+
+/// Prints a line, if somebody reads it: a repair does not end because its reader has.
+macro_rules! tell {
+    ($($words:tt)*) => { say(format_args!($($words)*)) };
+}
 
 /// Runs one command.
 pub(crate) fn run(command: &Wal) -> ExitCode {
@@ -23,7 +29,7 @@ pub(crate) fn run(command: &Wal) -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("ingestd: {error:#}");
+            complain(format_args!("{error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -32,7 +38,7 @@ pub(crate) fn run(command: &Wal) -> ExitCode {
 fn verify(place: &WalPlace) -> anyhow::Result<ExitCode> {
     let report = wal::examine(&place.data_dir)?.verify(|_| {});
     if place.json {
-        println!("{}", report_json(&report));
+        tell!("{}", report_json(&report));
     } else {
         print_report(&report);
     }
@@ -40,26 +46,30 @@ fn verify(place: &WalPlace) -> anyhow::Result<ExitCode> {
 }
 
 fn print_report(report: &VerifyReport) {
-    println!(
+    tell!(
         "{} events in {} blocks, {}..={}; high-water mark {}",
-        report.events, report.blocks, report.start, report.end, report.mark
+        report.events,
+        report.blocks,
+        report.start,
+        report.end,
+        report.mark
     );
     for gap in &report.known_gaps {
-        println!("recorded earlier: {}..{}: {}", gap.from, gap.until, gap.cause);
+        tell!("recorded earlier: {}..{}: {}", gap.from, gap.until, gap.cause);
     }
     if let Some(refused) = &report.refused {
-        println!("REFUSED by RocksDB: {refused}");
+        tell!("REFUSED by RocksDB: {refused}");
     }
     for file in &report.unreadable_files {
-        println!("UNREADABLE {file}: what it held beside events (cursors, dead letters, answers) is not known");
+        tell!("UNREADABLE {file}: what it held beside events (cursors, dead letters, answers) is not known");
     }
     for gap in &report.gaps {
-        println!("MISSING {}..{}: {}", gap.from, gap.until, gap.cause);
+        tell!("MISSING {}..{}: {}", gap.from, gap.until, gap.cause);
     }
     for damage in &report.damaged {
-        println!("DAMAGED {}: {}", damage.family, damage.cause);
+        tell!("DAMAGED {}: {}", damage.family, damage.cause);
     }
-    println!("{}", if report.is_intact() { "intact" } else { "NOT intact" });
+    tell!("{}", if report.is_intact() { "intact" } else { "NOT intact" });
 }
 
 fn report_json(report: &VerifyReport) -> serde_json::Value {
@@ -102,9 +112,9 @@ fn inspect(place: &WalPlace) -> anyhow::Result<ExitCode> {
         "starts": starts,
     });
     if place.json {
-        println!("{out}");
+        tell!("{out}");
     } else {
-        println!("{}", serde_json::to_string_pretty(&out)?);
+        tell!("{}", serde_json::to_string_pretty(&out)?);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -153,7 +163,7 @@ fn forget_sink(which: &WalForget) -> anyhow::Result<ExitCode> {
     let mut writer = opened.writer;
     writer.commit(&wal::Group { events: None, writes: &Cursor::forget(&which.sink) })?;
     writer.close()?;
-    println!("{} is forgotten; it had not got the last {missed} events", which.sink);
+    tell!("{} is forgotten; it had not got the last {missed} events", which.sink);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -166,17 +176,17 @@ fn repair(place: &WalPlace) -> anyhow::Result<ExitCode> {
     };
     let report = wal::repair(&place.data_dir, &mut fingerprint)?;
     if place.json {
-        println!("{}", report_json(&report.found));
+        tell!("{}", report_json(&report.found));
     } else {
         print_report(&report.found);
         match &report.quarantined {
             Some(kept) => {
-                println!("the log as it was is kept in {}", kept.display());
+                tell!("the log as it was is kept in {}", kept.display());
                 if !report.found.gaps.is_empty() {
-                    println!("the gaps above are recorded; the daemon goes on after the last one");
+                    tell!("the gaps above are recorded; the daemon goes on after the last one");
                 }
             }
-            None => println!("nothing to repair"),
+            None => tell!("nothing to repair"),
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -253,3 +253,49 @@ fn a_client_that_does_not_read_its_acks_does_not_hold_the_daemon_for_ever() -> i
     assert_eq!(daemon.stop().stored().len(), 1);
     Ok(())
 }
+
+#[test]
+fn who_waits_for_a_sink_is_answered_before_the_daemon_ends() {
+    // Nobody listens there.
+    let place =
+        Place::with(&[("INGESTD_CLICKHOUSE_ENABLED", "true"), ("INGESTD_CLICKHOUSE_URLS", "http://127.0.0.1:9")]);
+    let daemon = place.start();
+    let mut connection = daemon.connect();
+    connection.send(request("POST", "/events?ack=clickhouse", &[], event("e-1").to_string().as_bytes()));
+    eventually("it is stored", || daemon.totals()[0] == 1);
+    daemon.term();
+    let answer = connection.answer().with_status(202);
+    assert_eq!((&answer["seq"], &answer["delivery"]), (&1.into(), &"pending".into()));
+    daemon.drained();
+}
+
+#[test]
+fn a_log_that_nobody_reads_any_more_ends_nothing() {
+    for (out, err) in [(true, false), (false, true), (true, true)] {
+        let dir = tempfile::tempdir().unwrap();
+        let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut command = std::process::Command::new(support::PROGRAM);
+        command.env_clear().args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(dir.path().join("data"));
+        // On its way from the start, and at each attempt, it has something to say.
+        command.env("INGESTD_CLICKHOUSE_ENABLED", "true").env("INGESTD_CLICKHOUSE_URLS", "http://127.0.0.1:9");
+        command.env("INGESTD_LOG_LEVEL", "debug");
+        command.stdout(if out { full().into() } else { std::process::Stdio::null() });
+        command.stderr(if err { full().into() } else { std::process::Stdio::null() });
+        let mut child = command.spawn().unwrap();
+        let ready = dir.path().join("data/admin.sock");
+        eventually("it has started", || ready.exists() || child.try_wait().unwrap().is_some());
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).unwrap();
+        let status = child.wait().unwrap();
+        assert!(status.success(), "stdout full: {out}, stderr full: {err}: {status}");
+        assert!(dir.path().join("data/clean").exists(), "it drained");
+    }
+}
+
+#[test]
+fn a_hangup_without_a_terminal_changes_nothing() {
+    let daemon = Daemon::start();
+    daemon.signal(Signal::HUP);
+    eventually("it says so", || daemon.log().contains("SIGHUP"));
+    daemon.post("/events", event("e-1").to_string()).with_status(202);
+    daemon.stop();
+}

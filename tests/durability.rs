@@ -358,3 +358,27 @@ fn an_all_or_nothing_batch_is_never_torn_by_a_kill() {
         assert!(batches.values().all(|events| *events == 100), "{batches:?}");
     }
 }
+
+#[test]
+fn a_mark_that_cannot_be_written_ends_an_idle_daemon_which_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let (library, trigger) = (dir.path().join("fault.so"), dir.path().join("now"));
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rig/shim/fault.c");
+    let mut compiler = Command::new("cc");
+    compiler.args(["-O1", "-shared", "-fPIC", "-o"]).arg(&library).arg(source).arg("-ldl");
+    assert!(compiler.status().unwrap().success());
+    let place = Place::with(&[("LD_PRELOAD", library.to_str().unwrap()), ("FAULT_CALL", "pwrite,fdatasync")]);
+    let place = place.and("FAULT_PATH", "*/data/mark").and("FAULT_STICKY", "1");
+    let place = place.and("FAULT_TRIGGER_FILE", trigger.to_str().unwrap()).and("INGESTD_PARQUET_ENABLED", "false");
+    let mut daemon = place.start();
+    daemon.post("/events", event("e-1").to_string()).with_status(202);
+    std::fs::write(&trigger, "").unwrap();
+    daemon.post("/events", event("e-2").to_string()).with_status(202);
+    let status = daemon.exit();
+    assert_eq!(status.code(), Some(1), "{}", daemon.log());
+    let log = daemon.log();
+    let named = log
+        .lines()
+        .any(|line| line.contains("ERROR") && line.contains("high-water mark") && line.contains("os error 5"));
+    assert!(named, "{log}");
+}

@@ -233,3 +233,16 @@ fn a_client_that_goes_away_in_the_middle_of_its_request_is_forgotten() {
     assert_eq!(daemon.totals()[0], 0, "a cut event is none");
     daemon.post("/events", event("e").to_string()).with_status(202);
 }
+
+#[test]
+fn a_request_of_http_1_1_has_one_host() {
+    let daemon = Daemon::start();
+    let body = event("e").to_string();
+    for (hosts, status) in [("", 400), ("Host: a\r\nHost: b\r\n", 400), ("Host: a\r\n", 202)] {
+        let mut connection = daemon.connect();
+        let head = format!("POST /events HTTP/1.1\r\n{hosts}Content-Type: application/json\r\n");
+        connection.send(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()));
+        assert_eq!(connection.answer().status, status, "{hosts:?}");
+    }
+    assert_eq!(daemon.totals(), [1, 0, 0, 0]);
+}

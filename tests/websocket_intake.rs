@@ -280,6 +280,30 @@ fn a_subscriber_hears_of_its_own_events_once_behind_their_acks() {
 }
 
 #[test]
+fn a_subscription_and_an_event_in_one_write_miss_no_confirmation() {
+    let daemon = Daemon::start();
+    let mut socket = Socket::open(&daemon);
+    let subscribe = masked(TEXT, br#"{"type":"subscribe"}"#);
+    socket.send_raw(&[subscribe, masked(TEXT, cart_event(&event("mine")).as_bytes())].concat());
+    socket.message("subscribed");
+    socket.message("event_ack");
+    assert_eq!(socket.message("event_confirmation")["eventId"], "mine");
+}
+
+#[test]
+fn who_asks_for_some_confirmations_only_is_not_given_all() {
+    let daemon = Daemon::start();
+    let mut socket = Socket::open(&daemon);
+    for filter in [json!({"storeId": "s"}), json!({"eventType": "item_added"}), json!({"fromSeq": 1})] {
+        socket.text(&json!({"type": "subscribe", "payload": filter}).to_string());
+        assert_eq!(socket.message("event_error")["code"], "unsupported_filter");
+    }
+    daemon.post("/events", event("e").to_string()).with_status(202);
+    socket.text(r#"{"type":"heartbeat"}"#);
+    socket.message("heartbeat_ack");
+}
+
+#[test]
 fn unsubscribing_ends_what_it_names_or_everything() {
     let daemon = Daemon::start();
     let mut listener = Socket::open(&daemon);

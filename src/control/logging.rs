@@ -1,5 +1,6 @@
 //! Logs to stderr: for people on a terminal, with the level as a prefix systemd understands otherwise.
 
+use std::io::Write;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -21,7 +22,7 @@ pub(super) fn parse_level(text: &str) -> Result<EnvFilter, String> {
 pub fn start_logging(level: &str) {
     let filter = parse_level(level).unwrap_or_else(|_| EnvFilter::new("info"));
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Unfailing).with_target(false);
     let started = if std::env::var("INGESTD_LOG_FORMAT").is_ok_and(|format| format == "json") {
         builder.json().try_init()
     } else {
@@ -29,4 +30,29 @@ pub fn start_logging(level: &str) {
     };
     // Only a test that starts twice gets here, and the first subscriber serves it too.
     started.ok();
+}
+
+/// Standard error that takes everything: where nobody reads it any more, or its disk is full, lines are lost and nothing
+/// else is.
+struct Unfailing;
+
+impl Write for Unfailing {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        std::io::stderr().write_all(line).ok();
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Prints a line for whoever started the program, if somebody reads it.
+pub fn say(line: impl std::fmt::Display) {
+    writeln!(std::io::stdout(), "{line}").ok();
+}
+
+/// Prints a complaint for whoever started the program, if somebody reads it.
+pub fn complain(line: impl std::fmt::Display) {
+    writeln!(std::io::stderr(), "ingestd: {line}").ok();
 }

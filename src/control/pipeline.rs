@@ -1,6 +1,7 @@
 //! How far everything has come on its way: the log, each sink, the dead letters; and whether the counts balance.
 
 use crate::commit::Tail;
+use crate::deliver::verify::{self, Finding, Ranges};
 use crate::deliver::{Handle, Snapshot, State};
 use event::{Seq, UnixMicros};
 use serde_json::{Value, json};
@@ -109,6 +110,58 @@ impl Pipeline {
         wrong
     }
 
+    /// Has a sink give up what it has not got before `until`.
+    ///
+    /// # Errors
+    /// When there is no such event to go on with, for a person.
+    pub fn skip(&self, sink: &Handle, until: u64) -> Result<(), String> {
+        let (snapshot, end) = (sink.status().snapshot(), self.tail.committed().next());
+        let until = Seq::new(until);
+        if snapshot.sink == "parquet" {
+            return Err("the files are the log's own: they skip nothing".into());
+        }
+        if until <= snapshot.cursor || until > end {
+            return Err(format!(
+                "{} is at event {}, the log ends before {end}: until is between them",
+                snapshot.sink, snapshot.cursor
+            ));
+        }
+        sink.expire(until);
+        Ok(())
+    }
+
+    /// Compares what a sink holds with the log, from event `from` on, as much as is done at once. Without a range:
+    /// everything that the log still has and the sink says it has. Blocks.
+    ///
+    /// # Errors
+    /// Why that cannot be found out, for a person.
+    pub fn verify(&self, sink: &Handle, from: Option<u64>, to: Option<u64>) -> Result<Value, String> {
+        let snapshot = sink.status().snapshot();
+        let (oldest, newest) = (self.reader.start().max(snapshot.ledger.base), snapshot.cursor.prev());
+        let from = from.map_or(oldest, Seq::new);
+        let until = to.map_or(newest, Seq::new);
+        if from < oldest || until > newest {
+            return Err(format!(
+                "only events {oldest} to {newest} are both in the log and handed to {}",
+                snapshot.sink
+            ));
+        }
+        if from > until {
+            let range = json!({"from": from.get(), "to": until.get(), "until": until.get()});
+            return Ok(json!({"range": range, "events": 0, "dead": 0, "places": [], "equal": true}));
+        }
+        let report = verify::verify(&self.reader, snapshot.sink, &**sink.census(), &(from..=until))?;
+        let (from, to) = (report.range.start().get(), report.range.end().get());
+        Ok(json!({
+            "range": {"from": from, "to": to, "until": until.get()},
+            "events": report.events,
+            "dead": report.dead,
+            "expired": snapshot.ledger.expired,
+            "places": report.findings.iter().map(finding).collect::<Vec<_>>(),
+            "equal": report.findings.iter().all(Finding::is_right),
+        }))
+    }
+
     /// Appends the sinks' metrics in Prometheus' text format.
     pub fn put_metrics(&self, out: &mut String) {
         let sinks: Vec<_> = self.sinks().iter().map(|sink| sink.status().snapshot()).collect();
@@ -137,6 +190,12 @@ impl Pipeline {
         family("ingestd_sink_batches_total", "counter", "Batches delivered since the start.", &|sink| {
             sink.batches as f64
         });
+        family(
+            "ingestd_sink_read_from_log_total",
+            "counter",
+            "Events that had left memory when the sink came.",
+            &|sink| sink.from_log as f64,
+        );
         family("ingestd_sink_bytes_total", "counter", "Bytes of those.", &|sink| sink.bytes as f64);
         family("ingestd_sink_batch_rows", "gauge", "Rows of the newest batch.", &|sink| sink.last_rows as f64);
         family("ingestd_sink_failures_total", "counter", "Attempts that failed since the start.", &|sink| {
@@ -171,6 +230,19 @@ impl Pipeline {
             .ok();
         found
     }
+}
+
+fn finding(finding: &Finding) -> Value {
+    let ranges = |ranges: &Ranges| {
+        let named = ranges.named.iter().map(|range| json!([range.start().get(), range.end().get()]));
+        json!({"events": ranges.events, "ranges": named.collect::<Vec<_>>()})
+    };
+    json!({
+        "place": finding.place,
+        "present": finding.present,
+        "missing": ranges(&finding.missing),
+        "doubled": ranges(&finding.doubled),
+    })
 }
 
 fn state_number(state: &State) -> u8 {

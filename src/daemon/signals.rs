@@ -1,7 +1,9 @@
-//! SIGTERM and SIGINT drain; a second one exits at once, which loses nothing that was acknowledged.
+//! SIGTERM and SIGINT drain; a second one exits at once, which loses nothing that was acknowledged. SIGHUP drains where a
+//! terminal is closed over the daemon; otherwise it changes nothing, for there is nothing yet that it could reload.
 
 use super::drain::Running;
 use super::threads::Fatal;
+use std::io::IsTerminal;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -14,6 +16,7 @@ pub struct Signals {
     runtime: Runtime,
     term: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
@@ -23,12 +26,23 @@ impl Signals {
     /// What the system said.
     pub fn catch() -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (term, interrupt) = {
+        let (term, interrupt, hangup) = {
             let _guard = runtime.enter();
-            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?)
         };
-        Ok(Signals { runtime, term, interrupt })
+        Ok(Signals { runtime, term, interrupt, hangup })
     }
+}
+
+/// Waits until the terminal is gone that the daemon was started from, if any.
+async fn terminal_gone(hangup: &mut Signal, has_terminal: bool) {
+    while hangup.recv().await.is_some() {
+        if has_terminal {
+            return;
+        }
+        tracing::info!("SIGHUP: this release reloads nothing; a restart takes a changed configuration");
+    }
+    std::future::pending().await
 }
 
 /// Waits for a signal or a fatal failure, then drains.
@@ -36,11 +50,13 @@ impl Signals {
 /// # Errors
 /// What made the daemon end, where it was not a signal.
 pub fn run_until_signal(mut running: Running, signals: Signals) -> Result<(), String> {
-    let Signals { runtime, mut term, mut interrupt } = signals;
+    let Signals { runtime, mut term, mut interrupt, mut hangup } = signals;
+    let has_terminal = std::io::stdin().is_terminal() || std::io::stderr().is_terminal();
     let fatal = runtime.block_on(async {
         let fatal = tokio::select! {
             _ = term.recv() => None,
             _ = interrupt.recv() => None,
+            () = terminal_gone(&mut hangup, has_terminal) => None,
             fatal = running.fatal.recv() => fatal,
         };
         // From here on a further signal means: now. Not the same one twice, though: a terminal, or whoever signals a
@@ -74,6 +90,9 @@ pub fn run_until_signal(mut running: Running, signals: Signals) -> Result<(), St
         });
         drain.join().unwrap_or_else(|_| Err("the drain panicked".into()))
     });
+    if let Err(reason) = &drained {
+        tracing::error!("{reason}");
+    }
     match fatal {
         Some(Fatal(reason)) => Err(reason),
         None => drained,

@@ -86,6 +86,8 @@ fn parquet(config: &Config) -> ParquetConfig {
     ParquetConfig {
         file_bytes_max: config.parquet.roll_bytes,
         file_age_max: Duration::from_secs(config.parquet.roll_s),
+        // Where intake has stopped already there is room left for what makes room.
+        free_bytes_min: config.log.disk_reserve_bytes / 4,
         ..ParquetConfig::new(config.data_dir.join("events"))
     }
 }

@@ -33,6 +33,26 @@ impl Cursor {
         Ok(reader.get(Family::Cursor, sink.as_bytes())?.map(|value| Cursor::decode(&value)))
     }
 
+    /// How far `sink` had everything when what follows was given up, as long as the sink itself has not been told.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn passed(reader: &Reader, sink: &str) -> Result<Option<Result<Cursor, String>>, ReadError> {
+        Ok(reader.get(Family::Projection, &passed(sink))?.map(|value| Cursor::decode(&value)))
+    }
+
+    /// The write that keeps this as [`Cursor::passed`].
+    #[must_use]
+    pub fn store_passed(&self, sink: &str) -> Write {
+        Write::Put(Family::Projection, passed(sink), self.encode().to_vec())
+    }
+
+    /// The write that ends it.
+    #[must_use]
+    pub fn forget_passed(sink: &str) -> Write {
+        Write::Delete(Family::Projection, passed(sink))
+    }
+
     /// The stored cursors of all sinks but these. What is no cursor counts as one at the log's very beginning.
     ///
     /// # Errors
@@ -57,6 +77,7 @@ impl Cursor {
             Write::Delete(Family::Cursor, sink.as_bytes().to_vec()),
             Write::DeleteRange(Family::Manifest, from, until),
             Ledger::remove(sink),
+            Cursor::forget_passed(sink),
             orders::store_paused(sink, false),
             left_out::forget_before(sink, Seq::new(u64::MAX)),
         ]
@@ -84,6 +105,10 @@ impl Cursor {
         let [next, next_dead] = words else { return Err("stored cursor has a wrong length".into()) };
         Ok(Cursor { next: Seq::new(u64::from_le_bytes(*next)), next_dead: u64::from_le_bytes(*next_dead) })
     }
+}
+
+fn passed(sink: &str) -> Vec<u8> {
+    [b"passed/", sink.as_bytes()].concat()
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
+use super::verify::Census;
 use super::{Cursor, Manifest};
 use crate::commit::DeadLetter;
 use event::{Seq, UnixMicros};
 use record::EventView;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wal::Incarnation;
 
@@ -72,6 +74,8 @@ pub struct Start<'a> {
     pub stored: Option<Cursor>,
     /// Where it begins if it is new.
     pub begin: Cursor,
+    /// How far it had everything when what follows, up to the cursor, was given up; `None` once the sink knows of it.
+    pub passed: Option<Cursor>,
     /// The next event and dead letter of the log: nobody can have more.
     pub end: Cursor,
     /// When what comes before the cursor was committed; zero where nothing does.
@@ -177,4 +181,7 @@ pub trait Destination: Send + 'static {
 
     /// Stored events, since the last call, that could not be taken apart.
     fn take_unreadable(&mut self) -> u64;
+
+    /// Counts what is there, beside the shipper.
+    fn census(&self) -> Arc<dyn Census>;
 }

@@ -2,6 +2,7 @@
 
 use super::Status;
 use super::orders::Orders;
+use super::verify::Census;
 use crate::commit::Tail;
 use event::Seq;
 use std::sync::Arc;
@@ -22,15 +23,22 @@ pub enum FlushError {
 }
 
 /// Asks a running sink.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Handle {
     requests: mpsc::Sender<Flush>,
     orders: watch::Sender<Orders>,
     tail: Tail,
     status: Arc<Status>,
+    census: Arc<dyn Census>,
 }
 
 impl Handle {
+    /// Counts what the sink holds.
+    #[must_use]
+    pub fn census(&self) -> &Arc<dyn Census> {
+        &self.census
+    }
+
     /// Stops it after the batch that is being sent, until [`Handle::resume`]; also over restarts.
     pub fn pause(&self) {
         self.orders.send_modify(|orders| orders.paused = Some(true));
@@ -86,10 +94,14 @@ pub(super) struct Flushes {
 }
 
 impl Flushes {
-    pub(super) fn new(tail: Tail, status: Arc<Status>) -> (Handle, Self, watch::Receiver<Orders>) {
+    pub(super) fn new(
+        tail: Tail,
+        status: Arc<Status>,
+        census: Arc<dyn Census>,
+    ) -> (Handle, Self, watch::Receiver<Orders>) {
         let (sender, requests) = mpsc::channel(WAITING_MAX);
         let (orders, given) = watch::channel(Orders::default());
-        (Handle { requests: sender, orders, tail, status }, Flushes { requests, waiting: Vec::new() }, given)
+        (Handle { requests: sender, orders, tail, status, census }, Flushes { requests, waiting: Vec::new() }, given)
     }
 
     /// Waits for a request.

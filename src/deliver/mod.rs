@@ -25,6 +25,7 @@ mod shipper;
 pub mod sinks;
 mod status;
 pub mod trim;
+pub mod verify;
 
 pub use backoff::Backoff;
 pub use consumer::Consumer;

@@ -81,10 +81,10 @@ impl<D: Destination> Shipper<D> {
     /// A shipper to `destination`.
     pub fn to(destination: D, reader: Reader, control: Control, tail: Tail) -> Self {
         let status = Arc::new(Status::new(D::NAME));
-        let (handle, flushes, orders) = Flushes::new(tail.clone(), status);
+        let (handle, flushes, orders) = Flushes::new(tail.clone(), status, destination.census());
         Shipper {
             destination,
-            consumer: Consumer::new(reader.clone(), Seq::FIRST),
+            consumer: Consumer::new(reader.clone(), tail.clone(), Seq::FIRST),
             reader,
             control,
             tail,
@@ -207,15 +207,15 @@ impl<D: Destination> Shipper<D> {
     async fn begin(&mut self) -> Result<(), Halt> {
         let stored = Cursor::load(&self.reader, D::NAME).map_err(|error| fault(&error))?;
         let stored = stored.transpose().map_err(Fault::Final)?;
-        // A new sink gets all that the log still has.
-        let begin = Cursor { next: self.reader.start().max(Seq::FIRST), next_dead: u64::from(D::TAKES_DEAD) };
+        let passed = self.passed()?;
+        let begin = self.beginning();
         let at = stored.unwrap_or(begin);
         let ledger = Ledger::load(&self.reader, D::NAME).map_err(|error| fault(&error))?;
         let frozen = self.frozen(at).await?;
         let end = Cursor { next: self.tail.committed().next(), next_dead: self.tail.next_dead() };
         let since = self.consumer.committed_at(at.next.prev())?;
         let history = self.consumer.learn_history()?;
-        let start = Start { stored, begin, end, since, history, frozen: &frozen };
+        let start = Start { stored, begin, passed, end, since, history, frozen: &frozen };
         let found = self.destination.start(&start).await?;
         self.ledger = ledger.unwrap_or_else(|| Ledger::new(at.next));
         let left_out = left_out::load(&self.reader, D::NAME).map_err(|error| fault(&error))?;
@@ -225,9 +225,10 @@ impl<D: Destination> Shipper<D> {
         self.ledger.dead += dead;
         self.ledger.delivered += moved - dead;
         self.cursor = found;
-        if stored != Some(found) || ledger != Some(self.ledger) {
+        if stored != Some(found) || ledger != Some(self.ledger) || passed.is_some() {
             // Stored at once: from now on the log waits for it.
-            self.write(vec![self.cursor.store(D::NAME), self.ledger.store(D::NAME)]).await?;
+            let stores = [self.cursor.store(D::NAME), self.ledger.store(D::NAME), Cursor::forget_passed(D::NAME)];
+            self.write(stores.into()).await?;
         }
         self.consumer.leave_out(left_out);
         self.note_cursor();
@@ -237,6 +238,16 @@ impl<D: Destination> Shipper<D> {
         self.consumer.seek(self.cursor.next);
         self.tidy();
         Ok(())
+    }
+
+    /// Where a new sink begins: it gets all that the log still has.
+    fn beginning(&self) -> Cursor {
+        Cursor { next: self.reader.start().max(Seq::FIRST), next_dead: u64::from(D::TAKES_DEAD) }
+    }
+
+    fn passed(&self) -> Result<Option<Cursor>, Fault> {
+        let passed = Cursor::passed(&self.reader, D::NAME).map_err(|error| fault(&error))?;
+        passed.transpose().map_err(Fault::Final)
     }
 
     /// The batches whose outcome is not known.
@@ -488,10 +499,14 @@ impl<D: Destination> Shipper<D> {
     async fn expire(&mut self) -> Result<(), Fault> {
         let until = self.orders.borrow_and_update().expire_until.min(self.tail.committed().next());
         let stored = Cursor::load(&self.reader, D::NAME).map_err(|error| fault(&error))?;
-        let Some(mut cursor) = stored.transpose().map_err(Fault::Final)? else { return Ok(()) };
+        // A sink that could never be reached has no place yet.
+        let stored = stored.transpose().map_err(Fault::Final)?;
+        let mut cursor = stored.unwrap_or_else(|| self.beginning());
         if until <= cursor.next {
             return Ok(());
         }
+        let nothing = Cursor { next: Seq::FIRST, next_dead: u64::from(D::TAKES_DEAD) };
+        let passed = self.passed()?.or(stored).unwrap_or(nothing);
         let ledger = Ledger::load(&self.reader, D::NAME).map_err(|error| fault(&error))?;
         let mut ledger = ledger.unwrap_or_else(|| Ledger::new(cursor.next));
         let given_up = until.since(cursor.next);
@@ -502,7 +517,7 @@ impl<D: Destination> Shipper<D> {
         let frozen = Manifest::load(&self.reader, D::NAME).map_err(|error| fault(&error))?;
         let overtaken = frozen.into_iter().flatten().filter(|batch| !batch.dead && batch.first < until);
         let mut writes: Vec<_> = overtaken.map(|batch| batch.remove(D::NAME)).collect();
-        writes.extend([ledger.store(D::NAME), left_out::forget_before(D::NAME, until)]);
+        writes.extend([ledger.store(D::NAME), passed.store_passed(D::NAME), left_out::forget_before(D::NAME, until)]);
         self.move_cursor(cursor, ledger, writes, Vec::new()).await
     }
 
@@ -580,8 +595,10 @@ impl<D: Destination> Shipper<D> {
     fn note_open(&mut self) {
         let unreadable = self.destination.take_unreadable();
         let (rows, oldest) = (self.destination.rows(), self.destination.oldest());
+        let from_log = self.consumer.events_from_log();
         self.status_handle().update(|snapshot| {
             snapshot.unreadable += unreadable;
+            snapshot.from_log = from_log;
             snapshot.in_flight = rows;
             snapshot.oldest_in_flight = oldest;
         });

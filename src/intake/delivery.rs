@@ -5,8 +5,12 @@ use super::answer::{Answer, refused};
 use crate::commit::{Remembered, Submission};
 use event::{Refusal, Seq, Verdict};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
+
+/// How often a waiting request looks whether the daemon stops.
+const STOP_LOOK: Duration = Duration::from_millis(50);
 
 /// What a request waits for; taken before anything is stored, for those who may wait are bounded.
 pub(super) struct Wait {
@@ -59,10 +63,22 @@ impl Wait {
                 tail.is_delivered(sink, last).await;
             }
         };
-        if timeout(acceptor.shared.deadlines.ack, delivered).await.is_err() {
+        let is_in_time = tokio::select! {
+            waited = timeout(acceptor.shared.deadlines.ack, delivered) => waited.is_ok(),
+            // The sinks finish after the last request is answered.
+            () = stops(acceptor) => false,
+        };
+        if !is_in_time {
             return "pending";
         }
         let is_dead = |verdict: &Verdict| self.sinks.iter().any(|sink| tail.is_dead(sink, verdict.seq()));
         if verdicts.iter().any(is_dead) { "dead" } else { "delivered" }
+    }
+}
+
+/// Waits until the daemon stops.
+async fn stops(acceptor: &Acceptor) {
+    while !acceptor.stopping() {
+        sleep(STOP_LOOK).await;
     }
 }

@@ -196,8 +196,8 @@ struct Head<'a> {
 }
 
 /// Headers that do not change the answer. What is not here, or has a meaning only the general way knows, is not plain.
-const WITHOUT_EFFECT: [&str; 7] =
-    ["host", "user-agent", "accept", "accept-encoding", "accept-language", "tracestate", "referer"];
+const WITHOUT_EFFECT: [&str; 6] =
+    ["user-agent", "accept", "accept-encoding", "accept-language", "tracestate", "referer"];
 
 impl<'a> Head<'a> {
     /// The request that `bytes` are, if they are exactly one and it is plain.
@@ -214,11 +214,13 @@ impl<'a> Head<'a> {
         }
         let mut head = Head { body: &bytes[head_bytes..], ..Head::default() };
         let mut length = None;
-        let mut has_type = false;
+        let (mut has_type, mut has_host) = (false, false);
         for Header { name, value } in request.headers.iter() {
             let is = |known: &str| name.eq_ignore_ascii_case(known);
             let fits = if WITHOUT_EFFECT.iter().any(|known| is(known)) {
                 true
+            } else if is("host") {
+                !std::mem::replace(&mut has_host, true)
             } else if is("content-length") {
                 length.replace(decimal(value)?).is_none()
             } else if is("content-type") {
@@ -236,7 +238,7 @@ impl<'a> Head<'a> {
                 return None;
             }
         }
-        (length == Some(head.body.len())).then_some(head)
+        (has_host && length == Some(head.body.len())).then_some(head)
     }
 }
 

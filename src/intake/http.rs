@@ -8,11 +8,11 @@ use super::{batch, single, websocket};
 use hyper::body::Incoming;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CONNECTION, HeaderMap, HeaderName, HeaderValue,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue,
     ORIGIN,
 };
 use hyper::http::request::Parts;
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, StatusCode, Version};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -88,6 +88,10 @@ pub(super) async fn answer(acceptor: Rc<Acceptor>, request: Request<Incoming>, f
 }
 
 async fn dispatch(acceptor: &Acceptor, head: &Parts, body: &mut Arriving, route: Option<Route>) -> Answer {
+    // RFC 9112, section 3.2.
+    if head.version == Version::HTTP_11 && head.headers.get_all(HOST).iter().count() != 1 {
+        return problem(StatusCode::BAD_REQUEST, "an HTTP/1.1 request has one Host header");
+    }
     match route {
         Some(_) if head.method == Method::OPTIONS => preflight(),
         Some(route) if !route.takes(&head.method) => not_allowed(route),

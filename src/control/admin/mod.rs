@@ -1,7 +1,7 @@
 //! `ingestd admin`: a unix socket on which one line asks and one line answers.
 //!
 //! A request is one JSON object on a line: `{"command": "flush", "sink": "clickhouse"}`; `sink` only where the command
-//! is about one. The answer is one, too: `{"ok": true, "result": …}` or `{"ok": false, "error": "…"}`. A connection may
+//! is about one, `from` and `to` where it is about a range of events. The answer is one, too: `{"ok": true, "result": …}` or `{"ok": false, "error": "…"}`. A connection may
 //! ask again. What may never change: the meaning of a command and of a field once it is released.
 //!
 //! | command | result |
@@ -10,7 +10,9 @@
 //! | `sinks` | one object per sink |
 //! | `flush` | waits until a sink, or each, has all that is committed now; its positions |
 //! | `pause`, `resume` | stops a sink, also over restarts; has it go on, also after a failure |
+//! | `skip` | has a sink give up what it has not got before `until` |
 //! | `audit` | `{"balanced": bool, "wrong": […]}` |
+//! | `verify` | what a sink holds beside the log, of the range's beginning: `from`, `to` say how much; `until` where all that was asked for ends |
 
 mod client;
 mod server;

@@ -78,7 +78,7 @@ async fn converse(parts: Rc<AdminParts>, stream: UnixStream) {
                 let command = request["command"].as_str().unwrap_or_default();
                 let (pid, uid) = (peer.and_then(|peer| peer.pid()), peer.map(|peer| peer.uid()));
                 tracing::info!(command, sink = request["sink"].as_str(), ?pid, ?uid, "admin command");
-                answer(&parts, command, request["sink"].as_str()).await
+                answer(&parts, command, &request).await
             }
             Err(error) => Err(format!("a request is one JSON object on a line: {error}")),
         };
@@ -94,8 +94,9 @@ async fn converse(parts: Rc<AdminParts>, stream: UnixStream) {
     }
 }
 
-async fn answer(parts: &AdminParts, command: &str, sink: Option<&str>) -> Result<Value, String> {
+async fn answer(parts: &AdminParts, command: &str, request: &Value) -> Result<Value, String> {
     let pipeline = &parts.pipeline;
+    let sink = request["sink"].as_str();
     match command {
         "status" => {
             let mut status = pipeline.status();
@@ -114,6 +115,18 @@ async fn answer(parts: &AdminParts, command: &str, sink: Option<&str>) -> Result
                 None => pipeline.sinks(),
             };
             flush(sinks).await
+        }
+        "skip" => {
+            let (name, until) = (sink.ok_or("skip wants the name of a sink")?, request["until"].as_u64());
+            pipeline.skip(find(pipeline, name)?, until.ok_or("skip wants `until`, a position")?)?;
+            Ok(json!({"sink": name, "until": until}))
+        }
+        "verify" => {
+            let sink = find(pipeline, sink.ok_or("verify wants the name of a sink")?)?.clone();
+            let (pipeline, from, to) = (pipeline.clone(), request["from"].as_u64(), request["to"].as_u64());
+            // It reads much, from disk and from afar.
+            let verified = tokio::task::spawn_blocking(move || pipeline.verify(&sink, from, to));
+            verified.await.unwrap_or_else(|error| Err(error.to_string()))
         }
         "pause" | "resume" => {
             let name = sink.ok_or_else(|| format!("{command} wants the name of a sink"))?;

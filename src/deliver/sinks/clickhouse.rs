@@ -4,16 +4,18 @@
 //! `events_errors`. All of a batch's inserts go to the server that its manifest names, under tokens that follow from its
 //! range; a batch that may have been sent before is counted first, row by row where it is there in part.
 
+use super::super::verify::{Asked, Census, Held};
 use super::super::{Cursor, Destination, Fault, Letter, Manifest, Origin, Refused, Sent, Shipper, Start};
 use crate::commit::{Control, Tail};
 use clickhouse_sink::{
-    Batch, Client, ErrorRow, EventRow, Failure, Misfit, Partition, ProcessedRow, RawRow, Remedy, Settled, Severity,
-    Table, Target,
+    Batch, Client, Config, ErrorRow, EventRow, Failure, Misfit, Partition, ProcessedRow, RawRow, Remedy, Settled,
+    Severity, Span, Table, Target,
 };
 use event::{Seq, Source, UnixMicros};
 use prepare::processed::{Envelope, Extractor};
 use record::EventView;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wal::Reader;
 
@@ -119,7 +121,9 @@ impl ClickHouseTables {
             if let Some(foreign) = newest.iter().find(|held| held.last >= next || !is_ours(held.incarnation)) {
                 return Err(Fault::Final(format!(
                     "table {} holds rows of this node that this log has not sent (up to {} of start {:016x}; the log \
-                     ends before {next}): the log is a copy, or older than the table; reconcile the sink",
+                     ends before {next}): the log is a copy, or older than the table. Bring back the newer data folder; or \
+                     give this one tables of its own: stop the daemon, `ingestd wal forget-sink clickhouse`, another \
+                     clickhouse.table_prefix",
                     self.client.config().place(table),
                     foreign.last,
                     foreign.incarnation,
@@ -309,6 +313,44 @@ impl Destination for ClickHouseTables {
 
     fn take_unreadable(&mut self) -> u64 {
         std::mem::take(&mut self.unreadable)
+    }
+
+    fn census(&self) -> Arc<dyn Census> {
+        Arc::new(TableCensus { config: self.client.config().clone(), node: self.node })
+    }
+}
+
+struct TableCensus {
+    config: Config,
+    node: u128,
+}
+
+impl TableCensus {
+    async fn tally(&self, client: &Client, table: Table, asked: &Asked) -> Result<Held, Failure> {
+        let mut held = asked.nothing_in(self.config.place(table));
+        for stretch in asked.stretches() {
+            let origin = clickhouse_sink::Origin { node: self.node, incarnation: stretch.incarnation };
+            let span = Span { table, origin, range: stretch.range.clone(), committed: stretch.committed.clone() };
+            client.tally(&span).await?.into_iter().for_each(|(seq, times)| held.add(seq, times));
+        }
+        Ok(held)
+    }
+}
+
+impl Census for TableCensus {
+    fn events_max(&self) -> u64 {
+        200_000
+    }
+
+    fn count(&self, asked: &Asked) -> Result<Vec<Held>, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        // Connections of its own: the shipper's belong to another runtime, and would die with this one.
+        let client = Client::new(self.config.clone()).map_err(|error| error.to_string())?;
+        runtime.map_err(|error| error.to_string())?.block_on(async {
+            let raw = self.tally(&client, Table::Raw, asked).await;
+            let processed = self.tally(&client, Table::Processed, asked).await;
+            [raw, processed].into_iter().map(|held| held.map_err(|failure| failure.to_string())).collect()
+        })
     }
 }
 

@@ -2,12 +2,14 @@
 //!
 //! Nothing is frozen: the topics themselves say how far they have everything, and a slice begins there.
 
+use super::super::verify::{Asked, Census, Held};
 use super::super::{Cursor, Destination, Fault, Letter, Manifest, Origin, Refused, Sent, Shipper, Start};
 use crate::commit::{Control, Tail};
 use event::{Seq, UnixMicros};
 use kafka_sink::{Config, DeadLetter, Event, History, Item, Position, Reason, Session, Slice};
 use prepare::processed::Extractor;
 use record::EventView;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wal::Reader;
 
@@ -82,6 +84,7 @@ impl KafkaTopics {
             run: self.run,
             history,
             cursor: start.stored.map(position),
+            passed: start.passed.map(position),
             begin: position(start.begin),
         };
         Session::open(self.config.clone(), &start).map_err(fault)
@@ -96,8 +99,9 @@ impl Destination for KafkaTopics {
 
     async fn start(&mut self, start: &Start<'_>) -> Result<Cursor, Fault> {
         let session = match self.session.take() {
-            Some(session) => session,
-            None => self.connect(start)?,
+            // What follows was given up, which the topics have to be told.
+            Some(session) if start.passed.is_none() => session,
+            _ => self.connect(start)?,
         };
         let Position { seq, dead_seq } = session.position();
         self.session = Some(session);
@@ -237,6 +241,34 @@ impl Destination for KafkaTopics {
 
     fn take_unreadable(&mut self) -> u64 {
         std::mem::take(&mut self.unreadable)
+    }
+
+    fn census(&self) -> Arc<dyn Census> {
+        Arc::new(TopicCensus(self.config.clone()))
+    }
+}
+
+struct TopicCensus(Config);
+
+impl Census for TopicCensus {
+    fn events_max(&self) -> u64 {
+        // Each time all is read that was sent since then.
+        5_000_000
+    }
+
+    fn count(&self, asked: &Asked) -> Result<Vec<Held>, String> {
+        let topics = &self.0.topics;
+        let mut held: Vec<_> =
+            [&topics.raw, &topics.validated, &topics.enriched].map(|topic| asked.nothing_in(topic)).into();
+        let counted = kafka_sink::count(&self.0, asked.since(), |topic, seq, id| {
+            // Other nodes send to the same topics.
+            if asked.is_ours(seq, id)
+                && let Some(held) = held.iter_mut().find(|held| held.place() == topic)
+            {
+                held.add(seq, 1);
+            }
+        });
+        counted.map(|()| held).map_err(|fault| fault.to_string())
     }
 }
 

@@ -3,12 +3,14 @@
 //! An event that cannot be taken apart, which only a bug or damage below the checksum can cause, does not stop the
 //! sink: its row has what is known, an empty `event_id` marks it, it is counted and named in the log.
 
+use super::super::verify::{Asked, Census, Held};
 use super::super::{Cursor, Destination, Fault, Letter, Manifest, Origin, Sent, Shipper, Start};
 use crate::commit::{Control, Tail};
 use event::{Seq, UnixMicros};
 use parquet_sink::{Config, Draft, FileError, FileMark, Folder, Found, Published, Row, UtcDate};
 use prepare::processed::Extractor;
 use record::EventView;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wal::Reader;
 
@@ -70,6 +72,13 @@ impl ParquetFiles {
         }
     }
 
+    /// Whether this very log has sent a file.
+    fn is_of(&self, start: &Start<'_>, file: &Published) -> Result<bool, Fault> {
+        let Some(mark) = self.folder.mark(file).map_err(retry)? else { return Ok(false) };
+        let wrote = start.history.iter().rfind(|wrote| wrote.first <= mark.last);
+        Ok(mark.last < start.end.next && wrote.is_some_and(|wrote| wrote.id == mark.incarnation))
+    }
+
     fn count_unreadable(&mut self, seq: Seq, reason: &str) {
         self.unreadable += 1;
         self.unreadable_total += 1;
@@ -88,11 +97,21 @@ impl Destination for ParquetFiles {
     const LINGER: Duration = LINGER;
 
     async fn start(&mut self, start: &Start<'_>) -> Result<Cursor, Fault> {
-        let (cursor, frozen) = (start.cursor().next, start.frozen);
+        let (mut cursor, frozen) = (start.cursor().next, start.frozen);
         if self.surveyed {
             return Ok(start.cursor());
         }
         let survey = self.folder.survey().map_err(retry)?;
+        if start.stored.is_none()
+            && let Some(newest) = survey.published.last()
+            && self.is_of(start, newest)?
+        {
+            cursor = cursor.max(newest.last.next());
+            tracing::warn!(
+                cursor = cursor.get(),
+                "the log knows no place of the Parquet files: taken from their names"
+            );
+        }
         let is_frozen =
             |file: &Published| frozen.iter().any(|batch| (batch.first, batch.last) == (file.first, file.last));
         if let Some(file) = survey.published.iter().find(|file| file.last >= cursor && !is_frozen(file)) {
@@ -103,7 +122,7 @@ impl Destination for ParquetFiles {
             self.published = survey.published;
         }
         self.surveyed = true;
-        Ok(start.cursor())
+        Ok(Cursor { next: cursor, ..start.cursor() })
     }
 
     fn admits(&self, origin: Origin) -> bool {
@@ -233,6 +252,33 @@ impl Destination for ParquetFiles {
 
     fn take_unreadable(&mut self) -> u64 {
         std::mem::take(&mut self.unreadable)
+    }
+
+    fn census(&self) -> Arc<dyn Census> {
+        Arc::new(FileCensus(Folder::new(self.folder.config().clone())))
+    }
+}
+
+struct FileCensus(Folder);
+
+impl Census for FileCensus {
+    fn events_max(&self) -> u64 {
+        200_000
+    }
+
+    fn count(&self, asked: &Asked) -> Result<Vec<Held>, String> {
+        let mut held = asked.nothing_in("files");
+        let files = self.0.list().map_err(|error| error.to_string())?;
+        for file in
+            files.iter().filter(|file| file.first <= *asked.range().end() && file.last >= *asked.range().start())
+        {
+            for (seq, id) in self.0.ids(file).map_err(|error| error.to_string())? {
+                if asked.is_ours(seq, &id) {
+                    held.add(seq, 1);
+                }
+            }
+        }
+        Ok(vec![held])
     }
 }
 

@@ -7,7 +7,7 @@ use crate::intake::answer::message;
 use crate::intake::single::reject;
 use event::{Batch, Refusal, Rejection, Source, UnixMicros};
 use frame::{Decoder, Event, close, put_pong};
-use prepare::{Channel, Failure, Message};
+use prepare::{Channel, Failure, Message, Subscription};
 use std::ops::ControlFlow;
 
 /// One thing to answer, in order.
@@ -86,7 +86,14 @@ impl Round {
             Ok(Message::Events { total, array }) => self.message_events(first, total, array, failures, text),
             Ok(Message::Heartbeat) => self.steps.push(Step::Heartbeat),
             Ok(Message::Subscribe(wanted)) if wanted.channel == Channel::Confirmations => {
-                self.steps.push(Step::Subscribe);
+                self.steps.push(match wanted {
+                    Subscription { store_id: None, event_type: None, from_seq: None, .. } => Step::Subscribe,
+                    // Who asks for less is not to get more.
+                    _ => Step::Error(
+                        "unsupported_filter",
+                        "confirmations are of all events, from now on: subscribe without filters",
+                    ),
+                })
             }
             Ok(Message::Subscribe(_)) => {
                 self.steps.push(Step::Error("unknown_channel", "this release has the channel confirmations only"));

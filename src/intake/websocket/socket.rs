@@ -206,6 +206,8 @@ impl Socket {
         let metrics = Arc::clone(&self.acceptor.shared.metrics);
         metrics.ws_received.fetch_add(round.messages, Relaxed);
         let Round { batch, rejects, steps, close, .. } = round;
+        // Before anything is committed, or the confirmations of what comes in the same round would be missed.
+        steps.iter().filter(|step| matches!(step, Step::Subscribe)).for_each(|step| self.subscription(step));
         let stored = self.store(batch, rejects, permit).await;
         let mut out = Vec::with_capacity(steps.len() * 160);
         for step in &steps {

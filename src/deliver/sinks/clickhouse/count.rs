@@ -79,6 +79,26 @@ impl Client {
         Ok(rows.into_iter().map(held).collect())
     }
 
+    /// How often each position of a span is in the table, on all servers together where each has its own rows.
+    ///
+    /// # Errors
+    /// [`Failure`] when that cannot be found out of every one of them.
+    pub async fn tally(&self, span: &Span) -> Result<Vec<(Seq, u64)>, Failure> {
+        let at = span.table.position();
+        let place = self.config().place(span.table);
+        let sql = format!("SELECT {at}, count() FROM {place} WHERE {} GROUP BY {at}", condition(span));
+        let targets = match self.target() {
+            Target::Any => vec![Target::Any],
+            Target::Host(_) => self.config().urls.iter().cloned().map(Target::Host).collect(),
+        };
+        let mut found = Vec::new();
+        for target in &targets {
+            let rows: Vec<(u64, u64)> = self.on(target, async |host| host.all(&sql, &[]).await).await?;
+            found.extend(rows.into_iter().map(|(seq, times)| (Seq::new(seq), times)));
+        }
+        Ok(found)
+    }
+
     /// Positions of a span that the table holds.
     pub(crate) async fn present(&self, target: &Target, span: &Span) -> Result<BTreeSet<Seq>, Failure> {
         let at = span.table.position();

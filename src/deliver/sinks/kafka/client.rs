@@ -29,6 +29,8 @@ pub struct Start<'a> {
     pub history: History<'a>,
     /// The stored cursor, whether or not anything was ever sent; `None` for a sink that has none yet.
     pub cursor: Option<Position>,
+    /// Where the topics ended when what follows, up to the cursor, was given up, if it was.
+    pub passed: Option<Position>,
     /// Where a sink begins that is new: it has neither cursor nor watermark.
     pub begin: Position,
 }
@@ -79,7 +81,7 @@ impl Session {
         };
         match session.config.delivery {
             Delivery::ExactlyOnce => {
-                let known = Known::Log { history: start.history, confirmed: start.cursor };
+                let known = Known::Log { history: start.history, confirmed: start.cursor, passed: start.passed };
                 session.establish(&known, deadline)?;
             }
             Delivery::AtLeastOnce => session.connect(deadline)?,
@@ -154,7 +156,8 @@ impl Session {
             producer.init(deadline).map_err(|stop| told(&producer, "cannot begin to send", stop))?;
             let found = self.find(known, deadline)?;
             let run = found.map(|mark| mark.run);
-            if let Some(mark) = found.filter(|mark| mark.run == self.run) {
+            let given_up = matches!(known, Known::Log { passed: Some(_), .. });
+            if let Some(mark) = found.filter(|mark| mark.run == self.run && !given_up) {
                 self.go_on(mark, producer);
                 return Ok(());
             }

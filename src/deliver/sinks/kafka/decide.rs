@@ -6,8 +6,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 /// What a session knows when it reads the watermark.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Known<'a> {
-    /// It has just begun. `confirmed` is the stored cursor, `None` for a sink that is new.
-    Log { history: History<'a>, confirmed: Option<Position> },
+    /// It has just begun. `confirmed` is the stored cursor, `None` for a sink that is new; `passed` is where the topics
+    /// ended when what follows, up to the cursor, was given up.
+    Log { history: History<'a>, confirmed: Option<Position>, passed: Option<Position> },
     /// It has written its own watermark, which says `confirmed`, or up to `sent` if a transaction of unknown outcome
     /// went through.
     Own { run: u64, confirmed: Position, sent: Position },
@@ -21,6 +22,7 @@ pub(crate) enum Known<'a> {
 /// | own | another run's | [`Failure::Fenced`] |
 /// | own | ours, and ahead of all that we sent: we are a copy of a running machine | [`Failure::Diverged`] |
 /// | log | none, sink new or cursor zero | begin |
+/// | log | none, or older than the cursor, and all in between was given up | go on after the cursor |
 /// | any | none otherwise, or older than the cursor | [`Failure::WatermarkLost`] |
 /// | log | not in our history | [`Failure::Diverged`] |
 /// | log | in our history, at the cursor or ahead of it | go on after it |
@@ -30,8 +32,13 @@ pub(crate) fn resume(known: &Known<'_>, found: Option<Watermark>) -> Result<Opti
         Known::Own { confirmed, .. } => *confirmed,
     };
     let lost = Failure::WatermarkLost { found, confirmed };
+    // What the topics must have.
+    let needed = match known {
+        Known::Log { passed: Some(passed), .. } => *passed,
+        _ => confirmed,
+    };
     let Some(mark) = found else {
-        let begins = matches!(known, Known::Log { .. }) && confirmed == Position::START;
+        let begins = matches!(known, Known::Log { .. }) && needed == Position::START;
         return if begins { Ok(None) } else { Err(lost) };
     };
     match known {
@@ -42,7 +49,16 @@ pub(crate) fn resume(known: &Known<'_>, found: Option<Watermark>) -> Result<Opti
         }
         _ => {}
     }
-    if mark.position.covers(&confirmed) { Ok(Some(mark)) } else { Err(lost) }
+    if !mark.position.covers(&needed) {
+        return Err(lost);
+    }
+    let position = mark.position.max(confirmed);
+    match known {
+        Known::Log { history, .. } if position != mark.position => {
+            Ok(Some(Watermark { position, incarnation: history.incarnation_at(position.seq), ..mark }))
+        }
+        _ => Ok(Some(mark)),
+    }
 }
 
 /// How a call to the cluster failed.
@@ -174,7 +190,13 @@ mod tests {
 
     /// A log that ends with event 150, of a sink whose cursor is at `confirmed`.
     fn log(confirmed: Option<u64>) -> Known<'static> {
-        Known::Log { history: History { starts: &STARTS, end: at(150) }, confirmed: confirmed.map(at) }
+        Known::Log { history: History { starts: &STARTS, end: at(150) }, confirmed: confirmed.map(at), passed: None }
+    }
+
+    /// The same, after everything up to the cursor was given up that the topics did not have at `passed`.
+    fn gave_up(passed: u64, confirmed: u64) -> Known<'static> {
+        let history = History { starts: &STARTS, end: at(150) };
+        Known::Log { history, confirmed: Some(at(confirmed)), passed: Some(at(passed)) }
     }
 
     /// A session that had `confirmed`, and has sent up to 140 since.
@@ -230,6 +252,18 @@ mod tests {
         let older = Some(mark(9, 7, 99));
         assert_eq!(resume(&log(Some(100)), older), lost(older, 100));
         assert_eq!(resume(&own(100), older), lost(older, 100));
+    }
+
+    #[test]
+    fn what_was_given_up_is_passed_over() {
+        assert_eq!(resume(&gave_up(50, 120), Some(mark(7, 7, 50))), Ok(Some(mark(7, 9, 120))));
+        // A transaction of unknown outcome went through meanwhile.
+        assert_eq!(resume(&gave_up(50, 120), Some(mark(7, 7, 60))), Ok(Some(mark(7, 9, 120))));
+        assert_eq!(resume(&gave_up(50, 120), Some(mark(7, 9, 130))), Ok(Some(mark(7, 9, 130))));
+        assert_eq!(resume(&gave_up(0, 120), None), Ok(None));
+        let older = Some(mark(7, 7, 49));
+        assert_eq!(resume(&gave_up(50, 120), older), Err(Failure::WatermarkLost { found: older, confirmed: at(120) }));
+        assert!(resume(&gave_up(50, 120), None).is_err());
     }
 
     #[test]

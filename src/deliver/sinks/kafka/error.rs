@@ -59,8 +59,9 @@ pub enum Failure {
     },
     /// The topics hold what our log has not sent: it is a copy, or older than they are.
     #[error(
-        "the topics have {}, committed under {:016x}, which is not in this log: it is a copy, or an image older than \
-         the topics; reconcile the sink",
+        "the topics have {}, committed under {:016x}, which is not in this log's history: it is a copy, or older than \
+         the topics. Bring back the newer data folder; or give this one topics of its own: stop the daemon, `ingestd \
+         wal forget-sink kafka`, another kafka.topic_prefix",
         .found.position, .found.incarnation
     )]
     Diverged {
@@ -87,7 +88,8 @@ fn lost(found: Option<&Watermark>, confirmed: &Position) -> String {
     };
     format!(
         "the watermark topic has {found}, though the topics had everything up to {confirmed}: records were lost or the \
-         topic was made anew; reconcile the sink"
+         topic was made anew. Bring it back; or begin again in topics of its own: stop the daemon, `ingestd wal \
+         forget-sink kafka`, another kafka.topic_prefix"
     )
 }
 

@@ -85,6 +85,7 @@
 //! which limits and the watermark topic's policy are not checked.
 
 mod blocking;
+mod census;
 mod client;
 mod config;
 mod connection;
@@ -94,11 +95,13 @@ mod error;
 mod partition;
 mod position;
 mod producer;
+mod reader;
 mod reports;
 mod topics;
 mod watermark;
 mod watermark_reader;
 
+pub use census::count;
 pub use client::{Probe, Session, Start, Step};
 pub use config::{Config, ConfigError, Create, Delivery, Options, Topics};
 pub use encode::{DeadLetter, Event, Headers, Item, Message, Slice, Topic};

@@ -59,7 +59,7 @@ fn wanted(config: &Config) -> Vec<&str> {
     wanted
 }
 
-fn metadata(client: &BaseConsumer<Ears>, deadline: Deadline) -> Result<Metadata, Fault> {
+pub(crate) fn metadata(client: &BaseConsumer<Ears>, deadline: Deadline) -> Result<Metadata, Fault> {
     client.fetch_metadata(None, deadline.remaining()).map_err(|error| {
         // Lets it say why, one complaint at a time.
         (0..EARFUL).for_each(|_| drop(client.poll(Duration::ZERO)));
@@ -68,7 +68,7 @@ fn metadata(client: &BaseConsumer<Ears>, deadline: Deadline) -> Result<Metadata,
 }
 
 /// How many partitions a topic has; `None` when it is not there.
-fn partitions(metadata: &Metadata, name: &str) -> Option<i32> {
+pub(crate) fn partitions(metadata: &Metadata, name: &str) -> Option<i32> {
     let topic = metadata.topics().iter().find(|topic| topic.name() == name && topic.error().is_none())?;
     Some(topic.partitions().len() as i32).filter(|count| *count > 0)
 }

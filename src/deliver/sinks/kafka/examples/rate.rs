@@ -28,7 +28,7 @@ fn main() {
     let config = Config::new(broker.address(), "rate-kafka");
     let starts = [(INCARNATION, Seq::FIRST)];
     let history = History { starts: &starts, end: Position { seq: Seq::new(events * ROUNDS), dead_seq: 0 } };
-    let start = Start { run: INCARNATION, history, cursor: None, begin: Position::START };
+    let start = Start { run: INCARNATION, history, cursor: None, passed: None, begin: Position::START };
     let mut session = Session::open(config.clone(), &start).unwrap();
     let bare = bare(&config);
     for round in 0..ROUNDS {

@@ -43,7 +43,7 @@ fn real_events_arrive_once_each_in_every_topic() {
     assert_eq!(events.len(), 10_828);
     let starts = [(INCARNATION, Seq::FIRST)];
     let history = History { starts: &starts, end: at(events.len() as u64) };
-    let start = Start { run: 1, history, cursor: None, begin: Position::START };
+    let start = Start { run: 1, history, cursor: None, passed: None, begin: Position::START };
     let mut session = Session::open(config.clone(), &start).unwrap();
     let mut extractor = Extractor::new();
     let mut slice = Slice::new(Position::START);

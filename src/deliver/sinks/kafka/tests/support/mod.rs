@@ -51,7 +51,7 @@ impl Log {
     }
 
     pub fn start(&self, run: u64, cursor: Option<u64>) -> Start<'_> {
-        Start { run, history: self.history(), cursor: cursor.map(at), begin: Position::START }
+        Start { run, history: self.history(), cursor: cursor.map(at), passed: None, begin: Position::START }
     }
 
     /// The events after a position, at most `count`.
