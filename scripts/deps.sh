@@ -3,7 +3,7 @@
 #   scripts/deps.sh build|test
 set -euo pipefail
 
-packages=(g++ make libclang-dev)
+packages=(g++ make pkg-config libclang-dev libssl-dev)
 if [ "${1:-build}" = test ]; then
   packages+=(python3-venv user-mode-linux)
   # Any JDK from 17 on and any Maven will do.

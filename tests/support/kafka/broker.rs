@@ -19,7 +19,7 @@ const CLUSTER_ID: &str = "aW5nZXN0ZC10ZXN0cy0wMQ";
 /// A single-node cluster.
 pub struct Broker {
     place: tempfile::TempDir,
-    ports: [u16; 5],
+    ports: [u16; 6],
     process: Mutex<Option<Child>>,
     reader: Mutex<Option<Reader>>,
 }
@@ -35,9 +35,9 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// Ports that are free now, and that no connection is given while a broker is down: they lie below the range for that.
-fn free_ports() -> [u16; 5] {
+fn free_ports() -> [u16; 6] {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    [(); 5].map(|()| {
+    [(); 6].map(|()| {
         loop {
             let port = 12_000 + (std::process::id() * 97 + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
             let port = u16::try_from(port).unwrap();
@@ -53,6 +53,11 @@ fn here() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let root = root.ancestors().find(|folder| folder.join("scripts/kafka.sh").exists()).unwrap();
     root.join("tests/support/kafka")
+}
+
+/// Where the tests' certificate for 127.0.0.1 lies.
+fn certificates() -> PathBuf {
+    here().join("../../../src/deliver/sinks/clickhouse/tests/fixtures")
 }
 
 /// `java` with Kafka's jars.
@@ -103,6 +108,11 @@ impl Broker {
     /// Where it wants a name and a password.
     pub fn sasl_address(&self) -> String {
         format!("127.0.0.1:{}", self.ports[1])
+    }
+
+    /// Where it wants TLS; its certificate, which nobody else has signed.
+    pub fn encrypted(&self) -> (String, PathBuf) {
+        (format!("127.0.0.1:{}", self.ports[5]), certificates().join("certificate.pem"))
     }
 
     /// A way to it on which answers can be lost.
@@ -167,15 +177,25 @@ impl Broker {
     }
 
     fn configure(&self) {
-        let [plain, sasl, controller, behind, proxy] = self.ports.map(|port| format!("127.0.0.1:{port}"));
+        let [plain, sasl, controller, behind, proxy, tls] = self.ports.map(|port| format!("127.0.0.1:{port}"));
+        let store = self.place.path().join("encrypted.pem");
+        let parts = ["key.pem", "certificate.pem"].map(|name| fs::read(certificates().join(name)).unwrap());
+        fs::write(&store, parts.concat()).unwrap();
         let mut text = fs::read_to_string(here().join("server.properties")).unwrap();
         for (name, value) in [
             (
                 "listeners",
-                format!("PLAINTEXT://{plain},SASL_PLAINTEXT://{sasl},CONTROLLER://{controller},PROXIED://{behind}"),
+                format!(
+                    "PLAINTEXT://{plain},SASL_PLAINTEXT://{sasl},CONTROLLER://{controller},PROXIED://{behind},ENCRYPTED://{tls}"
+                ),
             ),
-            ("advertised.listeners", format!("PLAINTEXT://{plain},SASL_PLAINTEXT://{sasl},PROXIED://{proxy}")),
+            (
+                "advertised.listeners",
+                format!("PLAINTEXT://{plain},SASL_PLAINTEXT://{sasl},PROXIED://{proxy},ENCRYPTED://{tls}"),
+            ),
             ("controller.quorum.bootstrap.servers", controller),
+            ("listener.name.encrypted.ssl.keystore.type", "PEM".to_owned()),
+            ("listener.name.encrypted.ssl.keystore.location", store.display().to_string()),
             ("log.dirs", self.place.path().join("data").display().to_string()),
         ] {
             text.push_str(&format!("{name}={value}\n"));

@@ -75,9 +75,9 @@
 //! # TLS and SASL
 //!
 //! [`Config::options`] go to librdkafka as they are: `security.protocol`, `sasl.mechanism`, `sasl.username`,
-//! `sasl.password`, `ssl.ca.location` and all the others. SASL/PLAIN is always there. TLS, SCRAM and OAUTHBEARER need
-//! this crate's feature `ssl` (OpenSSL of the system), Kerberos its feature `gssapi` (Cyrus SASL): they are off by
-//! default because of what they link; a setting that was not built in is [`Fault::Denied`], in librdkafka's words.
+//! `sasl.password`, `ssl.ca.location` and all the others. SASL/PLAIN is always there. TLS, SCRAM and OAUTHBEARER come
+//! with this crate's feature `ssl` (OpenSSL of the system), which is on by default, Kerberos with its feature `gssapi`
+//! (Cyrus SASL), which is off; a setting that was not built in is [`Fault::Denied`], in librdkafka's words.
 //! zstd is not built in; lz4, the default, gzip and snappy are.
 //!
 //! What our principal needs: `Write` and `Describe` on the topics and on the transactional id, `Read` on the watermark

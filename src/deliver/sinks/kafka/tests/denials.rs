@@ -120,6 +120,23 @@ fn login_settings_reach_the_broker() {
 }
 
 #[test]
+fn encryption_settings_reach_the_broker_and_its_certificate_is_checked() {
+    let broker = Broker::shared();
+    let (address, certificate) = broker.encrypted();
+    let mut config = config(&address);
+    config.options.set("security.protocol", "ssl");
+    let log = Log::of(10);
+    config.patience = Duration::from_secs(5);
+    let untrusted = Session::open(config.clone(), &log.start(1, None)).unwrap_err().to_string();
+    assert!(untrusted.contains("certificate verify failed"), "{untrusted}");
+    config.patience = Duration::from_secs(120);
+    config.options.set("ssl.ca.location", certificate.to_str().unwrap());
+    let mut session = Session::open(config.clone(), &log.start(1, None)).unwrap();
+    log.ship(&mut session, 10, 10).unwrap();
+    assert_each_once(&broker, &config, 10);
+}
+
+#[test]
 fn a_wrong_password_is_told_and_not_printed() {
     let broker = Broker::shared();
     let config = with_login(&broker, "boss", "wrong-word");
