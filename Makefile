@@ -47,6 +47,11 @@ faults: build ## Failing writes and syncs, full and read-only disks, damaged fil
 	@sh tests/rig/setup.sh
 	@$(rocksdb) $(rig) disk space damage --bin "$(CARGO_TARGET_DIR)/release/ingestd"
 
+.PHONY: torment
+torment: build ## Kill, freeze and restart daemon, ClickHouse and Kafka at random, N rounds (N=20)
+	@scripts/deps.sh test
+	@$(rocksdb) $(rig) torment --rounds $(N) --bin "$(CARGO_TARGET_DIR)/release/ingestd"
+
 .PHONY: fuzz
 fuzz: ## Fuzz every target for SECONDS_EACH (120) seconds; needs cargo-fuzz and a nightly toolchain
 	@cd fuzz && for target in $$(cargo +nightly fuzz list); do \

@@ -45,6 +45,7 @@ rig=$CARGO_TARGET_DIR/checked/rig
 chapter crash 300 "$rig" crash --rounds 20 --bin "$INGESTD_BIN"
 chapter powercut 300 "$rig" powercut --rounds 3 --bin "$INGESTD_BIN"
 chapter disk-faults 300 "$rig" disk --bin "$INGESTD_BIN"
+chapter torment 480 "$rig" torment --rounds 10 --bin "$INGESTD_BIN"
 
 printf '\n'
 printf '%s\n' "${table[@]}"

@@ -107,6 +107,8 @@ impl ClickHouseTables {
         for problem in self.client.check().await {
             match problem.severity {
                 Severity::Warning => tracing::warn!("ClickHouse: {problem}"),
+                // It went away after the tables were made: it may come back.
+                Severity::Away => return Err(Fault::Retry(problem.to_string())),
                 Severity::Refusal => return Err(Fault::Final(problem.to_string())),
             }
         }

@@ -4,7 +4,7 @@
 //! so that either alone may lack the oldest or the newest events; together they must hold each acknowledged event, and
 //! each of them must hold an event at most once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::BufRead;
 use std::path::Path;
 
@@ -46,6 +46,11 @@ pub struct Stored {
 impl Stored {
     fn new(name: &'static str) -> Self {
         Self { name, ..Self::default() }
+    }
+
+    /// The events by position, as an outsider knows them: by their ids.
+    pub fn ids(&self, tag: &Tag) -> BTreeMap<u64, String> {
+        self.by_key.iter().map(|(key, seq)| (*seq, tag.event_id(*key))).collect()
     }
 
     fn add(&mut self, tag: &Tag, seq: u64, event_id: &str) {

@@ -2,16 +2,17 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use lexopt::prelude::{Long, Short, Value, ValueExt};
 
 use crate::daemon::Target;
-use crate::report::Report;
+use crate::report::{Kind, Report};
 use crate::rng::fresh_seed;
 use crate::scenario::{
     BIT_FLIPPED_SST, BIT_FLIPPED_WAL, CrashPlan, DAMAGED_MANIFEST, DELETED_WAL, DISK_FAULTS, PowerPlan,
-    TRUNCATED_WAL_TAIL, Work, damaged, enospc_small_fs, fails_under_load, fails_when_quiet, filled_by_others,
-    kill_rounds, powercut_rounds, read_only_dir, short_writes,
+    TRUNCATED_WAL_TAIL, TormentPlan, Work, damaged, enospc_small_fs, fails_under_load, fails_when_quiet,
+    filled_by_others, kill_rounds, powercut_rounds, read_only_dir, short_writes, torment,
 };
 
 /// The help text.
@@ -24,17 +25,20 @@ scenarios
   disk          failing system calls: EIO, ENOSPC, short writes
   space         a small disk fills up; a disk is read-only (needs root)
   damage        truncated and bit-flipped files
-  all           every one of them
+  torment       daemon, a real ClickHouse and a real Kafka are killed, frozen and restarted (needs Java and Python)
+  all           every one of them but torment
 
 options
   --bin PATH          the daemon (default: $INGESTD_BIN)
   --env NAME=VALUE    for the daemon; may be repeated
-  --rounds N          rounds of crash and powercut (default 20), cases of damage (default: each plan's own)
+  --rounds N          rounds of crash, powercut and torment (default 20), cases of damage (default: each plan's own)
   --seed N            repeats the plan of an earlier run
   --clients N         client threads that post (default 4)
   --sockets N         client threads that stream over WebSockets (default 1)
-  --load-ms N         longest load before a kill or cut (default 1500)
-  --audit-every N     crash: audit after every so many rounds (default 1)
+  --load-ms N         longest load before a kill or cut (default 1500; torment: 4000)
+  --pause-ms N        how long a client rests between two requests (default 0; torment: 200)
+  --audit-every N     crash, torment: audit after every so many rounds (default 1; torment: 5)
+  --plant             torment: before the last audit deletes a row and doubles one; exits with 0 only if that is found
   --disk-mb N --left-mb N   space: size of the small disk, and what the ballast leaves of it (default 3072, 1200:
                       the daemon's reserve is 1024 unless --env INGESTD_LOG_DISK_RESERVE_BYTES says otherwise)
   --no-parquet        the daemon writes no parquet files: the log alone must hold everything
@@ -50,12 +54,14 @@ pub struct Options {
     target: Target,
     work: Work,
     rounds: Option<u32>,
-    load_ms: u64,
-    audit_every: u32,
+    load_ms: Option<u64>,
+    pause_ms: Option<u64>,
+    audit_every: Option<u32>,
     disk_mb: u64,
     left_mb: u64,
     only: Option<String>,
     expect_loss: bool,
+    plant: bool,
 }
 
 impl Options {
@@ -67,12 +73,14 @@ impl Options {
             target: Target::new(binary),
             work: Work::new(fresh_seed()),
             rounds: None,
-            load_ms: 1_500,
-            audit_every: 1,
+            load_ms: None,
+            pause_ms: None,
+            audit_every: None,
             disk_mb: 3_072,
             left_mb: 1_200,
             only: None,
             expect_loss: false,
+            plant: false,
         };
         while let Some(argument) = arguments.next()? {
             match argument {
@@ -88,8 +96,10 @@ impl Options {
                 Long("seed") => options.work.seed = arguments.value()?.parse()?,
                 Long("clients") => options.work.clients = arguments.value()?.parse()?,
                 Long("sockets") => options.work.sockets = arguments.value()?.parse()?,
-                Long("load-ms") => options.load_ms = arguments.value()?.parse()?,
-                Long("audit-every") => options.audit_every = arguments.value()?.parse()?,
+                Long("load-ms") => options.load_ms = Some(arguments.value()?.parse()?),
+                Long("pause-ms") => options.pause_ms = Some(arguments.value()?.parse()?),
+                Long("audit-every") => options.audit_every = Some(arguments.value()?.parse()?),
+                Long("plant") => options.plant = true,
                 Long("disk-mb") => options.disk_mb = arguments.value()?.parse()?,
                 Long("left-mb") => options.left_mb = arguments.value()?.parse()?,
                 Long("no-parquet") => options.work.parquet = false,
@@ -137,11 +147,26 @@ pub fn run(options: &Options) -> io::Result<bool> {
                     println!("  the control lost what it acknowledged, as it must");
                     report.kept.as_ref().map_or(Ok(()), std::fs::remove_dir_all)?;
                 }
-                sound &= if options.expect_loss { report.found_losses() } else { report.sound() };
+                sound &= match (options.expect_loss, options.plant) {
+                    (true, _) => report.found_losses(),
+                    (_, true) => found_what_was_planted(&report)?,
+                    _ => report.sound(),
+                };
             }
         }
     }
     Ok(sound)
+}
+
+/// True if the row that was deleted and the one that was doubled were found, and nothing else.
+fn found_what_was_planted(report: &Report) -> io::Result<bool> {
+    let kinds: Vec<Kind> = report.violations.iter().map(|violation| violation.kind).collect();
+    if kinds != [Kind::Lost, Kind::Doubled] {
+        return Ok(false);
+    }
+    println!("  the row that was deleted and the one that was doubled were found, as they must be");
+    report.kept.as_ref().map_or(Ok(()), std::fs::remove_dir_all)?;
+    Ok(true)
 }
 
 /// Adds a scenario that could not be run to the list that the caller keeps in the file `SKIPPED_LIST`.
@@ -156,16 +181,24 @@ fn count_skipped(report: &Report) -> io::Result<()> {
 }
 
 fn scenario(name: &str, options: &Options) -> io::Result<Vec<Report>> {
-    let (target, work) = (&options.target, &options.work);
+    let target = &options.target;
     let rounds = options.rounds.unwrap_or(20);
+    let pause_ms = options.pause_ms.unwrap_or(if name == "torment" { 200 } else { 0 });
+    let work = &Work { pause: Duration::from_millis(pause_ms), ..options.work.clone() };
+    let load_ms_max = options.load_ms.unwrap_or(if name == "torment" { 4_000 } else { 1_500 });
     match name {
         "crash" => {
-            let plan = CrashPlan { rounds, load_ms_max: options.load_ms, audit_every: options.audit_every };
+            let plan = CrashPlan { rounds, load_ms_max, audit_every: options.audit_every.unwrap_or(1) };
             Ok(vec![kill_rounds(target, work, plan)?])
+        }
+        "torment" => {
+            let audit_every = options.audit_every.unwrap_or(5);
+            let plan = TormentPlan { rounds, load_ms_max, audit_every, plant: options.plant };
+            Ok(vec![torment(target, work, plan)?])
         }
         "powercut" => {
             let guest = std::env::current_exe()?;
-            let plan = PowerPlan { load_ms_max: options.load_ms, ..PowerPlan::new(guest, rounds) };
+            let plan = PowerPlan { load_ms_max, ..PowerPlan::new(guest, rounds) };
             Ok(vec![powercut_rounds(target, work, &plan)?])
         }
         "disk" => disk(options),

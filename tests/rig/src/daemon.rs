@@ -8,6 +8,8 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::http::Client;
 
 /// What the daemon prints before its address.
@@ -36,6 +38,8 @@ pub struct Target {
     pub binary: PathBuf,
     /// Environment variables for every start.
     pub env: Vec<(String, String)>,
+    /// Where it listens: anywhere, unless it is to be found at the same place after each start.
+    pub listen: SocketAddr,
     /// How long a start may take until the daemon is ready; recovery is part of it.
     pub start_within: Duration,
     /// How long a drain may take.
@@ -46,7 +50,8 @@ impl Target {
     /// A target with the usual deadlines and no extra environment.
     pub fn new(binary: impl Into<PathBuf>) -> Self {
         let (start_within, drain_within) = (Duration::from_secs(60), Duration::from_secs(60));
-        Self { binary: binary.into(), env: Vec::new(), start_within, drain_within }
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self { binary: binary.into(), env: Vec::new(), listen, start_within, drain_within }
     }
 
     /// The same target with one more environment variable.
@@ -61,7 +66,7 @@ impl Target {
         let file = OpenOptions::new().create(true).append(true).open(output)?;
         let output_from = file.metadata()?.len();
         let mut child = Command::new(&self.binary)
-            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .args(["serve", "--listen", &self.listen.to_string(), "--data-dir"])
             .arg(data)
             // Whatever is set for us is not meant for the daemon, which refuses variables it does not know.
             .env_clear()
@@ -91,8 +96,17 @@ impl Target {
 
     /// `wal VERB --data-dir DATA`, to be run by the caller.
     pub fn wal_command(&self, verb: &str, data: &Path) -> Command {
+        self.command(&["wal", verb], data)
+    }
+
+    /// Runs `admin VERB … --data-dir DATA` to its end: it asks the daemon that runs there.
+    pub fn admin(&self, words: &[&str], data: &Path) -> io::Result<Output> {
+        self.command(&[&["admin"], words].concat(), data).output()
+    }
+
+    fn command(&self, words: &[&str], data: &Path) -> Command {
         let mut command = Command::new(&self.binary);
-        command.args(["wal", verb, "--data-dir"]).arg(data).env_clear().envs(self.env.iter().cloned()).stdin(Stdio::null());
+        command.args(words).arg("--data-dir").arg(data).env_clear().envs(self.env.iter().cloned()).stdin(Stdio::null());
         command
     }
 }
@@ -169,8 +183,12 @@ impl Daemon {
 
     /// SIGTERM: asks it to drain.
     pub fn term(&self) -> io::Result<()> {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        Ok(rustix::process::kill_process(pid, rustix::process::Signal::TERM)?)
+        self.signal(Signal::TERM)
+    }
+
+    /// Sends a signal: STOP freezes it, CONT has it go on.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        Ok(kill_process(Pid::from_child(&self.child), signal)?)
     }
 
     /// Waits for it to end by itself; `None` if it does not.

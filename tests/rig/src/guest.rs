@@ -88,7 +88,7 @@ pub fn run(plan_path: &Path) -> io::Result<()> {
     let data = set_up()?;
     let target = Target { env: plan.env.clone(), ..Target::new(&plan.binary) };
     let GuestPlan { seed, clients, sockets, parquet, .. } = plan;
-    let work = Work { parent: plan.shared.clone(), seed, clients, sockets, parquet };
+    let work = Work { parent: plan.shared.clone(), clients, sockets, parquet, ..Work::new(seed) };
     let mut stage = Stage::resume(&target, &work, &plan.shared, &data, plan.round)?;
     lock(&stage.ledger).write_to(&plan.shared, plan.round)?;
     tell(&mut progress, "mounted", &stage)?;

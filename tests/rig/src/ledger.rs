@@ -81,6 +81,10 @@ pub struct Entry {
     pub seen: bool,
     /// It, or its all-or-nothing batch, can only be rejected: it may never be stored.
     pub forbidden: bool,
+    /// How often it was sent although it is wrong.
+    pub sent_wrong: u32,
+    /// How often an answer was read that rejects it because it is wrong.
+    pub rejected: u32,
 }
 
 /// The ledger of a run.
@@ -155,7 +159,7 @@ impl Ledger {
     /// Notes that a request made to be rejected was rejected.
     pub fn rejected(&mut self, id: u64) -> io::Result<()> {
         self.write_line(&format!("R {id}"))?;
-        self.open.remove(&id);
+        self.apply_rejected(id);
         Ok(())
     }
 
@@ -230,6 +234,7 @@ impl Ledger {
         for item in &request.items {
             let entry = self.events.entry(item.key).or_default();
             entry.forbidden |= item.bad || doomed;
+            entry.sent_wrong += u32::from(item.bad);
             // A member of an all-or-nothing or keyed batch must not reach the log by another way than its batch.
             if !matches!(request.shape, Shape::Atomic | Shape::Keyed) && !item.bad {
                 self.recent.push_back(item.key);
@@ -245,6 +250,7 @@ impl Ledger {
 
     fn apply_acked(&mut self, id: u64, seq: Option<u64>, duplicate: Option<bool>) {
         let Some(request) = self.open.remove(&id) else { return };
+        self.count_rejected(&request);
         for item in request.items.iter().filter(|item| !item.bad) {
             let entry = self.events.entry(item.key).or_default();
             entry.acked = true;
@@ -261,6 +267,19 @@ impl Ledger {
                 }
                 entry.acked_as_new = true;
             }
+        }
+    }
+
+    fn apply_rejected(&mut self, id: u64) {
+        if let Some(request) = self.open.remove(&id) {
+            self.count_rejected(&request);
+        }
+    }
+
+    /// An answered request has rejected what is wrong in it, whatever became of the rest.
+    fn count_rejected(&mut self, request: &Request) {
+        for item in request.items.iter().filter(|item| item.bad) {
+            self.events.entry(item.key).or_default().rejected += 1;
         }
     }
 
@@ -297,7 +316,7 @@ impl Ledger {
                     self.apply_found(key, id);
                 }
             }
-            _ => drop(self.open.remove(&id)),
+            _ => self.apply_rejected(id),
         }
     }
 
@@ -346,6 +365,8 @@ mod tests {
         assert_eq!(second.acked_total(), 1);
         assert_eq!(second.events[&item(1, false).key].seq, Some(9));
         assert!(second.events[&item(2, false).key].forbidden, "it was in a batch that can only be rejected");
+        let wrong = second.events[&item(3, true).key];
+        assert_eq!((wrong.sent_wrong, wrong.rejected), (1, 1));
         assert_eq!(second.take_retry().map(|request| request.items), Some(vec![item(4, false)]));
         assert!(second.take_retry().is_none());
     }

@@ -15,19 +15,23 @@
 
 pub mod audit;
 pub mod cli;
+pub mod clickhouse;
 pub mod columns;
 pub mod daemon;
 pub mod damage;
 pub mod event;
 pub mod guest;
 pub mod http;
+pub mod kafka;
 pub mod ledger;
 pub mod load;
 pub mod report;
 pub mod resend;
 pub mod rng;
 pub mod scenario;
+pub mod server;
 pub mod shim;
+pub mod shipped;
 pub mod socket;
 pub mod space;
 mod stream_load;

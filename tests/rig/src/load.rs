@@ -55,6 +55,8 @@ pub struct Plan {
     pub rng: Rng,
     /// What to send.
     pub mix: Mix,
+    /// How long a client rests between two requests, or two handfuls of streamed events.
+    pub pause: Duration,
 }
 
 /// What came back, counted.
@@ -161,6 +163,7 @@ impl Sender {
                     std::thread::sleep(BACKOFF);
                 }
             }
+            std::thread::sleep(self.plan.pause);
         }
         Ok(())
     }

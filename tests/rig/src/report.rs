@@ -74,6 +74,9 @@ pub struct Report {
     pub rounds: u32,
     /// Times that the daemon was killed or the power cut.
     pub kills: u32,
+    /// Who was killed how often, and what else was done to them, where that is not the daemon alone.
+    #[serde(default)]
+    pub deeds: String,
     /// Events sent.
     pub sent: u64,
     /// Events acknowledged.
@@ -139,11 +142,12 @@ impl fmt::Display for Report {
         let lost = self.count(Kind::Lost) + self.count(Kind::Vanished);
         writeln!(
             f,
-            "{}: {} | rounds {} kills {} sent {} acked {} stored {} lost {lost} doubled {} | audits {} resent {} | seed {}",
+            "{}: {} | rounds {} kills {}{} sent {} acked {} stored {} lost {lost} doubled {} | audits {} resent {} | seed {}",
             self.scenario,
             if self.sound() { "ok" } else { "VIOLATED" },
             self.rounds,
             self.kills,
+            self.deeds,
             self.sent,
             self.acked,
             self.stored,

@@ -87,6 +87,7 @@ impl Streamer {
                 in_flight.values().for_each(|sent| lock(&self.ledger).unknown(sent.request));
                 return Ok(());
             }
+            std::thread::sleep(self.plan.pause);
         }
     }
 

@@ -15,6 +15,8 @@ pub const VERSION_MIN: (u32, u32) = (24, 8);
 pub enum Severity {
     /// Rows arrive, with less of a promise.
     Warning,
+    /// No server can be reached, so nothing is known: to be looked at again, later.
+    Away,
     /// Nothing should be sent.
     Refusal,
 }
@@ -65,7 +67,7 @@ struct Findings<'a> {
 impl Client {
     /// Looks at every server, changing nothing; returns what is wrong, nothing if all is well.
     ///
-    /// A server that cannot be reached is a warning while another can be.
+    /// A server that cannot be reached is a warning while another can be, else [`Severity::Away`].
     pub async fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut unreachable = Vec::new();
@@ -78,7 +80,7 @@ impl Client {
             }
             problems.append(&mut findings.problems);
         }
-        let severity = if unreachable.len() < self.hosts().len() { Severity::Warning } else { Severity::Refusal };
+        let severity = if unreachable.len() < self.hosts().len() { Severity::Warning } else { Severity::Away };
         problems.extend(unreachable.into_iter().map(|failure| Problem {
             what: failure.message,
             host: failure.host,

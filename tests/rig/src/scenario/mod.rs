@@ -5,6 +5,8 @@ mod damaged;
 mod failing_disk;
 mod power;
 mod stage;
+mod torment;
+mod torment_plan;
 
 pub use crash::{CrashPlan, kill_rounds};
 pub use damaged::{
@@ -16,3 +18,4 @@ pub use failing_disk::{
 };
 pub use power::{PowerPlan, powercut_rounds};
 pub use stage::{Stage, Work};
+pub use torment::{TormentPlan, torment};

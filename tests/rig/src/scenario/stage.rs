@@ -32,12 +32,14 @@ pub struct Work {
     pub sockets: u16,
     /// Whether the daemon writes parquet files.
     pub parquet: bool,
+    /// How long a client rests between two requests.
+    pub pause: Duration,
 }
 
 impl Work {
     /// Work in the system's temporary folder with a given seed, four posting and one streaming client, and parquet files.
     pub fn new(seed: u64) -> Self {
-        Self { parent: std::env::temp_dir(), seed, clients: 4, sockets: 1, parquet: true }
+        Self { parent: std::env::temp_dir(), seed, clients: 4, sockets: 1, parquet: true, pause: Duration::ZERO }
     }
 
     /// What an audit in the middle of a run may expect of the parquet files.
@@ -138,8 +140,8 @@ impl Stage {
         lock(&self.ledger).write_to(&self.dir, round)?;
         let address = daemon.address().ok_or_else(|| io::Error::other("the daemon is not ready"))?;
         let rng = self.rng.fork(0x10ad_0000 + u64::from(round));
-        let Work { clients, sockets, .. } = self.work;
-        let plan = Plan { address, tag: self.tag.clone(), round, clients, sockets, rng, mix };
+        let Work { clients, sockets, pause, .. } = self.work;
+        let plan = Plan { address, tag: self.tag.clone(), round, clients, sockets, rng, mix, pause };
         Ok(Load::start(&plan, &self.ledger))
     }
 

@@ -62,7 +62,7 @@ async fn an_unknown_host_and_a_closed_port_are_known_not_to_have_it() {
         assert_eq!(failure.remedy(), Remedy::Retry);
         assert!(failure.to_string().starts_with(url), "{failure}");
         let problems = client.check().await;
-        assert_eq!((problems.len(), problems[0].severity), (1, Severity::Refusal));
+        assert_eq!((problems.len(), problems[0].severity), (1, Severity::Away));
         assert_eq!(client.prepare().await.unwrap_err().kind, Kind::Unavailable);
     }
 }
