@@ -139,9 +139,9 @@ mod tests {
         mark.advance(Seq::new(9)).unwrap();
         mark.advance(Seq::new(7)).unwrap();
         assert_eq!(Mark::find(&path).unwrap(), Found::At(Seq::new(9)));
-        // A torn second turn leaves the first.
+        // A torn write of the newest leaves the one before.
         let file = OpenOptions::new().write(true).open(&path).unwrap();
-        file.write_all_at(&[0xff; 8], 16).unwrap();
+        file.write_all_at(&[0xff; 8], STRIDE + 16).unwrap();
         assert_eq!(Mark::find(&path).unwrap(), Found::At(Seq::new(5)));
     }
 
