@@ -295,7 +295,7 @@ fn who_asks_for_some_confirmations_only_is_not_given_all() {
     let daemon = Daemon::start();
     let mut socket = Socket::open(&daemon);
     for filter in [json!({"storeId": "s"}), json!({"eventType": "item_added"}), json!({"fromSeq": 1})] {
-        socket.text(&json!({"type": "subscribe", "payload": filter}).to_string());
+        socket.text(json!({"type": "subscribe", "payload": filter}).to_string());
         assert_eq!(socket.message("event_error")["code"], "unsupported_filter");
     }
     daemon.post("/events", event("e").to_string()).with_status(202);

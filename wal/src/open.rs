@@ -25,6 +25,10 @@ pub(crate) const FORMAT: u32 = 1;
 /// Tables that are open at once; others are opened when they are read.
 const OPEN_TABLES_MAX: i32 = 256;
 
+/// How often a log is tried to be opened for reading while files of it vanish, and the pause between.
+const READ_ATTEMPTS: u32 = 5;
+const READ_PAUSE: Duration = Duration::from_millis(20);
+
 /// How to open a log for writing.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -134,8 +138,18 @@ pub fn open_read_only(data: &Path) -> Result<(Reader, Recovery), OpenError> {
     let mut options = rocksdb::Options::default();
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
     let families: Vec<_> = Family::ALL.iter().map(|family| family.name()).collect();
-    let db = DB::open_cf_for_read_only(&options, &log, families, false)
-        .map_err(|cause| OpenError::Store { path: log.clone(), cause })?;
+    let mut attempts = 0;
+    let db = loop {
+        attempts += 1;
+        match DB::open_cf_for_read_only(&options, &log, &families, false) {
+            Ok(db) => break db,
+            // Under a daemon that runs, a file may go between being named and being opened.
+            Err(cause) if attempts < READ_ATTEMPTS && cause.to_string().contains("No such file") => {
+                std::thread::sleep(READ_PAUSE);
+            }
+            Err(cause) => return Err(OpenError::Store { path: log, cause }),
+        }
+    };
     view(data, db)
 }
 
