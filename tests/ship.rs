@@ -500,3 +500,18 @@ fn what_is_skipped_is_counted_and_never_sent() {
     assert_tables(&server, 30, 0);
     assert_topics(&topics, 30, 0);
 }
+
+#[test]
+fn a_backlog_of_many_full_batches_arrives() {
+    let server = Server::start();
+    let place = place(Some(&server), None).and("INGESTD_CLICKHOUSE_BATCH_ROWS_MAX", "1000");
+    let daemon = place.start();
+    assert!(daemon.admin(&["pause", "clickhouse"]).status.success());
+    eventually("it is paused", || state(&daemon, "clickhouse").0 == "paused");
+    assert_eq!(post(&daemon, &real_lines()), ACCEPTED);
+    assert!(daemon.admin(&["resume", "clickhouse"]).status.success());
+    settle(&daemon);
+    assert_tables(&server, ACCEPTED, 0);
+    let batches = daemon.get("/pipeline/status").json()["sinks"][0]["batches"].as_u64().unwrap();
+    assert!(batches > 5, "they were not full: {batches}");
+}

@@ -239,7 +239,8 @@ impl Destination for ClickHouseTables {
     }
 
     fn is_full(&self) -> bool {
-        self.raw.is_full() || self.processed.is_full() || self.errors.is_full()
+        // Rows stay where they are until the next batch is opened.
+        self.open.is_some() && (self.raw.is_full() || self.processed.is_full() || self.errors.is_full())
     }
 
     fn due(&self) -> Option<Instant> {
