@@ -85,12 +85,6 @@ pub(super) fn open(bench: &Bench) -> Result<Outcome> {
     };
     let (mine, limits) = (quantiles(|pair| &pair.0)?, quantiles(|pair| &pair.1)?);
     let text = |[p50, p99, p999]: [Spread; 3]| format!("{p50} / {p99} / {p999} ms");
-    // Where the machine itself is slower than that, it is the measure.
-    let reached = mine
-        .iter()
-        .zip(&limits)
-        .zip([0.6, 2.0, 5.0])
-        .all(|((mine, limit), promised)| mine.median < promised || mine.median <= 1.5 * limit.median);
     let [p50, p99, p999] = mine.map(|quantile| quantile.median);
     let odd: Vec<String> = pairs
         .iter()
@@ -110,7 +104,7 @@ pub(super) fn open(bench: &Bench) -> Result<Outcome> {
     Ok(Outcome {
         ours: text(mine),
         limit: format!("raw-server {}", text(limits)),
-        reached,
+        reached: p50 < 0.6 && p99 < 2.0 && (p999 < 5.0 || ratio.median <= 1.5),
         dreamt: p50 < 0.6 && p99 < 1.0 && p999 < 2.0,
         ratio: Some(ratio),
         notes,
