@@ -7,6 +7,7 @@
 //! is emptied at once.
 
 use super::engine::Item;
+use super::probe::Stations;
 use super::submission::Submission;
 use crossbeam_channel::{Sender, TrySendError};
 use event::Refusal;
@@ -25,6 +26,7 @@ pub(crate) struct Mailbox {
     done: Mutex<Vec<(u32, Box<Submission>)>>,
     closed: AtomicBool,
     bell: Notify,
+    pub(super) probe: Stations,
 }
 
 impl Mailbox {
@@ -34,6 +36,11 @@ impl Mailbox {
             self.done.lock().unwrap_or_else(PoisonError::into_inner).append(finished);
             self.bell.notify_one();
         }
+    }
+
+    /// Has the acceptor look for what is new.
+    pub(super) fn ring_bell(&self) {
+        self.bell.notify_one();
     }
 
     /// The writer is gone: what is still waiting will never be answered by it.
@@ -74,6 +81,8 @@ pub struct Desk {
     outbox: Rc<RefCell<Requests>>,
     gathered: Rc<Notify>,
     closed: Rc<Cell<bool>>,
+    /// The newest round of the probe that is in the ring.
+    probed: Rc<Cell<u64>>,
 }
 
 /// A desk before it is moved into its thread.
@@ -106,6 +115,7 @@ impl DeskSeed {
             outbox: Rc::default(),
             gathered: Rc::default(),
             closed: Rc::default(),
+            probed: Rc::default(),
         }
     }
 }
@@ -136,6 +146,7 @@ impl Desk {
             tokio::select! {
                 () = self.gathered.notified() => self.send(),
                 () = self.mailbox.bell.notified() => {
+                    self.pass_probe();
                     let closed = self.mailbox.closed.load(Ordering::Acquire);
                     std::mem::swap(
                         &mut finished,
@@ -155,8 +166,17 @@ impl Desk {
         }
     }
 
-    /// Puts what was gathered into the ring as one item.
+    /// Takes the probe on. Where the ring is full it is tried again in the next turn.
+    fn pass_probe(&self) {
+        let round = self.mailbox.probe.turn();
+        if round > self.probed.get() && self.ring.try_send(Item::Probe { desk: self.number, round }).is_ok() {
+            self.probed.set(round);
+        }
+    }
+
+    /// Puts what was gathered into the ring as one item, behind a probe that has waited for room.
     fn send(&self) {
+        self.pass_probe();
         let requests = std::mem::take(&mut *self.outbox.borrow_mut());
         if requests.is_empty() {
             return;

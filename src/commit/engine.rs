@@ -5,6 +5,7 @@ use super::dead_letter::{DeadDraft, DeadLetterLimits, DeadLetters, Moment};
 use super::desk::{DeskSeed, Mailbox, seeds};
 use super::hub::{Confirmation, ConfirmationStatus, Hub};
 use super::idempotency::Idempotency;
+use super::probe::Probe;
 use super::submission::Submission;
 use super::tail::Tail;
 use crate::metrics::{Metrics, Recorder, Stage};
@@ -79,6 +80,8 @@ impl Default for GroupLimits {
 pub(crate) enum Item {
     /// What one acceptor gathered, each request with its slot there.
     Requests { desk: u16, requests: Vec<(u32, Box<Submission>)> },
+    /// The acceptor's probe, to be sent back.
+    Probe { desk: u16, round: u64 },
     /// Something else is to be looked at: a control write, or the stop flag.
     Nudge,
 }
@@ -179,6 +182,7 @@ pub struct Engine<S> {
     // Reused from group to group.
     group: Vec<(u16, u32, Box<Submission>)>,
     controls: Vec<ControlWrite>,
+    probes: Vec<(u16, u64)>,
     finished: Vec<Vec<(u32, Box<Submission>)>>,
     writes: Vec<Write>,
     block: BlockWriter,
@@ -212,6 +216,7 @@ impl<S: Store> Engine<S> {
             stop: Arc::clone(&stop),
             group: Vec::new(),
             controls: Vec::new(),
+            probes: Vec::new(),
             writes: Vec::new(),
             block: BlockWriter::default(),
             ids: IdListWriter::default(),
@@ -219,6 +224,12 @@ impl<S: Store> Engine<S> {
         };
         let control = Control { writes: control_in, ring: ring_in.clone() };
         Ok((engine, desks, control, StopHandle { stop, ring: ring_in }))
+    }
+
+    /// Finds out whether acceptors and writer still turn.
+    #[must_use]
+    pub fn probe(&self) -> Probe {
+        Probe::new(&self.mailboxes)
     }
 
     /// Runs until stopped or until the first failure.
@@ -251,12 +262,16 @@ impl<S: Store> Engine<S> {
             let (mut events, mut bytes) = (0, 0);
             let mut item = first.ok();
             while let Some(next) = item.take() {
-                if let Item::Requests { desk, requests } = next {
-                    for (slot, submission) in requests {
-                        events += submission.batch.entries.len();
-                        bytes += submission.batch.records.len();
-                        self.group.push((desk, slot, submission));
+                match next {
+                    Item::Requests { desk, requests } => {
+                        for (slot, submission) in requests {
+                            events += submission.batch.entries.len();
+                            bytes += submission.batch.records.len();
+                            self.group.push((desk, slot, submission));
+                        }
                     }
+                    Item::Probe { desk, round } => self.probes.push((desk, round)),
+                    Item::Nudge => {}
                 }
                 let limits = &self.parts.limits;
                 if events < limits.events_max && bytes < limits.bytes_max && self.group.len() < REQUESTS_MAX {
@@ -266,6 +281,7 @@ impl<S: Store> Engine<S> {
             if !self.group.is_empty() || !self.controls.is_empty() {
                 return true;
             }
+            self.answer_probes();
             if self.stop.load(Ordering::Acquire) && self.ring.is_empty() {
                 return false;
             }
@@ -401,8 +417,18 @@ impl<S: Store> Engine<S> {
         self.parts.hub.announce(out);
     }
 
+    /// Sends the probes back. Those that came with a group wait for its commit.
+    fn answer_probes(&mut self) {
+        for (desk, round) in self.probes.drain(..) {
+            let mailbox = &self.mailboxes[usize::from(desk)];
+            mailbox.probe.written(round);
+            mailbox.ring_bell();
+        }
+    }
+
     /// Hands every request of the group back, with one wake per acceptor.
     fn resolve(&mut self, failed: bool) {
+        self.answer_probes();
         for (desk, slot, mut submission) in self.group.drain(..) {
             if failed {
                 submission.outcome = Err(Refusal::StorageFailed);

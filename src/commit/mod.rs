@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Desk::submit ─► ring ─► Engine: gather → dedup → block → wal commit → receipts ─► Mailbox ─► Desk (wakes the task)
+//! Probe::pass ─► (the same way, and back)
 //! Control::write ───────►        (ahead of the ring)                    └─► Tail, Hub
 //! ```
 
@@ -11,6 +12,7 @@ mod desk;
 mod engine;
 mod hub;
 mod idempotency;
+mod probe;
 mod recent;
 mod submission;
 mod tail;
@@ -21,6 +23,7 @@ pub use desk::{Desk, DeskSeed, Pending};
 pub use engine::{Control, Engine, EngineParts, GroupLimits, StopHandle, Store};
 pub use hub::{Confirmation, ConfirmationStatus, Hub};
 pub use idempotency::{Begin, Claim, Idempotency, IdempotencyLimits, Remembered};
+pub use probe::{Probe, Stuck};
 pub use recent::RecentBlock;
 pub use submission::{Reject, Submission};
 pub use tail::{Delivered, Tail};
