@@ -99,7 +99,8 @@ fn serve(arguments: &Serve) -> ExitCode {
         Ok(started) => started,
         Err(error) => {
             tracing::error!("{error}");
-            return ExitCode::FAILURE;
+            // No restart mends what is configured.
+            return if matches!(error, daemon::StartError::Config(_)) { ExitCode::from(64) } else { ExitCode::FAILURE };
         }
     };
     let address = running.address;

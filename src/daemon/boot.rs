@@ -3,6 +3,7 @@
 use super::drain::Running;
 use super::maintenance::Maintenance;
 use super::sinks::Supplies;
+use super::systemd::{self, Keeper, LongStart};
 use super::threads::{Fatal, spawn};
 use crate::commit::{
     Budget, Control, DeadLetterLimits, DeskSeed, Engine, EngineParts, GroupLimits, Hub, Idempotency, IdempotencyLimits,
@@ -15,7 +16,7 @@ use crate::deliver::sinks::{ClickHouseTables, KafkaTopics, ParquetFiles};
 use crate::deliver::{self, Cursor, Destination, Handle};
 use crate::intake::{self, Admission, Deadlines, Shared};
 use crate::metrics::Metrics;
-use crate::net::{self, ConnectionGate, Listeners, bind};
+use crate::net::{self, ConnectionGate, Listeners, adopt, bind};
 use dedup::Dedup;
 use event::{Seq, UnixMicros};
 use std::sync::Arc;
@@ -46,6 +47,9 @@ pub enum StartError {
         /// What the system said.
         cause: std::io::Error,
     },
+    /// The socket that was handed in cannot be used.
+    #[error("cannot use the socket that was handed in: {0}")]
+    Inherit(std::io::Error),
     /// A sink cannot be made as it is configured.
     #[error("{sink}: {cause}")]
     Sink {
@@ -91,17 +95,24 @@ impl Bound {
     ///
     /// # Errors
     /// [`StartError`].
-    pub fn new(config: Config) -> Result<Self, StartError> {
+    pub fn new(mut config: Config) -> Result<Self, StartError> {
+        let inherited = systemd::inherit(&mut config).map_err(StartError::Inherit)?;
         config.check()?;
+        let _started = LongStart::begin().map_err(StartError::Thread)?;
         let acceptors = match config.server.acceptors {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             count => count,
         };
-        let listeners = bind(config.server.listen, acceptors)
-            .map_err(|cause| StartError::Bind { address: config.server.listen, cause })?;
+        let listeners = match inherited {
+            Some(socket) => adopt(socket, acceptors).map_err(StartError::Inherit)?,
+            None => bind(config.server.listen, acceptors)
+                .map_err(|cause| StartError::Bind { address: config.server.listen, cause })?,
+        };
+        systemd::starting("opening the log");
         let opened = wal::open(&config.data_dir, &wal_options(&config))?;
         report(&opened.recovery);
         let metrics = Arc::new(Metrics::default());
+        systemd::starting("reading the ids of the dedup window");
         let dedup = load_dedup(&config, &opened)?;
         let idempotency = Idempotency::load(
             opened.reader.clone(),
@@ -190,6 +201,12 @@ impl Bound {
         let (stop_accepting, accepting) = watch::channel(false);
         let (stop_shipping, shipping) = watch::channel(false);
         let engine = self.engine;
+        let keeper = Keeper {
+            probe: engine.probe(),
+            health: Arc::clone(&self.health),
+            address: self.listeners.address,
+            stopping: accepting.clone(),
+        };
         let writer = thread(spawn("writer", &fatal, move || engine.run().map_err(|error| error.to_string())))?;
         let control = self.control.clone();
         let supplies = Supplies {
@@ -244,6 +261,10 @@ impl Bound {
                 intake::run(listener, shared, desk, stop, grace).map_err(|error| format!("an acceptor failed: {error}"))
             }))?);
         }
+        thread(spawn("systemd", &fatal, move || {
+            keeper.run();
+            Ok(())
+        }))?;
         self.health.set_not_ready(Vec::new());
         Ok(Running {
             address: self.listeners.address,

@@ -32,8 +32,9 @@ impl Running {
     /// What went wrong on the way; nothing acknowledged is lost by it.
     pub fn drain(mut self, failed: bool) -> Result<(), String> {
         self.health.set_not_ready(vec!["shutting_down"]);
-        self.shared.admission.set(Refusal::ShuttingDown, true);
+        // In this order: whoever is refused and connects again is not accepted by us a second time.
         self.stop_accepting.send_replace(true);
+        self.shared.admission.set(Refusal::ShuttingDown, true);
         for acceptor in self.acceptors {
             drop(acceptor.join());
         }

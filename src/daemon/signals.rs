@@ -2,6 +2,7 @@
 //! terminal is closed over the daemon; otherwise it changes nothing, for there is nothing yet that it could reload.
 
 use super::drain::Running;
+use super::systemd::{self, Reload};
 use super::threads::Fatal;
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -40,6 +41,7 @@ async fn terminal_gone(hangup: &mut Signal, has_terminal: bool) {
         if has_terminal {
             return;
         }
+        let _reload = Reload::begin();
         tracing::info!("SIGHUP: this release reloads nothing; a restart takes a changed configuration");
     }
     std::future::pending().await
@@ -51,6 +53,7 @@ async fn terminal_gone(hangup: &mut Signal, has_terminal: bool) {
 /// What made the daemon end, where it was not a signal.
 pub fn run_until_signal(mut running: Running, signals: Signals) -> Result<(), String> {
     let Signals { runtime, mut term, mut interrupt, mut hangup } = signals;
+    systemd::ready(running.address);
     let has_terminal = std::io::stdin().is_terminal() || std::io::stderr().is_terminal();
     let fatal = runtime.block_on(async {
         let fatal = tokio::select! {
@@ -75,6 +78,7 @@ pub fn run_until_signal(mut running: Running, signals: Signals) -> Result<(), St
         });
         fatal
     });
+    systemd::stopping();
     if let Some(Fatal(reason)) = &fatal {
         tracing::error!("{reason}");
     } else {

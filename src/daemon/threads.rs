@@ -7,6 +7,8 @@
 //! | `ship-NAME` | normal after the stop; a failure is retried inside |
 //! | `maintenance` | normal after the stop |
 //! | `admin` | normal after the stop; an error is logged |
+//! | `systemd` | runs until the process ends; without it no watchdog is fed |
+//! | `long-start` | normal once the log is open |
 //! | `wal-mark` | owned by the log |
 
 use std::thread::{Builder, JoinHandle};

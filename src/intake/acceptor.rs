@@ -6,7 +6,7 @@ use super::connection::{self, LAST_CALL};
 use super::date::Date;
 use crate::commit::{Desk, DeskSeed, Hub, Idempotency, Submission, Tail};
 use crate::metrics::{Metrics, Recorder, Stage};
-use crate::net::{ConnectionGate, ConnectionPermit, accept};
+use crate::net::{ConnectionGate, ConnectionPermit, Listener, accept};
 use event::{Durability, FingerprintKey, Refusal};
 use hyper::StatusCode;
 use hyper::header::{HeaderMap, HeaderName};
@@ -215,7 +215,7 @@ pub(super) fn trace_context(value: &[u8]) -> Option<Box<str>> {
 /// # Errors
 /// When the runtime cannot be built.
 pub fn run(
-    listener: std::net::TcpListener,
+    listener: Listener,
     shared: Arc<Shared>,
     desk: DeskSeed,
     stop: watch::Receiver<bool>,
@@ -230,7 +230,8 @@ pub fn run(
         // Not a `LocalSet` on a runtime: there, what a socket wakes takes a detour over a pipe to the thread itself.
         .build_local(LocalOptions::default())?;
     runtime.block_on(async move {
-        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let Listener { socket, held } = listener;
+        let listener = tokio::net::TcpListener::from_std(socket)?;
         let desk = desk.open();
         tokio::task::spawn_local(desk.clone().run());
         let acceptor = Rc::new(Acceptor {
@@ -253,7 +254,7 @@ pub fn run(
         let refused = || {
             acceptor.shared.metrics.connections_refused.fetch_add(1, Relaxed);
         };
-        accept(&listener, &gate, stop, serve, refused).await;
+        accept(&listener, held, &gate, stop, serve, refused).await;
         drop(listener);
         // Whoever takes longer is cut off.
         tokio::time::timeout(grace, ended(&acceptor)).await.ok();

@@ -77,8 +77,10 @@ impl Drop for ConnectionPermit {
 }
 
 /// Accepts until `stop` says so, calling `serve` for each connection that is let in and `refused` for each that is not.
+/// `held`: somebody else holds the socket, too, and keeps its backlog for the next daemon.
 pub async fn accept(
     listener: &TcpListener,
+    held: bool,
     gate: &Arc<ConnectionGate>,
     mut stop: watch::Receiver<bool>,
     serve: impl Fn(TcpStream, ConnectionPermit),
@@ -98,8 +100,9 @@ pub async fn accept(
     };
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            biased;
             _ = stop.wait_for(|stop| *stop) => break,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, _peer)) => admit(stream),
@@ -109,6 +112,9 @@ pub async fn accept(
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
+    }
+    if held {
+        return;
     }
     // Who is in the backlog has connected before the stop, and may have sent a request: a reset would leave it
     // without an answer. The pause lets the runtime hear of the newest.

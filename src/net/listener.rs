@@ -1,17 +1,28 @@
-//! Listening sockets: one `SO_REUSEPORT` socket per acceptor, so that the kernel spreads connections.
+//! Listening sockets. Our own are one `SO_REUSEPORT` socket per acceptor, so that the kernel spreads connections. One that
+//! was handed in (systemd holds it over restarts) is duplicated: all acceptors accept from the same queue, whoever is free
+//! first. A port group would not do there: a socket of another user cannot be joined.
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 /// Connections the kernel keeps for us before they are accepted.
 const BACKLOG: i32 = 4096;
 
+/// One acceptor's socket.
+#[derive(Debug)]
+pub struct Listener {
+    /// The socket.
+    pub socket: TcpListener,
+    /// Somebody else holds it, too: what is in its queue when we stop is for the next daemon.
+    pub held: bool,
+}
+
 /// Bound sockets, one per acceptor, and the address they share.
 #[derive(Debug)]
 pub struct Listeners {
     /// One per acceptor.
-    pub sockets: Vec<TcpListener>,
+    pub sockets: Vec<Listener>,
     /// The address, with the port the system chose where 0 was asked for.
     pub address: SocketAddr,
 }
@@ -25,10 +36,28 @@ pub fn bind(address: SocketAddr, count: usize) -> io::Result<Listeners> {
     drop(socket(address, false)?);
     let first = socket(address, true)?;
     let address = first.local_addr()?;
-    let mut sockets = vec![first];
+    let mut sockets = vec![Listener { socket: first, held: false }];
     for _ in 1..count {
-        sockets.push(socket(address, true)?);
+        sockets.push(Listener { socket: socket(address, true)?, held: false });
     }
+    Ok(Listeners { sockets, address })
+}
+
+/// Shares a socket that was handed in between `count` acceptors.
+///
+/// # Errors
+/// When it does not listen, and what the system says.
+pub fn adopt(socket: TcpListener, count: usize) -> io::Result<Listeners> {
+    if !SockRef::from(&socket).is_listener()? {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the socket does not listen"));
+    }
+    let address = socket.local_addr()?;
+    socket.set_nonblocking(true)?;
+    let mut sockets = Vec::new();
+    for _ in 1..count {
+        sockets.push(Listener { socket: socket.try_clone()?, held: true });
+    }
+    sockets.push(Listener { socket, held: true });
     Ok(Listeners { sockets, address })
 }
 

@@ -10,6 +10,6 @@ mod rewound;
 pub use acceptor::{ConnectionGate, ConnectionPermit, accept};
 pub use limits::connections_possible;
 pub use linger::linger;
-pub use listener::{Listeners, bind};
+pub use listener::{Listener, Listeners, adopt, bind};
 pub use patience::Patient;
 pub use rewound::Rewound;

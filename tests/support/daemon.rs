@@ -5,13 +5,16 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_ingestd");
+/// Makes the standard input the first descriptor that is handed in.
+const HAND_IN: &str = "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\"";
 const LISTENING: &str = "listening on http://";
 /// For starts, drains and conditions: far above what they take on a busy machine.
 const WITHIN: Duration = Duration::from_secs(60);
@@ -60,10 +63,23 @@ impl Place {
         copy
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(BINARY);
+    /// The program with these arguments, on this folder.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        self.equipped(Command::new(BINARY), arguments)
+    }
+
+    fn equipped(&self, mut command: Command, arguments: &[&str]) -> Command {
         command.env_clear().envs(self.env.iter().cloned()).args(arguments).arg("--data-dir").arg(self.data());
         command.stdin(Stdio::null());
+        command
+    }
+
+    /// `serve`, with a socket handed in as a service manager does it.
+    pub fn serving(&self, socket: OwnedFd) -> Command {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", HAND_IN, BINARY]);
+        let mut command = self.equipped(shell, &["serve"]);
+        command.stdin(socket);
         command
     }
 
@@ -83,8 +99,20 @@ impl Place {
     /// Starts the daemon and waits until it listens.
     #[track_caller]
     pub fn start(self) -> Daemon {
+        let command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
+        self.run(command)
+    }
+
+    /// Starts the daemon on a socket that somebody else holds, too.
+    #[track_caller]
+    pub fn start_on(self, socket: &TcpListener) -> Daemon {
+        let command = self.serving(socket.try_clone().unwrap().into());
+        self.run(command)
+    }
+
+    #[track_caller]
+    fn run(self, mut command: Command) -> Daemon {
         let log = File::options().create(true).append(true).open(self.log()).unwrap();
-        let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let (said, hears) = mpsc::channel();
@@ -216,6 +244,11 @@ impl Daemon {
         let descriptors = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
         let targets = descriptors.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
         targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn signal(&self, signal: Signal) {
