@@ -20,6 +20,10 @@ deps: ## Install what is missing to build and run (apt), or say what to install
 build: deps ## Build the daemon in release mode
 	@$(rocksdb) cargo build --release --locked --bin ingestd
 
+.PHONY: deb
+deb: build ## Pack the daemon for Debian, with its units: installs, upgrades, removes, purges
+	@scripts/deb.sh
+
 .PHONY: run
 run: build ## Build and start the daemon on 127.0.0.1:3001 with its data in ./data
 	@scripts/run.sh "$(CARGO_TARGET_DIR)/release/ingestd"
