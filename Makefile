@@ -56,6 +56,10 @@ torment: build ## Kill, freeze and restart daemon, ClickHouse and Kafka at rando
 	@scripts/deps.sh test
 	@$(rocksdb) $(rig) torment --rounds $(N) --bin "$(CARGO_TARGET_DIR)/release/ingestd"
 
+.PHONY: life
+life: build ## Install, crash, wedge, restart and purge the package under systemd, in a guest machine (as root)
+	@tests/rig/life/run.sh "$$(scripts/deb.sh)"
+
 .PHONY: fuzz
 fuzz: ## Fuzz every target for SECONDS_EACH (120) seconds; needs cargo-fuzz and a nightly toolchain
 	@cd fuzz && for target in $$(cargo +nightly fuzz list); do \

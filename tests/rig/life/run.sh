@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# The life of the Debian package under a real systemd, process 1 of a user-mode-linux guest:
+#   tests/rig/life/run.sh PACKAGE.deb
+# Needs root, and from apt: user-mode-linux, debootstrap. The guest's system is fetched once into the cache. guest.sh is
+# what happens in it; its lines are printed, and the exit status is 0 only if all of them went well.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+package=$(realpath "$1")
+cache=${INGESTD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ingestd}
+base=$cache/life-base
+
+if [ ! -e "$base.done" ]; then
+  rm -rf "$base"
+  debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,libssl3,ca-certificates bookworm "$base" >&2
+  touch "$base.done"
+fi
+
+work=$(mktemp -d "$cache/life.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+root=$work/root
+cp -a "$base" "$root"
+cp "$package" "$root/ingestd.deb"
+install -m 755 "$here/guest.sh" "$root/life.sh"
+echo life > "$root/etc/hostname"
+cat > "$root/etc/systemd/system/life.service" <<'END'
+[Unit]
+Description=Everything that happens to the package
+After=multi-user.target
+[Service]
+Type=oneshot
+ExecStart=/life.sh
+StandardOutput=truncate:/life.log
+StandardError=append:/life.log
+ExecStopPost=/usr/bin/systemctl --no-block poweroff
+TimeoutStartSec=infinity
+END
+mkdir -p "$root/etc/systemd/system/graphical.target.wants"
+ln -sf ../life.service "$root/etc/systemd/system/graphical.target.wants/life.service"
+ln -sf /lib/systemd/system/graphical.target "$root/etc/systemd/system/default.target"
+
+timeout --kill-after=10 "${LIFE_SECONDS:-900}" linux.uml rootfstype=hostfs "rootflags=$root" rw mem=1500M quiet panic=-1 \
+  con=null con0=null,fd:1 con1=null "uml_dir=$work/uml/" init=/lib/systemd/systemd >"$work/console.log" 2>&1 </dev/null || true
+cat "$root/life.log" || tail -n 50 "$work/console.log"
+grep -qx 'the whole life went well' "$root/life.log"
