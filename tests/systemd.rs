@@ -285,6 +285,7 @@ fn what_is_handed_in_must_be_one_listening_socket() {
     let (code, why) = refused(UdpSocket::bind("127.0.0.1:0").unwrap(), &[]);
     assert!(code == Some(1) && why.contains("not a valid tcp socket"), "{why}");
     let bound = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    bound.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     let (code, why) = refused(bound, &[]);
     assert!(code == Some(1) && why.contains("does not listen"), "{why}");
     // Nobody may come in through it who could not through our own: no restart mends that.

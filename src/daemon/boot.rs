@@ -261,11 +261,11 @@ impl Bound {
                 intake::run(listener, shared, desk, stop, grace).map_err(|error| format!("an acceptor failed: {error}"))
             }))?);
         }
+        self.health.set_not_ready(Vec::new());
         thread(spawn("systemd", &fatal, move || {
             keeper.run();
             Ok(())
         }))?;
-        self.health.set_not_ready(Vec::new());
         Ok(Running {
             address: self.listeners.address,
             shared: self.shared,
