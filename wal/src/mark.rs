@@ -2,7 +2,7 @@
 //!
 //! Point-in-time recovery stops in silence at the first record it cannot read, and what follows is gone. The mark is
 //! the second witness: a log that ends below it has lost acknowledged events. It is written by its own thread at most
-//! every 100 ms and always after the commit it names, so it can lag but never lead.
+//! every 100 ms and only names what is synced, so it can lag but never lead, at any level of durability.
 //!
 //! The file holds two slots of 32 bytes, 4,096 apart, written in turn: { magic u64, turn u64, seq u64, XXH3-64 of the
 //! first 24 bytes }, little-endian. A torn write spoils one slot; the other is at most one turn older.

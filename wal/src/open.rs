@@ -16,7 +16,7 @@ use rocksdb::{DB, DBRecoveryMode, IteratorMode, LogLevel};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 /// Newest data-folder format this release reads and the one it writes.
@@ -34,7 +34,7 @@ const READ_PAUSE: Duration = Duration::from_millis(20);
 pub struct Options {
     /// What a returned commit promises.
     pub durability: Durability,
-    /// Time between syncs where `durability` is `interval`.
+    /// Time between syncs where `durability` is `interval`; 1 ms at least.
     pub sync_interval: Duration,
     /// How many finished WAL files are kept to be written again: overwriting blocks that exist halves the latency of
     /// fdatasync, for there is no file-system journal to wait for.
@@ -107,6 +107,9 @@ pub fn open(data: &Path, options: &Options) -> Result<Opened, OpenError> {
     let incarnation = Incarnation { id: identity::draw_incarnation()?, first: recovery.next };
     let shared = Arc::new(Shared {
         committed: AtomicU64::new(recovery.next.prev().get()),
+        // What was recovered has been written to tables, which are synced.
+        synced: AtomicU64::new(recovery.next.prev().get()),
+        unsynced: AtomicBool::new(false),
         start: AtomicU64::new(recovery.start.get()),
         gaps: recovery.known_gaps.clone(),
         folder: data.to_path_buf(),
@@ -159,6 +162,8 @@ pub(crate) fn view(data: &Path, db: DB) -> Result<(Reader, Recovery), OpenError>
     let recovery = survey(&db, mark, data.join("clean").exists());
     let shared = Arc::new(Shared {
         committed: AtomicU64::new(recovery.next.prev().get()),
+        synced: AtomicU64::new(recovery.next.prev().get()),
+        unsynced: AtomicBool::new(false),
         start: AtomicU64::new(recovery.start.get()),
         gaps: recovery.known_gaps.clone(),
         folder: data.to_path_buf(),

@@ -11,13 +11,16 @@ use rocksdb::{DB, Direction, IteratorMode, ReadOptions};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What writer and readers share.
 pub(crate) struct Shared {
     pub(crate) db: DB,
     pub(crate) folder: PathBuf,
     pub(crate) committed: AtomicU64,
+    /// The newest position that is known to be synced, and whether something was written since then.
+    pub(crate) synced: AtomicU64,
+    pub(crate) unsynced: AtomicBool,
     pub(crate) start: AtomicU64,
     pub(crate) gaps: Vec<Gap>,
     pub(crate) poison: Poison,

@@ -116,6 +116,7 @@ impl Config {
             ("server.ack_timeout_s", self.server.ack_timeout_s, 1),
             ("dedup.window_s", self.dedup.window_s, 1),
             ("log.hold_s", self.log.hold_s, 0),
+            ("log.sync_interval_ms", self.log.sync_interval_ms, 1),
             ("clickhouse.batch_age_ms", self.clickhouse.batch_age_ms, 1),
             ("kafka.batch_age_ms", self.kafka.batch_age_ms, 1),
             ("kafka.transaction_timeout_ms", self.kafka.transaction_timeout_ms, 1000),
@@ -302,6 +303,7 @@ mod tests {
             ("[server]\nping_interval_s = 0", "server.ping_interval_s"),
             ("[server]\nhead_timeout_s = 9223372036854775807", "server.head_timeout_s"),
             ("[dedup]\nwindow_s = 0", "dedup.window_s"),
+            ("[log]\nsync_interval_ms = 0", "log.sync_interval_ms"),
             ("log_level = \"verbose\"", "log_level"),
             ("log_level = \"bogus=[\"", "log_level"),
         ] {
