@@ -198,7 +198,7 @@ impl<S: Store> Engine<S> {
     ) -> Result<(Self, Vec<DeskSeed>, Control, StopHandle), wal::ReadError> {
         let (ring_in, ring) = crossbeam_channel::bounded(parts.limits.ring_slots);
         let (control_in, control) = crossbeam_channel::bounded(1024);
-        let (desks, mailboxes) = seeds(acceptors, &ring_in);
+        let (desks, mailboxes) = seeds(acceptors, &ring_in, &parts.metrics);
         let stop = Arc::new(AtomicBool::new(false));
         let engine = Engine {
             dead: load_dead(&parts)?,

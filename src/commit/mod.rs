@@ -17,7 +17,7 @@ mod tail;
 
 pub use budget::{Budget, Permit};
 pub use dead_letter::{DeadDraft, DeadLetter, DeadLetterLimits, decode as decode_dead_letter};
-pub use desk::{Desk, DeskSeed, Pending};
+pub use desk::{Desk, DeskSeed, Pending, Settled};
 pub use engine::{Control, Engine, EngineParts, GroupLimits, StopHandle, Store};
 pub use hub::{Confirmation, ConfirmationStatus, Hub};
 pub use idempotency::{Begin, Claim, Idempotency, IdempotencyLimits, Remembered};

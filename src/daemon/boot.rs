@@ -3,6 +3,7 @@
 use super::drain::Running;
 use super::maintenance::Maintenance;
 use super::sinks::Supplies;
+use super::stall::StallWatch;
 use super::threads::{Fatal, spawn};
 use crate::commit::{
     Budget, Control, DeadLetterLimits, DeskSeed, Engine, EngineParts, GroupLimits, Hub, Idempotency, IdempotencyLimits,
@@ -222,6 +223,16 @@ impl Bound {
             }
             Ok(())
         }))?);
+        let watch = StallWatch {
+            reader: self.reader.clone(),
+            shared: Arc::clone(&self.shared),
+            health: Arc::clone(&self.health),
+        };
+        let stop = shipping.clone();
+        shippers.push(thread(spawn("stall", &fatal, move || {
+            watch.run(&stop);
+            Ok(())
+        }))?);
         let maintenance = Maintenance {
             data: self.config.data_dir.clone(),
             disk_reserve_bytes: self.config.log.disk_reserve_bytes,
@@ -359,6 +370,7 @@ fn deadlines(config: &Config) -> Deadlines {
         body: Duration::from_secs(config.server.body_timeout_s),
         ping: Duration::from_secs(config.server.ping_interval_s),
         write: Duration::from_secs(config.server.write_timeout_s),
+        request: Duration::from_secs(config.server.request_timeout_s),
         ack: Duration::from_secs(config.server.ack_timeout_s),
     }
 }

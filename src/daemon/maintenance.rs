@@ -108,12 +108,10 @@ impl Maintenance {
         }
         self.shared.admission.set(Refusal::LogBudget, over);
         let closed = self.shared.admission.closed();
-        let state = if closed.is_some() { ServiceState::Degraded } else { ServiceState::Up };
         let commit = self.shared.metrics.stage(crate::metrics::Stage::Commit);
         let latency =
             commit.filter(|commit| !commit.is_empty()).map(|commit| commit.value_at_quantile(0.5) as f64 / 1e3);
-        self.health.set("wal", state, latency, closed.map(|reason| reason.as_str().to_owned()));
-        self.health.set_not_ready(closed.map(|reason| vec![reason.as_str()]).unwrap_or_default());
+        tell_log(&self.health, closed, latency);
         self.watch_sinks();
     }
 
@@ -144,4 +142,15 @@ impl Maintenance {
             self.health.set(snapshot.sink, state, None, error);
         }
     }
+}
+
+/// Says how the log is, given why nothing is let in.
+pub(super) fn tell_log(health: &Health, closed: Option<Refusal>, latency_ms: Option<f64>) {
+    let state = match closed {
+        None => ServiceState::Up,
+        Some(Refusal::LogStalled | Refusal::StorageFailed) => ServiceState::Down,
+        Some(_) => ServiceState::Degraded,
+    };
+    health.set("wal", state, latency_ms, closed.map(|reason| reason.as_str().to_owned()));
+    health.set_not_ready(closed.map(Refusal::as_str).into_iter().collect());
 }

@@ -7,6 +7,7 @@ mod drain;
 mod maintenance;
 mod signals;
 mod sinks;
+mod stall;
 mod threads;
 
 pub use boot::{Bound, StartError};

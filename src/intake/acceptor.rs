@@ -4,7 +4,7 @@ use super::admission::Admission;
 use super::answer::{Answer, refused};
 use super::connection::{self, LAST_CALL};
 use super::date::Date;
-use crate::commit::{Desk, DeskSeed, Hub, Idempotency, Submission, Tail};
+use crate::commit::{Desk, DeskSeed, Hub, Idempotency, Settled, Submission, Tail};
 use crate::metrics::{Metrics, Recorder, Stage};
 use crate::net::{ConnectionGate, ConnectionPermit, accept};
 use event::{Durability, FingerprintKey, Refusal};
@@ -37,6 +37,8 @@ pub struct Deadlines {
     pub ping: Duration,
     /// For a client to take what is written to it.
     pub write: Duration,
+    /// For the log to take a request that is whole.
+    pub request: Duration,
     /// For the sinks that `?ack=` waits for.
     pub ack: Duration,
 }
@@ -48,6 +50,7 @@ impl Default for Deadlines {
             body: Duration::from_secs(30),
             ping: Duration::from_secs(30),
             write: Duration::from_secs(60),
+            request: Duration::from_secs(30),
             ack: Duration::from_secs(30),
         }
     }
@@ -158,27 +161,18 @@ impl Acceptor {
         mut submission: Box<Submission>,
     ) -> Result<Box<Submission>, (Refusal, Option<Box<Submission>>)> {
         submission.batch.packed = record::pack(&submission.batch.records, &mut self.pack_scratch.borrow_mut());
-        let events = (submission.batch.entries.len() + submission.rejects.len()) as u64;
-        let submitted = self.desk.submit(submission);
-        let answered = match submitted {
-            Ok(pending) => pending.await,
-            Err((reason, submission)) => {
-                self.shared.metrics.refuse(reason, events);
-                return Err((reason, Some(submission)));
-            }
-        };
-        match answered {
-            Some(submission) => match submission.outcome {
+        let events = submission.events();
+        let pending = self.desk.submit(submission).map_err(|(reason, submission)| (reason, Some(submission)))?;
+        match pending.await {
+            Settled::Back(submission) => match submission.outcome {
                 Ok(_) => Ok(submission),
-                Err(reason) => {
-                    self.shared.metrics.refuse(reason, events);
-                    Err((reason, Some(submission)))
-                }
+                Err(reason) => Err((reason, Some(submission))),
             },
-            None => {
+            Settled::Lost => {
                 self.shared.metrics.refuse(Refusal::Unknown, events);
                 Err((Refusal::Unknown, None))
             }
+            Settled::Overdue => Err((Refusal::Unknown, None)),
         }
     }
 
@@ -232,7 +226,7 @@ pub fn run(
     runtime.block_on(async move {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let desk = desk.open();
-        tokio::task::spawn_local(desk.clone().run());
+        tokio::task::spawn_local(desk.clone().run(shared.deadlines.request));
         let acceptor = Rc::new(Acceptor {
             parser: RefCell::new(Parser::new(shared.limits.clone(), shared.key.clone())),
             arrivals: RefCell::new(vec![0; ARRIVALS_BYTES].into()),

@@ -41,6 +41,7 @@ mod lock;
 mod mark;
 mod open;
 mod poison;
+mod pulse;
 mod reader;
 mod repair;
 mod salvage;

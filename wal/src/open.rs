@@ -5,6 +5,7 @@ use crate::family::Family;
 use crate::identity::{self, Identity, Incarnation, family};
 use crate::lock::Lock;
 use crate::mark::{Found, Mark};
+use crate::pulse::Pulses;
 use crate::reader::Shared;
 use crate::trim::Trimmer;
 use crate::verify::Gap;
@@ -114,6 +115,7 @@ pub fn open(data: &Path, options: &Options) -> Result<Opened, OpenError> {
         gaps: recovery.known_gaps.clone(),
         folder: data.to_path_buf(),
         poison,
+        pulses: Pulses::default(),
         db,
         _lock: Some(lock),
     });
@@ -168,6 +170,7 @@ pub(crate) fn view(data: &Path, db: DB) -> Result<(Reader, Recovery), OpenError>
         gaps: recovery.known_gaps.clone(),
         folder: data.to_path_buf(),
         poison: Poison::default(),
+        pulses: Pulses::default(),
         db,
         _lock: None,
     });

@@ -3,6 +3,7 @@
 use crate::family::Family;
 use crate::identity::{self, Incarnation, family};
 use crate::lock::Lock;
+use crate::pulse::Pulses;
 use crate::verify::Gap;
 use crate::{Poison, ReadError, key};
 use event::{Seq, UnixMicros};
@@ -12,6 +13,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 /// What writer and readers share.
 pub(crate) struct Shared {
@@ -24,6 +26,7 @@ pub(crate) struct Shared {
     pub(crate) start: AtomicU64,
     pub(crate) gaps: Vec<Gap>,
     pub(crate) poison: Poison,
+    pub(crate) pulses: Pulses,
     /// Given back after RocksDB is closed; a view for reading only has none.
     pub(crate) _lock: Option<Lock>,
 }
@@ -64,6 +67,12 @@ impl Reader {
     #[must_use]
     pub fn poison(&self) -> &Poison {
         &self.shared.poison
+    }
+
+    /// How long the oldest write or sync that has not returned is under way; a disk that hangs is known by it.
+    #[must_use]
+    pub fn waiting_for(&self) -> Option<Duration> {
+        self.shared.pulses.waiting_for()
     }
 
     /// Visits committed blocks in order from the one that holds `from`, until `each` breaks or the log ends. The first

@@ -42,7 +42,10 @@ impl Trimmer {
     /// The first write or sync failure, which is final.
     pub fn trim(&self, to: Seq, ids: Seq) -> Result<(), CommitError> {
         self.shared.poison.check()?;
-        trim(&self.shared, to, ids)
+        self.shared
+            .pulses
+            .trimmer
+            .during(|| trim(&self.shared, to, ids))
             .map_err(|error| self.shared.poison.set(&format!("trimming the log failed: {error}")))
     }
 }

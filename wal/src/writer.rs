@@ -122,7 +122,8 @@ impl Writer {
             batch.put_cf(family(db, Family::Meta), name, value);
         }
         let sync = syncs_each_commit(self.durability) || group.writes.iter().any(Write::must_be_synced);
-        if let Err(error) = db.write_opt(batch, if sync { &self.synced } else { &self.written }) {
+        let options = if sync { &self.synced } else { &self.written };
+        if let Err(error) = self.shared.pulses.writer.during(|| db.write_opt(batch, options)) {
             return Err(self.shared.poison.set(&format!("write to the log failed: {error}")));
         }
         if events > 0 {
@@ -205,13 +206,14 @@ fn keep(shared: &Shared, mut mark: Mark, sync_every: Option<Duration>, stop: &(M
         }
         if sync_every.is_some_and(|every| synced_at.elapsed() >= every) {
             synced_at = Instant::now();
-            if let Err(error) = sync(shared) {
+            if let Err(error) = shared.pulses.keeper.during(|| sync(shared)) {
                 failed(&format!("sync of the log failed: {error}"));
                 continue;
             }
         }
         // Only what is synced is marked: a mark that survives a power cut which its events do not would tell of a loss.
-        if let Err(error) = mark.advance(Seq::new(shared.synced.load(Ordering::Acquire))) {
+        let synced = Seq::new(shared.synced.load(Ordering::Acquire));
+        if let Err(error) = shared.pulses.keeper.during(|| mark.advance(synced)) {
             failed(&format!("writing the high-water mark failed: {error}"));
         }
     }

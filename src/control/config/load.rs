@@ -113,6 +113,7 @@ impl Config {
             ("server.ping_interval_s", self.server.ping_interval_s, 1),
             ("server.write_timeout_s", self.server.write_timeout_s, 1),
             ("server.drain_timeout_s", self.server.drain_timeout_s, 0),
+            ("server.request_timeout_s", self.server.request_timeout_s, 1),
             ("server.ack_timeout_s", self.server.ack_timeout_s, 1),
             ("dedup.window_s", self.dedup.window_s, 1),
             ("log.hold_s", self.log.hold_s, 0),

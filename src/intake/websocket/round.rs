@@ -193,7 +193,10 @@ impl Stored {
 }
 
 fn put_refused(out: &mut Vec<u8>, id_json: Option<&[u8]>, index: Option<u32>, reason: Refusal) {
-    let error = "not taken now; send it again";
+    let error = match reason {
+        Refusal::Unknown => "whether it is stored is unknown; send it again",
+        _ => "not taken now; send it again",
+    };
     put_error(out, &EventError { id_json, index, code: reason.as_str(), error, pointer: "" });
 }
 

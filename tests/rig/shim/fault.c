@@ -8,6 +8,7 @@
  *   FAULT_STICKY        1: all later ones fail too (default 0)
  *   FAULT_ERRNO         EIO (default), ENOSPC, EROFS or EDQUOT
  *   FAULT_SHORT         1: a write does only half of its work instead of failing
+ *   FAULT_HANG          1: a call waits until FAULT_TRIGGER_FILE is gone instead of failing, as on a disk that hangs
  *   FAULT_TRIGGER_FILE  if set: nothing is counted or failed unless this file exists
  *   FAULT_LOG           if set: each injected failure appends a line "N CALL PATH"
  *
@@ -69,6 +70,14 @@ static int error_number(void) {
     return EIO;
 }
 
+/* Waits until TRIGGER is gone, if that is wanted. Says whether it was. */
+static int hang(const char *trigger) {
+    const char *text = getenv("FAULT_HANG");
+    if (!text || *text != '1' || !trigger) return 0;
+    while (syscall(SYS_faccessat, AT_FDCWD, trigger, F_OK) == 0) usleep(10000);
+    return 1;
+}
+
 /* Decides about one call on PATH. */
 static int strikes(const char *name, const char *path) {
     const char *trigger = getenv("FAULT_TRIGGER_FILE"), *nth = getenv("FAULT_NTH"), *sticky = getenv("FAULT_STICKY");
@@ -77,7 +86,7 @@ static int strikes(const char *name, const char *path) {
     long count = atomic_fetch_add(&matched, 1) + 1, wanted = nth ? atol(nth) : 1;
     int hit = count == wanted || (sticky && *sticky == '1' && count > wanted);
     if (hit) note(count, name, path);
-    return hit;
+    return hit && hang(trigger) ? 0 : hit;
 }
 
 /* The same for a relative or absolute name; errno is left as it was. */
