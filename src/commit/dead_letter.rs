@@ -82,6 +82,8 @@ pub struct DeadDraft {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Moment {
     pub(super) now: UnixMicros,
+    /// The same for telling how old something is.
+    pub(super) age: UnixMicros,
     /// The newest event before the group.
     pub(super) after: Seq,
 }
@@ -184,7 +186,7 @@ impl DeadLetters {
                 unreadable.push(Write::Delete(Family::Dead, key.to_vec()));
                 return ControlFlow::Continue(());
             };
-            if now.since(UnixMicros::new(letter.received_at)) < self.limits.age_max {
+            if now.since(UnixMicros::new(letter.received_at.max(letter.committed_at))) < self.limits.age_max {
                 return ControlFlow::Break(());
             }
             if let Some(used) = self.bytes.get_mut(letter.tenant.as_str()) {

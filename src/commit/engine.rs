@@ -1,6 +1,7 @@
 //! The one writer thread: gather, drop duplicates, build one block, commit it, answer. No timer: while one group is
 //! being synced the next one gathers, so batching comes from load.
 
+use super::clock::{Clock, ClockStep};
 use super::dead_letter::{DeadDraft, DeadLetterLimits, DeadLetters, Moment};
 use super::desk::{DeskSeed, Mailbox, seeds};
 use super::hub::{Confirmation, ConfirmationStatus, Hub};
@@ -170,6 +171,7 @@ pub struct EngineParts {
 pub struct Engine<S> {
     store: S,
     parts: EngineParts,
+    clock: Clock,
     dead: DeadLetters,
     ring: Receiver<Item>,
     control: Receiver<ControlWrite>,
@@ -201,6 +203,7 @@ impl<S: Store> Engine<S> {
         let (desks, mailboxes) = seeds(acceptors, &ring_in, &parts.metrics);
         let stop = Arc::new(AtomicBool::new(false));
         let engine = Engine {
+            clock: clock(parts.last_commit),
             dead: load_dead(&parts)?,
             recorder: parts.metrics.recorder(),
             finished: mailboxes.iter().map(|_| Vec::new()).collect(),
@@ -275,19 +278,20 @@ impl<S: Store> Engine<S> {
     /// Makes the gathered group durable and fills in the outcomes.
     fn commit_group(&mut self) -> Result<(), CommitError> {
         let started = Instant::now();
-        let now = UnixMicros::now().max(self.parts.last_commit);
-        self.parts.last_commit = now;
+        let time = self.clock.look(UnixMicros::now(), started);
+        time.step.into_iter().for_each(warn_of);
+        let now = time.commit;
         let first = self.store.next();
         self.writes.clear();
         self.block.begin();
         self.ids.begin();
-        self.parts.dedup.begin_group(now).map_err(fatal)?;
+        self.parts.dedup.begin_group(time.age).map_err(fatal)?;
         for (_, _, submission) in &mut self.group {
             let receipt = decide(&mut self.parts.dedup, submission, now)?;
             encode(submission, &receipt, &mut self.block, &mut self.ids, &mut self.keep);
             submission.outcome = Ok(receipt);
         }
-        self.add_small_writes(Moment { now, after: first.prev() });
+        self.add_small_writes(Moment { now, age: time.age, after: first.prev() });
         let events = self.block.events();
         if events > 0 || !self.writes.is_empty() {
             let (block, ids) = match events {
@@ -298,6 +302,7 @@ impl<S: Store> Engine<S> {
             let group = Group { events: (events > 0).then_some((events, block, ids)), writes: &self.writes };
             let encoded = Instant::now();
             self.store.commit(&group)?;
+            self.clock.committed(now);
             self.recorder.record(Stage::Encode, encoded - started);
             self.recorder.record(Stage::Commit, encoded.elapsed());
             self.parts.metrics.group(events, bytes, self.group.len());
@@ -307,6 +312,7 @@ impl<S: Store> Engine<S> {
         }
         assert_eq!(self.store.next(), self.parts.dedup.next_seq(), "log and dedup count the same events");
         self.parts.tail.set_next_dead(self.dead.next());
+        self.parts.tail.set_oldest_id(self.parts.dedup.oldest());
         for (_, _, submission) in &mut self.group {
             if let Some(claim) = &mut submission.claim {
                 claim.complete(now);
@@ -351,7 +357,7 @@ impl<S: Store> Engine<S> {
     fn add_small_writes(&mut self, moment: Moment) {
         let needed = self.parts.tail.dead_delivered();
         // First, for it makes room. What cannot be read is not removed; whoever lists the dead letters is told.
-        self.dead.expire(&self.parts.reader, moment.now, needed, &mut self.writes).ok();
+        self.dead.expire(&self.parts.reader, moment.age, needed, &mut self.writes).ok();
         for (_, _, submission) in &mut self.group {
             let Submission { batch, rejects, claim, outcome, .. } = &mut **submission;
             let Ok(receipt) = outcome else { continue };
@@ -369,7 +375,7 @@ impl<S: Store> Engine<S> {
             }
         }
         if !self.writes.is_empty() || !self.controls.is_empty() || self.block.events() > 0 {
-            self.parts.idempotency.expire(moment.now, self.group.len(), &mut self.writes);
+            self.parts.idempotency.expire(moment.age, self.group.len(), &mut self.writes);
         }
     }
 
@@ -435,6 +441,31 @@ impl<S: Store> Engine<S> {
         for control in self.control.try_iter() {
             control.reply.send(Err(Refusal::ShuttingDown)).ok();
         }
+    }
+}
+
+/// The clock, and a line if it stands wrong already.
+fn clock(last_commit: UnixMicros) -> Clock {
+    let clock = Clock::new(last_commit, UnixMicros::now(), Instant::now());
+    if let Some(behind) = clock.behind() {
+        tracing::warn!(
+            behind_s = behind.as_secs_f64(),
+            "the clock stands behind the newest event of the log: commit times stand still until it has caught up"
+        );
+    }
+    clock
+}
+
+fn warn_of(step: ClockStep) {
+    match step {
+        ClockStep::Back(by) => tracing::warn!(
+            by_s = by.as_secs_f64(),
+            "the clock went back: commit times stand still until it has caught up; ages are not concerned"
+        ),
+        ClockStep::Ahead(by) => tracing::warn!(
+            by_s = by.as_secs_f64(),
+            "the clock jumped ahead, or the machine slept: commit times follow it; ages are not concerned"
+        ),
     }
 }
 

@@ -75,6 +75,8 @@ struct Table {
     states: HashMap<u128, State>,
     order: VecDeque<Kept>,
     bytes: u64,
+    /// What ages are counted from, as the writer last saw it.
+    now: UnixMicros,
 }
 
 /// An answer on disk.
@@ -107,7 +109,7 @@ impl Idempotency {
     /// # Errors
     /// [`ReadError`].
     pub fn load(reader: Reader, limits: IdempotencyLimits) -> Result<Self, ReadError> {
-        let mut table = Table::default();
+        let mut table = Table { now: UnixMicros::now(), ..Table::default() };
         reader.scan(Family::Idempotency, &[], |key, value| {
             if let (Some((at, digest)), Some((request, _))) = (parse_key(key), value.split_first_chunk::<16>()) {
                 let request = u128::from_be_bytes(*request);
@@ -122,13 +124,13 @@ impl Idempotency {
     ///
     /// # Errors
     /// [`ReadError`] when the remembered answer cannot be read.
-    pub fn begin(&self, tenant: &str, key: &[u8], request: &[&[u8]], now: UnixMicros) -> Result<Begin, ReadError> {
+    pub fn begin(&self, tenant: &str, key: &[u8], request: &[&[u8]]) -> Result<Begin, ReadError> {
         let digest = digest(&[tenant.as_bytes(), key]);
         let request = digest_of(request);
         let state = {
             let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
             match table.states.get(&digest).copied() {
-                Some(State::Done { at, .. }) if now.since(at) >= self.limits.age_max => None,
+                Some(State::Done { at, .. }) if table.now.since(at) >= self.limits.age_max => None,
                 state => state,
             }
             .or_else(|| {
@@ -158,6 +160,7 @@ impl Idempotency {
     /// Adds the removal of keys that are too old, too many or too large together.
     pub(super) fn expire(&self, now: UnixMicros, added: usize, writes: &mut Vec<Write>) {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        table.now = now;
         // A bounded number each time, and more than came in: no commit is held up by a large clean-up.
         for _ in 0..added + 64 {
             let too_many = table.order.len() > self.limits.keys_max || table.bytes > self.limits.bytes_max;

@@ -6,6 +6,7 @@
 //! ```
 
 mod budget;
+mod clock;
 mod dead_letter;
 mod desk;
 mod engine;

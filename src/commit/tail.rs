@@ -3,6 +3,7 @@
 use super::recent::{Recent, RecentBlock};
 use event::Seq;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
@@ -12,6 +13,7 @@ pub struct Tail {
     committed: watch::Sender<Seq>,
     delivered: watch::Sender<BTreeMap<&'static str, Delivered>>,
     next_dead: watch::Sender<u64>,
+    oldest_id: Arc<AtomicU64>,
     dead: Arc<Mutex<VecDeque<(&'static str, Seq)>>>,
     recent: Arc<Mutex<Recent>>,
 }
@@ -36,6 +38,7 @@ impl Tail {
             committed: watch::Sender::new(committed),
             delivered: watch::Sender::default(),
             next_dead: watch::Sender::new(1),
+            oldest_id: Arc::default(),
             dead: Arc::default(),
             recent: Arc::default(),
         }
@@ -93,6 +96,16 @@ impl Tail {
         let is_past = |all: &BTreeMap<&'static str, Delivered>| all.get(sink).is_some_and(|to| to.next > seq);
         // The sender lives in self, so waiting cannot fail.
         receiver.wait_for(is_past).await.ok();
+    }
+
+    /// The first event whose id is still remembered: stored ids before it are needed no longer.
+    #[must_use]
+    pub fn oldest_id(&self) -> Seq {
+        Seq::new(self.oldest_id.load(Ordering::Acquire))
+    }
+
+    pub(super) fn set_oldest_id(&self, oldest: Seq) {
+        self.oldest_id.store(oldest.get(), Ordering::Release);
     }
 
     /// The id that the next dead letter gets.

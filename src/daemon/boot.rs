@@ -1,5 +1,6 @@
 //! Start: everything that can fail fails here, before the first connection is accepted.
 
+use super::ages::{Ages, Old};
 use super::drain::Running;
 use super::maintenance::Maintenance;
 use super::sinks::Supplies;
@@ -299,10 +300,10 @@ fn trim(
 ) -> impl FnMut(bool) + Send + 'static {
     let running: Vec<&'static str> = sinks.iter().map(|(sink, _)| sink.status().snapshot().sink).collect();
     warn_of_idle_sinks(&reader, &running);
-    let held_for = Duration::from_secs(config.log.hold_s);
-    let window = Duration::from_secs(config.dedup.window_s);
+    let hold = Duration::from_secs(config.log.hold_s);
+    let mut ages = Ages::new(hold, UnixMicros::now(), Instant::now(), reader.committed().next());
     move |short_of_room| {
-        let hold = if short_of_room { Duration::ZERO } else { held_for };
+        let old = ages.look(Instant::now(), reader.committed().next());
         let mut needed: Vec<Seq> = tail.delivered().into_values().map(|to| to.next).collect();
         // A sink that has not told its cursor yet needs everything.
         if needed.len() < running.len() {
@@ -313,13 +314,21 @@ fn trim(
             Ok(others) => needed.extend(others.iter().map(|(_, cursor)| cursor.next)),
             Err(error) => return tracing::error!(%error, "the log cannot be trimmed"),
         }
-        let now = UnixMicros::now();
-        let to = deliver::trim::position(&reader, needed, hold, now);
-        let ids = reader.ids_older_than(now.minus(window));
-        match (to, ids) {
+        let (hold, now) = match old {
+            _ if short_of_room => (Duration::ZERO, UnixMicros::default()),
+            Old::Before(seq) => {
+                needed.push(seq);
+                (Duration::ZERO, UnixMicros::default())
+            }
+            Old::ByCommitTime { until, now } => {
+                needed.push(until);
+                (hold, now)
+            }
+        };
+        match deliver::trim::position(&reader, needed, hold, now) {
             // A failure is final and reported by whoever watches the log.
-            (Ok(to), Ok(ids)) => drop(trimmer.trim(to, ids)),
-            (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "the log cannot be trimmed"),
+            Ok(to) => drop(trimmer.trim(to, tail.oldest_id())),
+            Err(error) => tracing::error!(%error, "the log cannot be trimmed"),
         }
     }
 }
@@ -393,14 +402,16 @@ fn load_dedup(config: &Config, opened: &wal::Opened) -> Result<Dedup, StartError
     let window = Duration::from_secs(config.dedup.window_s);
     let dedup_config =
         dedup::Config { window, budget_bytes: config.dedup.budget_bytes, spill_dir: config.data_dir.join("dedup") };
-    let horizon = UnixMicros::now().max(opened.recovery.last_commit).minus(window);
+    // What bears a time that has not come yet, since the clock has gone back, counts as committed now.
+    let now = UnixMicros::now();
+    let horizon = now.minus(window);
     let mut filter: Option<Dedup> = None;
     let mut failed = None;
     opened.reader.ids(|first, list| {
         if failed.is_some() || (filter.is_none() && list.committed_at() < horizon) {
             return;
         }
-        failed = load_group(&mut filter, &dedup_config, first, list).err();
+        failed = load_group(&mut filter, &dedup_config, first, list, now).err();
     })?;
     if let Some(error) = failed {
         return Err(error.into());
@@ -409,7 +420,7 @@ fn load_dedup(config: &Config, opened: &wal::Opened) -> Result<Dedup, StartError
         Some(filter) => filter,
         None => Dedup::new(dedup_config, opened.recovery.next)?,
     };
-    fill_gap(&mut filter, opened.recovery.next, opened.recovery.last_commit)?;
+    fill_gap(&mut filter, opened.recovery.next, opened.recovery.last_commit.min(now))?;
     filter.finish_load();
     let ids = filter.stats().ids_in_memory + filter.stats().ids_on_disk;
     tracing::info!(ids, took_ms = started.elapsed().as_millis() as u64, "duplicate filter loaded");
@@ -421,13 +432,15 @@ fn load_group(
     config: &dedup::Config,
     first: Seq,
     list: record::IdList<'_>,
+    now: UnixMicros,
 ) -> Result<(), dedup::Error> {
     let filter = match filter {
         Some(filter) => filter,
         None => filter.insert(Dedup::new(config.clone(), first)?),
     };
-    fill_gap(filter, first, list.committed_at())?;
-    filter.load(first, list.committed_at(), list.iter())
+    let at = list.committed_at().min(now);
+    fill_gap(filter, first, at)?;
+    filter.load(first, at, list.iter())
 }
 
 /// The filter counts positions densely. Where a repair recorded a gap, ids that nobody can send stand for the lost ones.

@@ -2,6 +2,7 @@
 //!
 //! Config → [`Bound`] (log open, sockets bound: what can fail has failed) → [`Running`] → drained.
 
+mod ages;
 mod boot;
 mod drain;
 mod maintenance;

@@ -3,7 +3,6 @@
 use super::acceptor::Acceptor;
 use super::answer::{Answer, JSON, PROBLEM, json_answer, problem};
 use crate::commit::{Begin, Claim, Remembered};
-use event::UnixMicros;
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 
@@ -15,7 +14,6 @@ pub(super) fn claim(
     acceptor: &Acceptor,
     headers: &HeaderMap,
     request: &[&[u8]],
-    now: UnixMicros,
 ) -> Result<Option<Claim>, Box<Answer>> {
     let mut values = headers.get_all("idempotency-key").iter();
     let Some(value) = values.next() else { return Ok(None) };
@@ -28,7 +26,7 @@ pub(super) fn claim(
         let detail = format!("Idempotency-Key must have 1 to {KEY_BYTES_MAX} bytes");
         return Err(Box::new(problem(StatusCode::BAD_REQUEST, &detail)));
     }
-    match acceptor.shared.idempotency.begin(&acceptor.tenant, key, request, now) {
+    match acceptor.shared.idempotency.begin(&acceptor.tenant, key, request) {
         Ok(Begin::First(claim)) => Ok(Some(claim)),
         Ok(Begin::Repeat(answer)) => Err(Box::new(repeat(answer))),
         Ok(Begin::Running) => {
