@@ -7,7 +7,7 @@ mod support;
 
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use support::{Daemon, Socket, event, eventually, shape};
+use support::{Daemon, Place, Socket, event, eventually, shape};
 
 #[test]
 fn health_names_each_service_and_the_figures_that_matter() {
@@ -40,6 +40,18 @@ fn live_and_ready_are_two_questions() {
     let ready = full.get("/health/ready").json();
     assert_eq!(ready["reasons"], json!(["disk_reserve"]));
     assert_eq!(full.get("/health/live").status, 200, "it lives, it only cannot take events");
+}
+
+#[test]
+fn a_daemon_that_says_it_listens_is_ready_and_can_be_steered_at_once() {
+    let mut place = Place::with(&[]);
+    for _ in 0..10 {
+        let daemon = place.start();
+        assert_eq!(daemon.get("/health/ready").with_status(200)["status"], "ready");
+        let status = daemon.admin(&["status", "--json"]);
+        assert!(status.status.success(), "{}", String::from_utf8_lossy(&status.stderr));
+        place = daemon.stop();
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::commit::{
 };
 use crate::control::admin::{self, AdminParts};
 use crate::control::config::{BacklogPolicy, Config, ConfigError};
-use crate::control::{Exporter, ExporterParts, Health, Pipeline, Rates, ServiceState};
+use crate::control::{Exporter, ExporterParts, Health, Phase, Pipeline, Rates, ServiceState};
 use crate::deliver::sinks::{ClickHouseTables, KafkaTopics, ParquetFiles};
 use crate::deliver::{self, Cursor, Destination, Handle};
 use crate::intake::{self, Admission, Deadlines, Shared};
@@ -132,7 +132,6 @@ impl Bound {
         let (engine, desks, control, stop_writer) = Engine::new(opened.writer, parts, acceptors)?;
         let health = Arc::new(Health::default());
         health.set("wal", ServiceState::Up, None, None);
-        health.set_not_ready(vec!["starting"]);
         let rates = Arc::new(Rates::default());
         let gate = ConnectionGate::new(connections(config.server.connections_max));
         let pipeline = Pipeline::new(opened.reader.clone(), tail.clone());
@@ -215,15 +214,19 @@ impl Bound {
             pipeline: self.pipeline,
             health: Arc::clone(&self.health),
         };
-        let stop = shipping.clone();
-        shippers.push(thread(spawn("admin", &fatal, move || {
-            let socket = admin.socket.clone();
-            // Steering is not worth the events that would be refused.
-            if let Err(error) = admin::serve(admin, stop) {
-                tracing::error!(%error, socket = %socket.display(), "`ingestd admin` will not work: no socket");
+        // Bound here, so that whoever finds the daemon ready can steer it.
+        match admin::bind(&admin.socket) {
+            Ok(listener) => {
+                let stop = shipping.clone();
+                let serve = move || admin::serve(admin, listener, stop).map_err(|error| format!("admin: {error}"));
+                shippers.push(thread(spawn("admin", &fatal, serve))?);
             }
-            Ok(())
-        }))?);
+            // Steering is not worth the events that would be refused.
+            Err(error) => {
+                let socket = admin.socket.display();
+                tracing::error!(%error, %socket, "`ingestd admin` will not work: no socket");
+            }
+        }
         let watch = StallWatch {
             reader: self.reader.clone(),
             shared: Arc::clone(&self.shared),
@@ -249,14 +252,22 @@ impl Bound {
         };
         shippers.push(thread(spawn("maintenance", &fatal, move || maintenance.run(&shipping)))?);
         let mut acceptors = Vec::new();
+        let (accepts, accepting_now) = std::sync::mpsc::channel();
         let grace = Duration::from_secs(self.config.server.drain_timeout_s);
         for (number, (listener, desk)) in self.listeners.sockets.into_iter().zip(self.desks).enumerate() {
-            let (shared, stop) = (Arc::clone(&self.shared), accepting.clone());
+            let (shared, stop, accepts) = (Arc::clone(&self.shared), accepting.clone(), accepts.clone());
             acceptors.push(thread(spawn(format!("accept-{number}"), &fatal, move || {
-                intake::run(listener, shared, desk, stop, grace).map_err(|error| format!("an acceptor failed: {error}"))
+                // Nobody waits for it any more where another one has failed.
+                let accepts = || drop(accepts.send(()));
+                intake::run(listener, shared, desk, stop, grace, accepts)
+                    .map_err(|error| format!("an acceptor failed: {error}"))
             }))?);
         }
-        self.health.set_not_ready(Vec::new());
+        drop(accepts);
+        // One that fails ends the daemon by itself.
+        if accepting_now.iter().take(acceptors.len()).count() == acceptors.len() {
+            self.health.set_phase(Phase::Serving);
+        }
         Ok(Running {
             address: self.listeners.address,
             shared: self.shared,

@@ -204,7 +204,8 @@ pub(super) fn trace_context(value: &[u8]) -> Option<Box<str>> {
     Some(std::str::from_utf8(value).ok().filter(|_| shape)?.into())
 }
 
-/// Runs one acceptor in the calling thread until `stop`, then waits up to `grace` for open connections.
+/// Runs one acceptor in the calling thread until `stop`, then waits up to `grace` for open connections. Calls `accepting`
+/// once it accepts.
 ///
 /// # Errors
 /// When the runtime cannot be built.
@@ -214,6 +215,7 @@ pub fn run(
     desk: DeskSeed,
     stop: watch::Receiver<bool>,
     grace: Duration,
+    accepting: impl FnOnce(),
 ) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -247,6 +249,7 @@ pub fn run(
         let refused = || {
             acceptor.shared.metrics.connections_refused.fetch_add(1, Relaxed);
         };
+        accepting();
         accept(&listener, &gate, stop, serve, refused).await;
         drop(listener);
         // Whoever takes longer is cut off.

@@ -108,7 +108,7 @@ fn main() -> Result<()> {
     let mut acceptors = Vec::new();
     for (socket, desk) in listeners.sockets.into_iter().zip(desks) {
         let (shared, stopped) = (Arc::clone(&shared), stopped.clone());
-        let run = move || intake::run(socket, shared, desk, stopped, GRACE);
+        let run = move || intake::run(socket, shared, desk, stopped, GRACE, || ());
         acceptors.push(std::thread::Builder::new().name("accept".into()).spawn(run)?);
     }
     std::thread::sleep(options.time_limit);

@@ -18,4 +18,4 @@ mod client;
 mod server;
 
 pub use client::{AskError, ask};
-pub use server::{AdminParts, serve};
+pub use server::{AdminParts, bind, serve};

@@ -5,6 +5,7 @@ use crate::deliver::Handle;
 use serde_json::{Value, json};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// What the server answers from.
 pub struct AdminParts {
-    /// Where it listens.
+    /// Where it listens; removed at the end.
     pub socket: PathBuf,
     /// The way to the sinks.
     pub pipeline: Pipeline,
@@ -29,17 +30,21 @@ pub struct AdminParts {
     pub health: Arc<Health>,
 }
 
-/// Answers until `stop`. Blocks: it wants a thread to itself.
+/// Answers on the socket that [`bind`] has made until `stop`. Blocks: it wants a thread to itself.
 ///
 /// # Errors
-/// When the socket cannot be made.
-pub fn serve(parts: AdminParts, stop: watch::Receiver<bool>) -> io::Result<()> {
+/// When the runtime cannot be built.
+pub fn serve(parts: AdminParts, listener: net::UnixListener, stop: watch::Receiver<bool>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    LocalSet::new().block_on(&runtime, listen(Rc::new(parts), stop))
+    LocalSet::new().block_on(&runtime, listen(Rc::new(parts), listener, stop))
 }
 
-async fn listen(parts: Rc<AdminParts>, mut stop: watch::Receiver<bool>) -> io::Result<()> {
-    let listener = bind(&parts.socket)?;
+async fn listen(
+    parts: Rc<AdminParts>,
+    listener: net::UnixListener,
+    mut stop: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let listener = UnixListener::from_std(listener)?;
     loop {
         tokio::select! {
             // An error means that the sender is gone: the daemon is being torn down.
@@ -57,12 +62,16 @@ async fn listen(parts: Rc<AdminParts>, mut stop: watch::Receiver<bool>) -> io::R
 }
 
 /// Makes the socket, in the place of one that a crash has left: the data folder is locked, so it is nobody's.
-fn bind(socket: &Path) -> io::Result<UnixListener> {
+///
+/// # Errors
+/// What the system says, for example that the path is too long for a socket.
+pub fn bind(socket: &Path) -> io::Result<net::UnixListener> {
     match std::fs::remove_file(socket) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let listener = UnixListener::bind(socket)?;
+    let listener = net::UnixListener::bind(socket)?;
+    listener.set_nonblocking(true)?;
     std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o660))?;
     Ok(listener)
 }
