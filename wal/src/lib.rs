@@ -35,6 +35,7 @@ mod error;
 mod evidence;
 mod examine;
 mod family;
+mod format;
 mod identity;
 mod key;
 mod lock;

@@ -39,9 +39,11 @@ impl Found {
         }
     }
 
-    /// What is wrong with it in a folder that is not new.
-    pub(crate) fn trouble(self) -> Option<&'static str> {
+    /// What is wrong with it beside a log whose next event gets `next`. An empty log has nothing to lose, and a first
+    /// start that was broken off leaves one like that.
+    pub(crate) fn trouble(self, next: Seq) -> Option<&'static str> {
         match self {
+            _ if next <= Seq::FIRST => None,
             Found::Missing => Some("the file is missing: whether the newest events are there cannot be told"),
             Found::Unreadable => Some("the file is damaged: whether the newest events are there cannot be told"),
             Found::At(_) => None,
