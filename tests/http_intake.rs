@@ -175,6 +175,18 @@ fn an_event_to_be_acknowledged_by_a_sink_that_is_not_configured_is_not_stored() 
 }
 
 #[test]
+fn all_sinks_are_those_that_are_switched_on_and_without_any_nothing_is_stored() {
+    let daemon = Daemon::with(&[("INGESTD_PARQUET_ROLL_S", "1")]);
+    let answer = daemon.post("/events?ack=all", event("e").to_string()).with_status(202);
+    assert_eq!(answer["delivery"], "delivered", "{answer}");
+    let daemon = Daemon::with(&[("INGESTD_PARQUET_ENABLED", "false")]);
+    daemon.post("/events?ack=all", event("e").to_string()).problem(400);
+    daemon.post("/events/batch?ack=all", format!("[{}]", event("e"))).problem(400);
+    assert_eq!(daemon.totals(), [0; 4]);
+    assert_eq!(daemon.post("/events", event("e").to_string()).with_status(202)["duplicate"], Value::Null);
+}
+
+#[test]
 fn a_weaker_durability_is_named_in_each_answer() {
     for durability in ["interval", "os"] {
         let daemon = Daemon::with(&[("INGESTD_LOG_DURABILITY", durability), ("INGESTD_SERVER_ACK_TIMEOUT_S", "1")]);
