@@ -177,6 +177,7 @@ fn apply(table: &mut Table, known: &[(String, Value)], name: &str, text: &str) -
             let variable = |key: &str| format!("INGESTD_{}", key.replace('.', "_").to_uppercase());
             match known.iter().find(|(key, _)| variable(key) == name) {
                 Some((key, _)) => key.clone(),
+                None if is_service_link(name, text) => return Ok(()),
                 None => {
                     let names: Vec<_> = known.iter().map(|(key, _)| variable(key)).collect();
                     return Err(wrong(format!("unknown{}", nearest(name, names.iter().map(String::as_str)))));
@@ -200,6 +201,28 @@ fn apply(table: &mut Table, known: &[(String, Value)], name: &str, text: &str) -
         _ => Value::String(text.into()),
     };
     set(table, &key, value).map_err(wrong)
+}
+
+/// Whether Kubernetes sets such a variable in every container beside a Service called `ingestd` or `ingestd-…`: it is not
+/// the operator's.
+fn is_service_link(name: &str, value: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    // INGESTD_SERVICE_HOST, INGESTD_SERVICE_PORT, INGESTD_SERVICE_PORT_HTTP
+    if name.ends_with("_SERVICE_HOST") || name.ends_with("_SERVICE_PORT") || name.contains("_SERVICE_PORT_") {
+        return true;
+    }
+    // INGESTD_PORT=tcp://10.0.0.1:3001
+    if name.ends_with("_PORT") && ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme)) {
+        return true;
+    }
+    // INGESTD_PORT_3001_TCP, and the same with _ADDR, _PORT or _PROTO behind it
+    name.rsplit_once("_PORT_").is_some_and(|(_, rest)| {
+        let mut parts = rest.split('_');
+        let (number, protocol, part) = (parts.next(), parts.next(), parts.next());
+        number.is_some_and(is_number)
+            && protocol.is_some_and(|protocol| ["TCP", "UDP", "SCTP"].contains(&protocol))
+            && part.is_none_or(|part| ["ADDR", "PORT", "PROTO"].contains(&part))
+    })
 }
 
 fn set(table: &mut Table, key: &str, value: Value) -> Result<(), String> {
@@ -268,6 +291,29 @@ mod tests {
         let environment = [("INGESTD_LOG_HOLDS".to_owned(), "7".to_owned())];
         let error = load(None, environment.into_iter()).unwrap_err().to_string();
         assert!(error.contains("did you mean `INGESTD_LOG_HOLD_S`?"), "{error}");
+    }
+
+    #[test]
+    fn variables_that_kubernetes_sets_for_a_service_called_ingestd_are_not_ours() {
+        for (name, value) in [
+            ("INGESTD_SERVICE_HOST", "10.0.0.1"),
+            ("INGESTD_SERVICE_PORT", "3001"),
+            ("INGESTD_SERVICE_PORT_HTTP", "3001"),
+            ("INGESTD_PORT", "tcp://10.0.0.1:3001"),
+            ("INGESTD_PORT_3001_TCP", "tcp://10.0.0.1:3001"),
+            ("INGESTD_PORT_3001_TCP_PROTO", "tcp"),
+            ("INGESTD_PORT_3001_TCP_PORT", "3001"),
+            ("INGESTD_PORT_3001_TCP_ADDR", "10.0.0.1"),
+            ("INGESTD_ADMIN_SERVICE_HOST", "10.0.0.2"),
+            ("INGESTD_ADMIN_PORT", "tcp://10.0.0.2:1"),
+        ] {
+            let loaded = load(None, [(name.to_owned(), value.to_owned())].into_iter());
+            assert_eq!(loaded.unwrap(), Config::default(), "{name}");
+        }
+        for name in ["INGESTD_SERVICE", "INGESTD_PORT", "INGESTD_LISTEN_PORT", "INGESTD_PORT_HTTP", "INGESTD_SERVER_LISTEM", "INGESTD_PORT_3001_TCP_X"] {
+            let error = load(None, [(name.to_owned(), "1".to_owned())].into_iter()).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains("unknown"), "{error}");
+        }
     }
 
     #[test]
