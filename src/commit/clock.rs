@@ -35,18 +35,45 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    /// A clock for a log whose newest event bears `last_commit`.
-    pub(super) fn new(last_commit: UnixMicros, wall: UnixMicros, at: Instant) -> Self {
+    /// A clock for a log whose newest event bears `last_commit`, and a line if it stands wrong already.
+    pub(super) fn start(last_commit: UnixMicros) -> Self {
+        let clock = Clock::new(last_commit, UnixMicros::now(), Instant::now());
+        if let Some(behind) = clock.behind() {
+            tracing::warn!(
+                behind_s = behind.as_secs_f64(),
+                "the clock stands behind the newest event of the log: commit times stand still until it has caught up"
+            );
+        }
+        clock
+    }
+
+    /// The present time, and a line if the wall clock has made a step.
+    pub(super) fn now(&mut self) -> Now {
+        let now = self.look(UnixMicros::now(), Instant::now());
+        match now.step {
+            Some(ClockStep::Back(by)) => tracing::warn!(
+                by_s = by.as_secs_f64(),
+                "the clock went back: commit times stand still until it has caught up; ages are not concerned"
+            ),
+            Some(ClockStep::Ahead(by)) => tracing::warn!(
+                by_s = by.as_secs_f64(),
+                "the clock jumped ahead, or the machine slept: commit times follow it; ages are not concerned"
+            ),
+            None => {}
+        }
+        now
+    }
+
+    fn new(last_commit: UnixMicros, wall: UnixMicros, at: Instant) -> Self {
         Clock { last_commit, start: (wall, at), seen: (wall, at) }
     }
 
     /// How far the wall clock stands behind the newest commit.
-    pub(super) fn behind(&self) -> Option<Duration> {
+    fn behind(&self) -> Option<Duration> {
         Some(self.last_commit.since(self.seen.0)).filter(|behind| *behind >= BACK_MIN)
     }
 
-    /// Looks at the clocks.
-    pub(super) fn look(&mut self, wall: UnixMicros, at: Instant) -> Now {
+    fn look(&mut self, wall: UnixMicros, at: Instant) -> Now {
         let expected = self.seen.0.plus(at.saturating_duration_since(self.seen.1));
         self.seen = (wall, at);
         let (back, ahead) = (expected.since(wall), wall.since(expected));

@@ -97,11 +97,7 @@ pub struct DeskSeed {
 }
 
 /// One desk for each acceptor, sharing a ring.
-pub(crate) fn seeds(
-    count: usize,
-    ring: &Sender<Item>,
-    metrics: &Arc<Metrics>,
-) -> (Vec<DeskSeed>, Vec<Arc<Mailbox>>) {
+pub(crate) fn seeds(count: usize, ring: &Sender<Item>, metrics: &Arc<Metrics>) -> (Vec<DeskSeed>, Vec<Arc<Mailbox>>) {
     let mailboxes: Vec<_> = (0..count).map(|_| Arc::new(Mailbox::default())).collect();
     let seeds = mailboxes
         .iter()

@@ -1,7 +1,7 @@
 //! The one writer thread: gather, drop duplicates, build one block, commit it, answer. No timer: while one group is
 //! being synced the next one gathers, so batching comes from load.
 
-use super::clock::{Clock, ClockStep};
+use super::clock::Clock;
 use super::dead_letter::{DeadDraft, DeadLetterLimits, DeadLetters, Moment};
 use super::desk::{DeskSeed, Mailbox, seeds};
 use super::hub::{Confirmation, ConfirmationStatus, Hub};
@@ -203,7 +203,7 @@ impl<S: Store> Engine<S> {
         let (desks, mailboxes) = seeds(acceptors, &ring_in, &parts.metrics);
         let stop = Arc::new(AtomicBool::new(false));
         let engine = Engine {
-            clock: clock(parts.last_commit),
+            clock: Clock::start(parts.last_commit),
             dead: load_dead(&parts)?,
             recorder: parts.metrics.recorder(),
             finished: mailboxes.iter().map(|_| Vec::new()).collect(),
@@ -278,8 +278,7 @@ impl<S: Store> Engine<S> {
     /// Makes the gathered group durable and fills in the outcomes.
     fn commit_group(&mut self) -> Result<(), CommitError> {
         let started = Instant::now();
-        let time = self.clock.look(UnixMicros::now(), started);
-        time.step.into_iter().for_each(warn_of);
+        let time = self.clock.now();
         let now = time.commit;
         let first = self.store.next();
         self.writes.clear();
@@ -441,31 +440,6 @@ impl<S: Store> Engine<S> {
         for control in self.control.try_iter() {
             control.reply.send(Err(Refusal::ShuttingDown)).ok();
         }
-    }
-}
-
-/// The clock, and a line if it stands wrong already.
-fn clock(last_commit: UnixMicros) -> Clock {
-    let clock = Clock::new(last_commit, UnixMicros::now(), Instant::now());
-    if let Some(behind) = clock.behind() {
-        tracing::warn!(
-            behind_s = behind.as_secs_f64(),
-            "the clock stands behind the newest event of the log: commit times stand still until it has caught up"
-        );
-    }
-    clock
-}
-
-fn warn_of(step: ClockStep) {
-    match step {
-        ClockStep::Back(by) => tracing::warn!(
-            by_s = by.as_secs_f64(),
-            "the clock went back: commit times stand still until it has caught up; ages are not concerned"
-        ),
-        ClockStep::Ahead(by) => tracing::warn!(
-            by_s = by.as_secs_f64(),
-            "the clock jumped ahead, or the machine slept: commit times follow it; ages are not concerned"
-        ),
     }
 }
 

@@ -105,7 +105,10 @@ mod tests {
         let second = Duration::from_secs(1);
         // Two minutes at 60 events a second, then ten seconds at 6, then one at 600.
         let counts = [60; 120].into_iter().chain([6; 10]).chain([600]);
-        assert_rates(&sampled(second, counts), [600.0, (9.0 * 6.0 + 600.0) / 10.0, (49.0 * 60.0 + 60.0 + 600.0) / 60.0]);
+        assert_rates(
+            &sampled(second, counts),
+            [600.0, (9.0 * 6.0 + 600.0) / 10.0, (49.0 * 60.0 + 60.0 + 600.0) / 60.0],
+        );
     }
 
     #[test]

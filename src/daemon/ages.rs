@@ -62,7 +62,10 @@ mod tests {
         let mut ages = Ages::new(10 * SECOND, wall, at, Seq::new(5));
         let after = |seconds: u32| at + seconds * SECOND;
         let before = Old::ByCommitTime { until: Seq::new(5), now: wall.plus(9 * SECOND) };
-        assert_eq!(ages.look(after(4), Seq::new(9)), Old::ByCommitTime { until: Seq::new(5), now: wall.plus(4 * SECOND) });
+        assert_eq!(
+            ages.look(after(4), Seq::new(9)),
+            Old::ByCommitTime { until: Seq::new(5), now: wall.plus(4 * SECOND) }
+        );
         assert_eq!(ages.look(after(9), Seq::new(20)), before);
         assert_eq!(ages.look(after(10), Seq::new(21)), Old::Before(Seq::new(5)));
         assert_eq!(ages.look(after(14), Seq::new(22)), Old::Before(Seq::new(9)));

@@ -1,27 +1,26 @@
 //! Start: everything that can fail fails here, before the first connection is accepted.
 
-use super::ages::{Ages, Old};
 use super::drain::Running;
+use super::known_ids::load_dedup;
 use super::maintenance::Maintenance;
 use super::sinks::Supplies;
 use super::stall::StallWatch;
 use super::threads::{Fatal, spawn};
+use super::trim::trim;
 use crate::commit::{
     Budget, Control, DeadLetterLimits, DeskSeed, Engine, EngineParts, GroupLimits, Hub, Idempotency, IdempotencyLimits,
     StopHandle, Tail,
 };
 use crate::control::admin::{self, AdminParts};
-use crate::control::config::{BacklogPolicy, Config, ConfigError};
+use crate::control::config::{Config, ConfigError};
 use crate::control::{Exporter, ExporterParts, Health, Phase, Pipeline, Rates, ServiceState};
+use crate::deliver::Destination;
 use crate::deliver::sinks::{ClickHouseTables, KafkaTopics, ParquetFiles};
-use crate::deliver::{self, Cursor, Destination, Handle};
 use crate::intake::{self, Admission, Deadlines, Shared};
 use crate::metrics::Metrics;
 use crate::net::{self, ConnectionGate, Listeners, bind};
-use dedup::Dedup;
-use event::{Seq, UnixMicros};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 /// Why the daemon did not start.
@@ -300,62 +299,6 @@ fn thread<T>(started: std::io::Result<T>) -> Result<T, StartError> {
     started.map_err(StartError::Thread)
 }
 
-/// Trims what every sink has had for long enough, and the ids that have left the window. Told that room is short, it
-/// holds nothing that every sink has.
-fn trim(
-    config: &Config,
-    trimmer: wal::Trimmer,
-    reader: wal::Reader,
-    tail: Tail,
-    sinks: &[(Handle, BacklogPolicy)],
-) -> impl FnMut(bool) + Send + 'static {
-    let running: Vec<&'static str> = sinks.iter().map(|(sink, _)| sink.status().snapshot().sink).collect();
-    warn_of_idle_sinks(&reader, &running);
-    let hold = Duration::from_secs(config.log.hold_s);
-    let mut ages = Ages::new(hold, UnixMicros::now(), Instant::now(), reader.committed().next());
-    move |short_of_room| {
-        let old = ages.look(Instant::now(), reader.committed().next());
-        let mut needed: Vec<Seq> = tail.delivered().into_values().map(|to| to.next).collect();
-        // A sink that has not told its cursor yet needs everything.
-        if needed.len() < running.len() {
-            return;
-        }
-        // One that is switched off will want what it has not got when it is switched on again.
-        match Cursor::of_others(&reader, &running) {
-            Ok(others) => needed.extend(others.iter().map(|(_, cursor)| cursor.next)),
-            Err(error) => return tracing::error!(%error, "the log cannot be trimmed"),
-        }
-        let (hold, now) = match old {
-            _ if short_of_room => (Duration::ZERO, UnixMicros::default()),
-            Old::Before(seq) => {
-                needed.push(seq);
-                (Duration::ZERO, UnixMicros::default())
-            }
-            Old::ByCommitTime { until, now } => {
-                needed.push(until);
-                (hold, now)
-            }
-        };
-        match deliver::trim::position(&reader, needed, hold, now) {
-            // A failure is final and reported by whoever watches the log.
-            Ok(to) => drop(trimmer.trim(to, tail.oldest_id())),
-            Err(error) => tracing::error!(%error, "the log cannot be trimmed"),
-        }
-    }
-}
-
-/// Says which sinks that are not configured (any more) hold the log.
-fn warn_of_idle_sinks(reader: &wal::Reader, running: &[&str]) {
-    for (sink, cursor) in Cursor::of_others(reader, running).unwrap_or_default() {
-        tracing::warn!(
-            sink,
-            next = %cursor.next,
-            "this sink is switched off and the log is kept for it; if it is never to come back, stop the daemon and \
-             run `ingestd wal forget-sink`"
-        );
-    }
-}
-
 fn wal_options(config: &Config) -> wal::Options {
     wal::Options {
         durability: config.log.durability.into(),
@@ -405,60 +348,6 @@ fn report(recovery: &wal::Recovery) {
     for gap in &recovery.known_gaps {
         tracing::warn!(from = %gap.from, until = %gap.until, cause = gap.cause, "events lost earlier and recorded by a repair");
     }
-}
-
-/// Fills the filter with the ids of the window.
-fn load_dedup(config: &Config, opened: &wal::Opened) -> Result<Dedup, StartError> {
-    let started = Instant::now();
-    let window = Duration::from_secs(config.dedup.window_s);
-    let dedup_config =
-        dedup::Config { window, budget_bytes: config.dedup.budget_bytes, spill_dir: config.data_dir.join("dedup") };
-    // What bears a time that has not come yet, since the clock has gone back, counts as committed now.
-    let now = UnixMicros::now();
-    let horizon = now.minus(window);
-    let mut filter: Option<Dedup> = None;
-    let mut failed = None;
-    opened.reader.ids(|first, list| {
-        if failed.is_some() || (filter.is_none() && list.committed_at() < horizon) {
-            return;
-        }
-        failed = load_group(&mut filter, &dedup_config, first, list, now).err();
-    })?;
-    if let Some(error) = failed {
-        return Err(error.into());
-    }
-    let mut filter = match filter {
-        Some(filter) => filter,
-        None => Dedup::new(dedup_config, opened.recovery.next)?,
-    };
-    fill_gap(&mut filter, opened.recovery.next, opened.recovery.last_commit.min(now))?;
-    filter.finish_load();
-    let ids = filter.stats().ids_in_memory + filter.stats().ids_on_disk;
-    tracing::info!(ids, took_ms = started.elapsed().as_millis() as u64, "duplicate filter loaded");
-    Ok(filter)
-}
-
-fn load_group(
-    filter: &mut Option<Dedup>,
-    config: &dedup::Config,
-    first: Seq,
-    list: record::IdList<'_>,
-    now: UnixMicros,
-) -> Result<(), dedup::Error> {
-    let filter = match filter {
-        Some(filter) => filter,
-        None => filter.insert(Dedup::new(config.clone(), first)?),
-    };
-    let at = list.committed_at().min(now);
-    fill_gap(filter, first, at)?;
-    filter.load(first, at, list.iter())
-}
-
-/// The filter counts positions densely. Where a repair recorded a gap, ids that nobody can send stand for the lost ones.
-fn fill_gap(filter: &mut Dedup, until: Seq, at: UnixMicros) -> Result<(), dedup::Error> {
-    let from = filter.next_seq();
-    let lost = (from.get()..until.get()).map(|seq| (xxhash_rust::xxh3::xxh3_128(&seq.to_le_bytes()), 0));
-    if from < until { filter.load(from, at, lost) } else { Ok(()) }
 }
 
 impl From<Fatal> for String {

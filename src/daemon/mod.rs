@@ -5,11 +5,13 @@
 mod ages;
 mod boot;
 mod drain;
+mod known_ids;
 mod maintenance;
 mod signals;
 mod sinks;
 mod stall;
 mod threads;
+mod trim;
 
 pub use boot::{Bound, StartError};
 pub use drain::Running;

@@ -10,11 +10,7 @@ use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 const KEY_BYTES_MAX: usize = 255;
 
 /// Claims the request's key; `None` without one, an answer where the request must not run.
-pub(super) fn claim(
-    acceptor: &Acceptor,
-    headers: &HeaderMap,
-    request: &[&[u8]],
-) -> Result<Option<Claim>, Box<Answer>> {
+pub(super) fn claim(acceptor: &Acceptor, headers: &HeaderMap, request: &[&[u8]]) -> Result<Option<Claim>, Box<Answer>> {
     let mut values = headers.get_all("idempotency-key").iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {

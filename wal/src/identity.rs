@@ -35,7 +35,9 @@ pub(crate) fn load_or_draw(db: &DB) -> Result<Identity, OpenError> {
         let secret = secret.as_slice().try_into().map_err(|_| damaged("fingerprint key"))?;
         return Ok(Identity { node, fingerprint_key: FingerprintKey::new(secret) });
     }
-    if [Family::Log, Family::Ids].into_iter().any(|of| db.iterator_cf(family(db, of), IteratorMode::Start).next().is_some())
+    if [Family::Log, Family::Ids]
+        .into_iter()
+        .any(|of| db.iterator_cf(family(db, of), IteratorMode::Start).next().is_some())
     {
         // Under another key no id would be recognised, and for sinks it would be another node's log.
         let what = "who the log is (node id, key of the ids) is gone".to_owned();

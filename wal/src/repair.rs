@@ -6,10 +6,10 @@
 use crate::evidence;
 use crate::examine::{MARK, examine_locked};
 use crate::family::Family;
+use crate::format::{self, Format};
 use crate::identity::{self, family};
 use crate::lock::Lock;
 use crate::mark::Mark;
-use crate::format::{self, Format};
 use crate::open::{Options, open_store, sync_folder};
 use crate::reader::Shared;
 use crate::salvage::remove_folder;

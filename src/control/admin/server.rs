@@ -39,11 +39,7 @@ pub fn serve(parts: AdminParts, listener: net::UnixListener, stop: watch::Receiv
     LocalSet::new().block_on(&runtime, listen(Rc::new(parts), listener, stop))
 }
 
-async fn listen(
-    parts: Rc<AdminParts>,
-    listener: net::UnixListener,
-    mut stop: watch::Receiver<bool>,
-) -> io::Result<()> {
+async fn listen(parts: Rc<AdminParts>, listener: net::UnixListener, mut stop: watch::Receiver<bool>) -> io::Result<()> {
     let listener = UnixListener::from_std(listener)?;
     loop {
         tokio::select! {

@@ -310,7 +310,14 @@ mod tests {
             let loaded = load(None, [(name.to_owned(), value.to_owned())].into_iter());
             assert_eq!(loaded.unwrap(), Config::default(), "{name}");
         }
-        for name in ["INGESTD_SERVICE", "INGESTD_PORT", "INGESTD_LISTEN_PORT", "INGESTD_PORT_HTTP", "INGESTD_SERVER_LISTEM", "INGESTD_PORT_3001_TCP_X"] {
+        for name in [
+            "INGESTD_SERVICE",
+            "INGESTD_PORT",
+            "INGESTD_LISTEN_PORT",
+            "INGESTD_PORT_HTTP",
+            "INGESTD_SERVER_LISTEM",
+            "INGESTD_PORT_3001_TCP_X",
+        ] {
             let error = load(None, [(name.to_owned(), "1".to_owned())].into_iter()).unwrap_err().to_string();
             assert!(error.contains(name) && error.contains("unknown"), "{error}");
         }
