@@ -257,7 +257,7 @@ impl Bound {
             let (shared, stop, accepts) = (Arc::clone(&self.shared), accepting.clone(), accepts.clone());
             acceptors.push(thread(spawn(format!("accept-{number}"), &fatal, move || {
                 // Nobody waits for it any more where another one has failed.
-                let accepts = || drop(accepts.send(()));
+                let accepts = || accepts.send(()).unwrap_or_default();
                 intake::run(listener, shared, desk, stop, grace, accepts)
                     .map_err(|error| format!("an acceptor failed: {error}"))
             }))?);

@@ -81,11 +81,6 @@ impl Mark {
         }
     }
 
-    /// The position it names.
-    pub(crate) fn seq(&self) -> Seq {
-        self.seq
-    }
-
     /// Moves it forward and syncs it; a position that is not further is left out.
     pub(crate) fn advance(&mut self, seq: Seq) -> io::Result<()> {
         if seq <= self.seq { Ok(()) } else { self.write(seq) }
