@@ -151,13 +151,13 @@ impl Desk {
 
     /// Moves requests between this thread and the writer; runs as long as the acceptor does. A request that the writer
     /// has had for `patience` is given up: its outcome is unknown.
-    pub async fn run(self, patience: Duration) {
+    pub async fn run(self, patience: impl Fn() -> Duration) {
         let mut finished = Vec::new();
         let mut look = interval(OVERDUE_INTERVAL);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = look.tick() => self.slots.borrow_mut().give_up(patience),
+                _ = look.tick() => self.slots.borrow_mut().give_up(patience()),
                 () = self.gathered.notified() => self.send(),
                 () = self.mailbox.bell.notified() => {
                     let closed = self.mailbox.closed.load(Ordering::Acquire);

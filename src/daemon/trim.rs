@@ -19,9 +19,9 @@ pub(super) fn trim(
     let running: Vec<&'static str> = sinks.iter().map(|(sink, _)| sink.status().snapshot().sink).collect();
     warn_of_idle_sinks(&reader, &running);
     let hold = Duration::from_secs(config.log.hold_s);
-    let mut ages = Ages::new(hold, UnixMicros::now(), Instant::now(), reader.committed().next());
+    let mut ages = Ages::new(UnixMicros::now(), Instant::now(), reader.committed().next());
     move |short_of_room| {
-        let old = ages.look(Instant::now(), reader.committed().next());
+        let old = ages.look(Instant::now(), reader.committed().next(), hold);
         let mut needed: Vec<Seq> = tail.delivered().into_values().map(|to| to.next).collect();
         // A sink that has not told its cursor yet needs everything.
         if needed.len() < running.len() {

@@ -228,7 +228,11 @@ pub fn run(
     runtime.block_on(async move {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let desk = desk.open();
-        tokio::task::spawn_local(desk.clone().run(shared.deadlines.request));
+        let patience = {
+            let shared = Arc::clone(&shared);
+            move || shared.deadlines.request
+        };
+        tokio::task::spawn_local(desk.clone().run(patience));
         let acceptor = Rc::new(Acceptor {
             parser: RefCell::new(Parser::new(shared.limits.clone(), shared.key.clone())),
             arrivals: RefCell::new(vec![0; ARRIVALS_BYTES].into()),

@@ -184,7 +184,7 @@ impl Log {
         let desk = self.desk.take().unwrap().open();
         let mut parser = prepare::Parser::new(prepare::Limits::default(), self.key.clone());
         tokio::task::LocalSet::new().block_on(&runtime, async {
-            tokio::task::spawn_local(desk.clone().run(Duration::from_secs(60)));
+            tokio::task::spawn_local(desk.clone().run(|| Duration::from_secs(60)));
             for events in requests {
                 let now = UnixMicros::now();
                 let mut batch = Batch::new("default", Source::Http, now);
