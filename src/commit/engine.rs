@@ -157,6 +157,8 @@ pub struct EngineParts {
     pub dead_letters: DeadLetterLimits,
     /// How much one group may gather.
     pub limits: GroupLimits,
+    /// This start of the daemon.
+    pub incarnation: u64,
     /// Commit time of the newest stored event.
     pub last_commit: UnixMicros,
     /// Where commits are announced.
@@ -290,7 +292,8 @@ impl<S: Store> Engine<S> {
             encode(submission, &receipt, &mut self.block, &mut self.ids, &mut self.keep);
             submission.outcome = Ok(receipt);
         }
-        self.add_small_writes(Moment { now, age: time.age, after: first.prev() });
+        let incarnation = self.parts.incarnation;
+        self.add_small_writes(Moment { now, age: time.age, after: first.prev(), incarnation });
         let events = self.block.events();
         if events > 0 || !self.writes.is_empty() {
             let (block, ids) = match events {

@@ -17,7 +17,9 @@ mod submission;
 mod tail;
 
 pub use budget::{Budget, Permit};
-pub use dead_letter::{DeadDraft, DeadLetter, DeadLetterLimits, decode as decode_dead_letter};
+pub use dead_letter::{
+    DeadDraft, DeadLetter, DeadLetterLimits, decode as decode_dead_letter, starts as dead_letter_starts,
+};
 pub use desk::{Desk, DeskSeed, Pending, Settled};
 pub use engine::{Control, Engine, EngineParts, GroupLimits, StopHandle, Store};
 pub use hub::{Confirmation, ConfirmationStatus, Hub};

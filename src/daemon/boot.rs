@@ -113,6 +113,7 @@ impl Bound {
             },
         )?;
         let tail = Tail::new(opened.recovery.next.prev());
+        tail.expect(&configured_sinks(&config));
         let hub = Hub::default();
         let parts = EngineParts {
             dedup,
@@ -123,6 +124,7 @@ impl Bound {
                 age_max: Duration::from_secs(config.limits.dead_letter_age_s),
             },
             limits: GroupLimits { events_max: config.log.group_events_max, ..GroupLimits::default() },
+            incarnation: opened.incarnation,
             last_commit: opened.recovery.last_commit,
             tail: tail.clone(),
             hub: hub.clone(),

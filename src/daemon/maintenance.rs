@@ -3,9 +3,9 @@
 use crate::commit::Control;
 use crate::control::config::BacklogPolicy;
 use crate::control::{Health, Rates, ServiceState};
-use crate::deliver::{Handle, State};
+use crate::deliver::{Cursor, Handle, Holder, State, give_up};
 use crate::intake::Shared;
-use event::Refusal;
+use event::{Refusal, Seq};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -100,9 +100,13 @@ impl Maintenance {
         closed != was_closed
     }
 
-    fn watch_log(&self) {
-        let size = self.reader.size();
-        let over = self.log_budget_bytes > 0 && size.tables + size.memory > self.log_budget_bytes;
+    fn watch_log(&mut self) {
+        let mut over = self.is_over_budget();
+        if over {
+            // What every sink has goes first.
+            (self.trim)(true);
+            over = self.is_over_budget();
+        }
         if over {
             self.expire_backlogs();
         }
@@ -115,17 +119,37 @@ impl Maintenance {
         self.watch_sinks();
     }
 
-    /// Has sinks that may lose their backlog give up what the others do not need any more: the log can then be trimmed.
+    fn is_over_budget(&self) -> bool {
+        self.log_budget_bytes > 0 && self.log_bytes() > self.log_budget_bytes
+    }
+
+    fn log_bytes(&self) -> u64 {
+        let size = self.reader.size();
+        size.tables + size.memory
+    }
+
+    /// Has sinks that are away, and may lose their backlog, give up the oldest of it, where that makes room: the log can
+    /// then be trimmed.
     fn expire_backlogs(&self) {
-        let cursors = self.sinks.iter().map(|(sink, policy)| (sink.status().snapshot().cursor, *policy));
-        let needed = cursors.filter(|(_, policy)| *policy == BacklogPolicy::Refuse).map(|(cursor, _)| cursor).min();
-        let end = self.reader.committed().next();
-        for (sink, policy) in &self.sinks {
-            if *policy == BacklogPolicy::Expire {
-                let backlog = end.since(sink.status().snapshot().cursor.min(end));
-                // The older half at a time: what is newest is worth most.
-                let until = sink.status().snapshot().cursor.plus(backlog.div_ceil(2));
-                sink.expire(needed.map_or(until, |needed| until.min(needed)));
+        let of_running = self.sinks.iter().map(|(sink, policy)| {
+            let snapshot = sink.status().snapshot();
+            let is_away = !matches!(snapshot.state, State::Running | State::Stopped);
+            Holder { needs: snapshot.cursor, gives_up: is_away && *policy == BacklogPolicy::Expire }
+        });
+        let mut holders: Vec<Holder> = of_running.collect();
+        let names: Vec<&str> = self.sinks.iter().map(|(sink, _)| sink.status().snapshot().sink).collect();
+        // One that is switched off will want what it has not got when it is switched on again.
+        match Cursor::of_others(&self.reader, &names) {
+            Ok(others) => {
+                holders.extend(others.iter().map(|(_, cursor)| Holder { needs: cursor.next, gives_up: false }));
+            }
+            Err(error) => return tracing::error!(%error, "no backlog is given up"),
+        }
+        let (start, end) = (self.reader.start().max(Seq::FIRST), self.reader.committed().next());
+        let Some(until) = give_up(&holders, start, end, self.log_bytes(), self.log_budget_bytes) else { return };
+        for ((sink, _), holder) in self.sinks.iter().zip(&holders) {
+            if holder.gives_up && holder.needs < until {
+                sink.expire(until);
             }
         }
     }

@@ -107,6 +107,7 @@ impl Place {
             reader: opened.reader.clone(),
             dead_letters: DeadLetterLimits::default(),
             limits: GroupLimits::default(),
+            incarnation: opened.incarnation,
             last_commit: opened.recovery.last_commit,
             tail: tail.clone(),
             hub: Hub::default(),

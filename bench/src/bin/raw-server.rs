@@ -79,6 +79,7 @@ fn main() -> Result<()> {
         reader: opened.reader.clone(),
         dead_letters: DeadLetterLimits::default(),
         limits: GroupLimits { events_max: options.group_events, ..GroupLimits::default() },
+        incarnation: opened.incarnation,
         last_commit: opened.recovery.last_commit,
         tail: tail.clone(),
         hub: hub.clone(),

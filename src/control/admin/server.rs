@@ -19,6 +19,8 @@ use tokio::task::LocalSet;
 const LINE_BYTES_MAX: u64 = 64 << 10;
 /// How long a flush may take.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(300);
+/// How long a sink may take to carry out an order: a call to a sink's server is broken off or over by then.
+const ORDER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What the server answers from.
 pub struct AdminParts {
@@ -123,8 +125,15 @@ async fn answer(parts: &AdminParts, command: &str, request: &Value) -> Result<Va
         }
         "skip" => {
             let (name, until) = (sink.ok_or("skip wants the name of a sink")?, request["until"].as_u64());
-            pipeline.skip(find(pipeline, name)?, until.ok_or("skip wants `until`, a position")?)?;
-            Ok(json!({"sink": name, "until": until}))
+            let until = until.ok_or("skip wants `until`, a position")?;
+            let until = in_time(pipeline.skip(find(pipeline, name)?, until)).await?;
+            Ok(json!({"sink": name, "until": until.get()}))
+        }
+        "reconcile" => {
+            let (name, from) = (sink.ok_or("reconcile wants the name of a sink")?, request["from"].as_u64());
+            let from = from.ok_or("reconcile wants `from`, a position")?;
+            let from = in_time(pipeline.reconcile(find(pipeline, name)?, from)).await?;
+            Ok(json!({"sink": name, "from": from.get()}))
         }
         "verify" => {
             let sink = find(pipeline, sink.ok_or("verify wants the name of a sink")?)?.clone();
@@ -136,15 +145,21 @@ async fn answer(parts: &AdminParts, command: &str, request: &Value) -> Result<Va
         "pause" | "resume" => {
             let name = sink.ok_or_else(|| format!("{command} wants the name of a sink"))?;
             let sink = find(pipeline, name)?;
-            if command == "pause" {
-                sink.pause()
-            } else {
-                sink.resume()
-            }
+            let order = async {
+                let done = if command == "pause" { sink.pause().await } else { sink.resume().await };
+                done.map_err(|error| error.to_string())
+            };
+            in_time(order).await?;
             Ok(json!({"sink": name}))
         }
         other => Err(format!("there is no command `{other}`")),
     }
+}
+
+/// An order that is not carried out in time may still be.
+async fn in_time<T>(order: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let late = |_| format!("the sink is busy and has not answered within {} s: look again", ORDER_TIMEOUT.as_secs());
+    tokio::time::timeout(ORDER_TIMEOUT, order).await.map_err(late)?
 }
 
 async fn flush(sinks: &[Handle]) -> Result<Value, String> {
