@@ -83,6 +83,8 @@ fn a_request_that_the_log_does_not_take_is_answered_all_the_same_and_counted_onc
     // Each was stored after all, and counts as what it is: nobody was told that it was not.
     eventually("the log has taken all of them", || daemon.totals() == [5, 0, 1, 0]);
     assert_eq!(daemon.metric("ingestd_events_received_total"), 6.0);
+    // On a slow machine the stall was long enough to be noticed.
+    eventually("it is ready", || daemon.get("/health/ready").status == 200);
     assert_eq!(daemon.post("/events", event("express").to_string()).with_status(202)["duplicate"], true);
     assert_eq!(daemon.stop().stored().len(), 5);
 }
