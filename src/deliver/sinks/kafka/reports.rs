@@ -8,6 +8,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::ProducerContext;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// Stands for the watermark where others have their place in the slice.
@@ -35,10 +36,16 @@ pub(crate) enum Batches {
 #[derive(Default)]
 pub(crate) struct Reports {
     pub(crate) ears: Ears,
+    heard: AtomicU64,
     failed: Mutex<Vec<(usize, RDKafkaErrorCode)>>,
 }
 
 impl Reports {
+    /// How many messages were reported of, delivered or not.
+    pub(crate) fn heard(&self) -> u64 {
+        self.heard.load(Ordering::Relaxed)
+    }
+
     /// Whether there are messages that were not delivered.
     pub(crate) fn has_failed(&self) -> bool {
         !self.failed.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
@@ -65,6 +72,7 @@ impl ProducerContext for Reports {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, report: &DeliveryResult<'_>, place: usize) {
+        self.heard.fetch_add(1, Ordering::Relaxed);
         if let Err((error, _)) = report {
             let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
             self.failed.lock().unwrap_or_else(PoisonError::into_inner).push((place, code));
