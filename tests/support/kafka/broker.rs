@@ -145,6 +145,31 @@ impl Broker {
         });
     }
 
+    /// Makes a topic, which must not be there, with settings of its own.
+    #[track_caller]
+    pub fn make_topic(&self, name: &str, settings: &[&str]) {
+        let settings = settings.iter().flat_map(|setting| ["--config", *setting]);
+        self.topics(
+            &["--create", "--topic", name, "--partitions", "3"].into_iter().chain(settings).collect::<Vec<_>>(),
+        );
+    }
+
+    /// Takes a topic away.
+    #[track_caller]
+    pub fn delete_topic(&self, name: &str) {
+        self.topics(&["--delete", "--topic", name]);
+    }
+
+    /// As `kafka-topics.sh` with these arguments.
+    #[track_caller]
+    fn topics(&self, arguments: &[&str]) {
+        let mut command = java("-Xmx128m", self.place.path());
+        command.args(["org.apache.kafka.tools.TopicCommand", "--bootstrap-server", &self.address()]).args(arguments);
+        let output = command.output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&said));
+    }
+
     /// What readers of committed records see, topic by topic, partition by partition, in order.
     pub fn committed(&self, topics: &[&str]) -> Vec<Record> {
         self.read("read_committed", topics).0
@@ -162,9 +187,8 @@ impl Broker {
 
     fn read(&self, isolation: &str, topics: &[&str]) -> (Vec<Record>, Vec<String>) {
         let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        let reader = reader.get_or_insert_with(|| {
-            Reader::start(&here().join("Reader.java"), &self.address(), self.place.path())
-        });
+        let reader = reader
+            .get_or_insert_with(|| Reader::start(&here().join("Reader.java"), &self.address(), self.place.path()));
         reader.read(isolation, topics)
     }
 
