@@ -235,8 +235,8 @@ impl<D: Destination> Shipper<D> {
             let is_idle = self.destination.rows() == 0 && reached == Reached::End;
             if is_idle {
                 // What lies between the cursor and here is a known gap, or left out.
-                self.flushes.answer(self.consumer.next().max(self.cursor.next));
                 self.works();
+                self.flushes.answer(self.consumer.next().max(self.cursor.next));
             }
             if stopping && is_idle && !self.has_letters() {
                 return Ok(Left::Stop);
@@ -313,10 +313,11 @@ impl<D: Destination> Shipper<D> {
             }
         }
         let letters = self.drafts(&sent.refused)?;
+        // Said before the cursor moves: whoever is told of the place may ask at once how the sink is.
+        self.works();
         self.move_cursor(cursor, ledger, writes, letters).await?;
         self.step(Step::CursorStored)?;
         self.pinged = Instant::now();
-        self.works();
         Ok(())
     }
 
