@@ -51,7 +51,7 @@ pub(crate) fn prepare(config: &Config, deadline: Deadline) -> Result<Layout, Fau
     Ok(Layout { watermark_partition: partition::of(config.transactional_id.as_bytes(), marks), ..limits })
 }
 
-fn wanted(config: &Config) -> Vec<&str> {
+pub(crate) fn wanted(config: &Config) -> Vec<&str> {
     let mut wanted = config.topics.of_events().to_vec();
     if config.delivery == Delivery::ExactlyOnce {
         wanted.push(&config.topics.watermarks);
