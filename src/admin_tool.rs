@@ -1,6 +1,7 @@
 //! `ingestd admin`: asks the running daemon and prints what it says.
 
-use crate::cli::{Admin, AdminCommand};
+use crate::cli::{Admin, AdminCommand, AdminConfig};
+use crate::config_tool;
 use indicatif::{ProgressBar, ProgressStyle};
 use ingestd::control::admin::ask;
 use ingestd::control::complain;
@@ -18,6 +19,9 @@ pub(crate) fn run(admin: &Admin) -> ExitCode {
         AdminCommand::Status => (name("status"), status),
         AdminCommand::Sinks => (name("sinks"), sinks),
         AdminCommand::Audit => (name("audit"), audit),
+        AdminCommand::Config(AdminConfig::Show) => (name("config_show"), config_tool::settings),
+        AdminCommand::Config(AdminConfig::Check) => (name("config_check"), config_tool::would_change),
+        AdminCommand::Config(AdminConfig::Reload) => (name("config_reload"), config_tool::changed),
         AdminCommand::Flush { sink } => (with("flush", sink), flushed),
         AdminCommand::Pause { sink } => {
             (with("pause", &Some(sink.clone())), |done| format!("{} is paused\n", text(&done["sink"])))

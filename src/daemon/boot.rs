@@ -1,26 +1,25 @@
 //! Start: everything that can fail fails here, before the first connection is accepted.
 
 use super::drain::Running;
+use super::live::{Live, Places, Upkeep, connections};
 use super::maintenance::Maintenance;
 use super::sinks::Supplies;
 use super::threads::{Fatal, spawn};
-use crate::commit::{
-    Budget, Control, DeadLetterLimits, DeskSeed, Engine, EngineParts, GroupLimits, Hub, Idempotency, IdempotencyLimits,
-    StopHandle, Tail,
-};
+use crate::commit::{Budget, Control, DeskSeed, Engine, EngineParts, GroupLimits, Hub, Idempotency, StopHandle, Tail};
 use crate::control::admin::{self, AdminParts};
-use crate::control::config::{BacklogPolicy, Config, ConfigError};
+use crate::control::config::{BacklogPolicy, Config, Loaded, Mistakes, Reloader};
 use crate::control::{Exporter, ExporterParts, Health, Pipeline, Rates, ServiceState};
 use crate::deliver::sinks::{ClickHouseTables, KafkaTopics, ParquetFiles};
 use crate::deliver::{self, Cursor, Destination, Handle};
-use crate::intake::{self, Admission, Deadlines, Shared};
+use crate::intake::{self, Admission, Shared};
 use crate::metrics::Metrics;
-use crate::net::{self, ConnectionGate, Listeners, bind};
+use crate::net::{ConnectionGate, Listeners, bind};
+use arc_swap::ArcSwap;
 use dedup::Dedup;
 use event::{Seq, UnixMicros};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +27,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 pub enum StartError {
     /// The configuration does not fit together.
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Config(#[from] Mistakes),
     /// The log cannot be opened.
     #[error(transparent)]
     Log(#[from] wal::OpenError),
@@ -70,6 +69,8 @@ fn advice(error: &wal::ReadError) -> &'static str {
 /// Everything opened and bound, nothing accepted yet.
 pub struct Bound {
     config: Config,
+    reloader: Arc<Reloader>,
+    upkeep: Arc<ArcSwap<Upkeep>>,
     listeners: Listeners,
     engine: Engine<wal::Writer>,
     desks: Vec<DeskSeed>,
@@ -91,8 +92,9 @@ impl Bound {
     ///
     /// # Errors
     /// [`StartError`].
-    pub fn new(config: Config) -> Result<Self, StartError> {
-        config.check()?;
+    pub fn new(loaded: Loaded) -> Result<Self, StartError> {
+        let config = loaded.config().clone();
+        let live = Live::of(&config);
         let acceptors = match config.server.acceptors {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             count => count,
@@ -103,24 +105,15 @@ impl Bound {
         report(&opened.recovery);
         let metrics = Arc::new(Metrics::default());
         let dedup = load_dedup(&config, &opened)?;
-        let idempotency = Idempotency::load(
-            opened.reader.clone(),
-            IdempotencyLimits {
-                keys_max: config.limits.idempotency_keys_max,
-                bytes_max: config.limits.idempotency_bytes_max,
-                age_max: Duration::from_secs(config.limits.idempotency_age_s),
-            },
-        )?;
+        let idempotency = Idempotency::load(opened.reader.clone(), live.idempotency)?;
+        let dead_letters = Arc::new(ArcSwap::from_pointee(live.dead_letters));
         let tail = Tail::new(opened.recovery.next.prev());
         let hub = Hub::default();
         let parts = EngineParts {
             dedup,
             idempotency: idempotency.clone(),
             reader: opened.reader.clone(),
-            dead_letters: DeadLetterLimits {
-                tenant_bytes_max: config.limits.dead_letter_bytes_max,
-                age_max: Duration::from_secs(config.limits.dead_letter_age_s),
-            },
+            dead_letters: Arc::clone(&dead_letters),
             limits: GroupLimits { events_max: config.log.group_events_max, ..GroupLimits::default() },
             last_commit: opened.recovery.last_commit,
             tail: tail.clone(),
@@ -132,7 +125,7 @@ impl Bound {
         health.set("wal", ServiceState::Up, None, None);
         health.set_not_ready(vec!["starting"]);
         let rates = Arc::new(Rates::default());
-        let gate = ConnectionGate::new(connections(config.server.connections_max));
+        let gate = ConnectionGate::new(connections(live.connections));
         let pipeline = Pipeline::new(opened.reader.clone(), tail.clone());
         let exporter = Exporter::new(ExporterParts {
             pipeline: pipeline.clone(),
@@ -142,28 +135,28 @@ impl Bound {
             gate: Arc::clone(&gate),
         });
         let shared = Arc::new(Shared {
-            admission: Admission::new(Budget::new(
-                config.limits.inflight_requests_max,
-                config.limits.inflight_bytes_max,
-            )),
+            admission: Admission::new(Budget::new(live.inflight_requests, live.inflight_bytes)),
             idempotency,
             hub,
             metrics,
-            limits: limits(&config),
+            settings: ArcSwap::from_pointee(live.settings),
             key: opened.identity.fingerprint_key,
-            body_bytes_max: config.limits.body_bytes_max,
-            deadlines: deadlines(&config),
             durability: config.log.durability.into(),
             gate,
             tail: tail.clone(),
             sinks: configured_sinks(&config),
-            ack_places: Arc::new(Semaphore::new(config.limits.ack_waiters_max.min(Semaphore::MAX_PERMITS))),
+            ack_places: Budget::new(live.ack_waiters, 0),
             fallback: Box::new(move |method, path, query, headers| exporter.answer(method, path, query, headers)),
         });
+        let upkeep = Arc::new(ArcSwap::from_pointee(live.upkeep));
+        let places = Places { shared: Arc::clone(&shared), dead_letters, upkeep: Arc::clone(&upkeep) };
+        let reloader = Arc::new(Reloader::new(loaded, move |config| places.take(Live::of(config))));
         let (reader, trimmer, node, incarnation) =
             (opened.reader, opened.trimmer, opened.identity.node, opened.incarnation);
         Ok(Bound {
             config,
+            reloader,
+            upkeep,
             listeners,
             engine,
             desks,
@@ -212,6 +205,7 @@ impl Bound {
             socket: self.config.admin_socket(),
             pipeline: self.pipeline,
             health: Arc::clone(&self.health),
+            reloader: Arc::clone(&self.reloader),
         };
         let stop = shipping.clone();
         shippers.push(thread(spawn("admin", &fatal, move || {
@@ -224,24 +218,22 @@ impl Bound {
         }))?);
         let maintenance = Maintenance {
             data: self.config.data_dir.clone(),
-            disk_reserve_bytes: self.config.log.disk_reserve_bytes,
-            log_budget_bytes: self.config.log.budget_bytes,
+            upkeep: Arc::clone(&self.upkeep),
             reader: self.reader.clone(),
             shared: Arc::clone(&self.shared),
             health: Arc::clone(&self.health),
             rates: Arc::clone(&self.rates),
-            trim: Box::new(trim(&self.config, self.trimmer, self.reader, self.tail, &sinks)),
+            trim: Box::new(trim(&self.config, self.upkeep, self.trimmer, self.reader, self.tail, &sinks)),
             sinks,
             disk_closed: false,
             control,
         };
         shippers.push(thread(spawn("maintenance", &fatal, move || maintenance.run(&shipping)))?);
         let mut acceptors = Vec::new();
-        let grace = Duration::from_secs(self.config.server.drain_timeout_s);
         for (number, (listener, desk)) in self.listeners.sockets.into_iter().zip(self.desks).enumerate() {
             let (shared, stop) = (Arc::clone(&self.shared), accepting.clone());
             acceptors.push(thread(spawn(format!("accept-{number}"), &fatal, move || {
-                intake::run(listener, shared, desk, stop, grace).map_err(|error| format!("an acceptor failed: {error}"))
+                intake::run(listener, shared, desk, stop).map_err(|error| format!("an acceptor failed: {error}"))
             }))?);
         }
         self.health.set_not_ready(Vec::new());
@@ -249,6 +241,7 @@ impl Bound {
             address: self.listeners.address,
             shared: self.shared,
             health: self.health,
+            reloader: self.reloader,
             stop_accepting,
             stop_shipping,
             acceptors,
@@ -260,19 +253,6 @@ impl Bound {
     }
 }
 
-/// How many connections are let in: as many as configured, or as there are descriptors for.
-fn connections(configured: usize) -> usize {
-    let possible = net::connections_possible();
-    if possible < configured {
-        tracing::warn!(
-            possible,
-            configured,
-            "the limit of open files leaves room for fewer connections than server.connections_max: raise LimitNOFILE"
-        );
-    }
-    possible.min(configured)
-}
-
 fn thread<T>(started: std::io::Result<T>) -> Result<T, StartError> {
     started.map_err(StartError::Thread)
 }
@@ -281,6 +261,7 @@ fn thread<T>(started: std::io::Result<T>) -> Result<T, StartError> {
 /// holds nothing that every sink has.
 fn trim(
     config: &Config,
+    upkeep: Arc<ArcSwap<Upkeep>>,
     trimmer: wal::Trimmer,
     reader: wal::Reader,
     tail: Tail,
@@ -288,10 +269,9 @@ fn trim(
 ) -> impl FnMut(bool) + Send + 'static {
     let running: Vec<&'static str> = sinks.iter().map(|(sink, _)| sink.status().snapshot().sink).collect();
     warn_of_idle_sinks(&reader, &running);
-    let held_for = Duration::from_secs(config.log.hold_s);
     let window = Duration::from_secs(config.dedup.window_s);
     move |short_of_room| {
-        let hold = if short_of_room { Duration::ZERO } else { held_for };
+        let hold = if short_of_room { Duration::ZERO } else { upkeep.load().hold };
         let mut needed: Vec<Seq> = tail.delivered().into_values().map(|to| to.next).collect();
         // A sink that has not told its cursor yet needs everything.
         if needed.len() < running.len() {
@@ -341,26 +321,6 @@ fn configured_sinks(config: &Config) -> Vec<&'static str> {
         (config.kafka.enabled, KafkaTopics::NAME),
     ];
     sinks.into_iter().filter(|(enabled, _)| *enabled).map(|(_, name)| name).collect()
-}
-
-fn limits(config: &Config) -> prepare::Limits {
-    prepare::Limits {
-        event_bytes_max: config.limits.event_bytes_max,
-        batch_events_max: config.limits.batch_events_max,
-        depth_max: config.limits.depth_max,
-        future_max: (config.limits.future_max_s > 0).then(|| Duration::from_secs(config.limits.future_max_s)),
-        ..prepare::Limits::default()
-    }
-}
-
-fn deadlines(config: &Config) -> Deadlines {
-    Deadlines {
-        head: Duration::from_secs(config.server.head_timeout_s),
-        body: Duration::from_secs(config.server.body_timeout_s),
-        ping: Duration::from_secs(config.server.ping_interval_s),
-        write: Duration::from_secs(config.server.write_timeout_s),
-        ack: Duration::from_secs(config.server.ack_timeout_s),
-    }
 }
 
 fn report(recovery: &wal::Recovery) {

@@ -1,10 +1,12 @@
 //! What is looked at now and then: free disk space, size of the log, rates, trimming.
 
+use super::live::Upkeep;
 use crate::commit::Control;
 use crate::control::config::BacklogPolicy;
 use crate::control::{Health, Rates, ServiceState};
 use crate::deliver::{Handle, State};
 use crate::intake::Shared;
+use arc_swap::ArcSwap;
 use event::Refusal;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,8 +23,7 @@ const TRIM_INTERVAL: Duration = Duration::from_secs(5);
 /// What the maintenance thread needs.
 pub(super) struct Maintenance {
     pub(super) data: PathBuf,
-    pub(super) disk_reserve_bytes: u64,
-    pub(super) log_budget_bytes: u64,
+    pub(super) upkeep: Arc<ArcSwap<Upkeep>>,
     pub(super) reader: wal::Reader,
     pub(super) shared: Arc<Shared>,
     pub(super) health: Arc<Health>,
@@ -81,8 +82,8 @@ impl Maintenance {
         let Ok(stat) = rustix::fs::statvfs(&self.data) else { return false };
         let free = stat.f_bavail * stat.f_frsize;
         let was_closed = self.disk_closed;
-        let reserve =
-            if was_closed { self.disk_reserve_bytes + self.disk_reserve_bytes / 20 } else { self.disk_reserve_bytes };
+        let reserve = self.upkeep.load().disk_reserve_bytes;
+        let reserve = if was_closed { reserve.saturating_add(reserve / 20) } else { reserve };
         let closed = free < reserve;
         if closed != was_closed {
             if closed {
@@ -102,7 +103,8 @@ impl Maintenance {
 
     fn watch_log(&self) {
         let size = self.reader.size();
-        let over = self.log_budget_bytes > 0 && size.tables + size.memory > self.log_budget_bytes;
+        let budget = self.upkeep.load().log_budget_bytes;
+        let over = budget > 0 && size.tables + size.memory > budget;
         if over {
             self.expire_backlogs();
         }

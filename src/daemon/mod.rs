@@ -4,6 +4,7 @@
 
 mod boot;
 mod drain;
+mod live;
 mod maintenance;
 mod signals;
 mod sinks;
