@@ -31,6 +31,16 @@ pub(crate) enum Command {
     Wal(Wal),
     /// Ask and steer a running daemon, over its unix socket.
     Admin(Admin),
+    /// Print what a shell needs to complete commands and options.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write a man page for each command.
+    Man {
+        /// The folder, made if it is not there.
+        dir: PathBuf,
+    },
 }
 
 /// What is checked, and how the result is told.

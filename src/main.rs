@@ -7,9 +7,12 @@ mod cli;
 mod config_tool;
 mod wal_tool;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use clap_complete::Shell;
 use cli::{Cli, Command, Serve};
 use ingestd::{control, daemon};
+use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -27,6 +30,8 @@ fn main() -> ExitCode {
         Command::Config(what) => config_tool::show(&what),
         Command::Wal(command) => wal_tool::run(&command),
         Command::Admin(admin) => admin_tool::run(&admin),
+        Command::Completions { shell } => completions(shell),
+        Command::Man { dir } => man(&dir),
     }
 }
 
@@ -47,6 +52,27 @@ fn check_cpu() -> Result<(), &'static str> {
 #[cfg(not(target_arch = "x86_64"))]
 fn check_cpu() -> Result<(), &'static str> {
     Ok(())
+}
+
+/// Prints completions for a shell.
+fn completions(shell: Shell) -> ExitCode {
+    let mut out = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "ingestd", &mut out);
+    // Whoever reads may have seen enough.
+    std::io::stdout().write_all(&out).ok();
+    ExitCode::SUCCESS
+}
+
+/// Writes the man pages, one for each command.
+fn man(dir: &Path) -> ExitCode {
+    let written = std::fs::create_dir_all(dir).and_then(|()| clap_mangen::generate_to(Cli::command(), dir));
+    match written {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            control::complain(format_args!("cannot write man pages to {}: {error}", dir.display()));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn serve(arguments: &Serve) -> ExitCode {

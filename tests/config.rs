@@ -93,3 +93,36 @@ fn a_daemon_does_not_start_with_mistakes_and_tells_them_all() {
     assert_eq!(lines.next(), None);
     assert!(!data.exists());
 }
+
+#[test]
+fn a_shell_can_complete_every_command() {
+    let script = printed(&["completions", "bash"], &[]);
+    for word in ["config-only", "forget-sink", "reload", "--data-dir"] {
+        assert!(script.contains(word), "{word}");
+    }
+    // `complete` is there only in an interactive bash: that the script can be read is what counts.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ingestd.bash");
+    std::fs::write(&path, script).unwrap();
+    assert!(Command::new("bash").arg("-n").arg(&path).status().unwrap().success());
+    for shell in ["zsh", "fish", "elvish", "powershell"] {
+        assert!(printed(&["completions", shell], &[]).contains("forget-sink"), "{shell}");
+    }
+    assert_eq!(run(&["completions", "ksh"], &[]).status.code(), Some(2));
+}
+
+#[test]
+fn there_is_a_man_page_for_every_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let pages = dir.path().join("man");
+    printed(&["man", pages.to_str().unwrap()], &[]);
+    for page in ["ingestd", "ingestd-serve", "ingestd-check", "ingestd-config-show", "ingestd-admin-config-reload"] {
+        let text = std::fs::read_to_string(pages.join(format!("{page}.1"))).unwrap();
+        assert!(text.contains(&format!(".TH {page} 1")) && text.contains(".SH SYNOPSIS"), "{page}: {text}");
+    }
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let output = run(&["man", file.to_str().unwrap()], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stderr).unwrap().starts_with("ingestd: cannot write man pages"));
+}
