@@ -89,7 +89,9 @@ impl Places {
         let shared = &self.shared;
         shared.settings.store(Arc::new(live.settings));
         shared.admission.resize(live.inflight_requests, live.inflight_bytes);
-        shared.gate.resize(connections(live.connections));
+        if shared.gate.max() != possible(live.connections) {
+            shared.gate.resize(connections(live.connections));
+        }
         shared.ack_places.resize(live.ack_waiters, 0);
         shared.idempotency.set_limits(live.idempotency);
         self.dead_letters.store(Arc::new(live.dead_letters));
@@ -99,8 +101,13 @@ impl Places {
 }
 
 /// How many connections are let in: as many as configured, or as there are descriptors for.
+fn possible(configured: usize) -> usize {
+    net::connections_possible().min(configured)
+}
+
+/// The same; says it, where they are fewer than configured.
 pub(super) fn connections(configured: usize) -> usize {
-    let possible = net::connections_possible();
+    let possible = possible(configured);
     if possible < configured {
         tracing::warn!(
             possible,
@@ -108,7 +115,7 @@ pub(super) fn connections(configured: usize) -> usize {
             "the limit of open files leaves room for fewer connections than server.connections_max: raise LimitNOFILE"
         );
     }
-    possible.min(configured)
+    possible
 }
 
 #[cfg(test)]

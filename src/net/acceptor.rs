@@ -52,13 +52,19 @@ impl ConnectionGate {
         self.open.load(Ordering::Relaxed)
     }
 
+    /// How many are let in.
+    #[must_use]
+    pub fn max(&self) -> usize {
+        self.max.load(Ordering::Relaxed)
+    }
+
     /// Lets so many in from now on; who is in stays.
     pub fn resize(&self, max: usize) {
         self.max.store(max, Ordering::Relaxed);
     }
 
     fn enter(self: &Arc<Self>) -> Option<ConnectionPermit> {
-        let max = self.max.load(Ordering::Relaxed);
+        let max = self.max();
         let enter = |open| (open < max).then_some(open + 1);
         self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enter).ok()?;
         Some(ConnectionPermit(Arc::clone(self)))

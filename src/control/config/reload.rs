@@ -60,6 +60,7 @@ impl Reloader {
     pub fn reload(&self) -> Result<Reloaded, Mistakes> {
         let mut running = self.running();
         let (next, reloaded) = compare(&running).inspect_err(|mistakes| {
+            let mistakes = mistakes.to_string().replace('\n', " | ");
             tracing::error!("the configuration has mistakes, and nothing was changed: {mistakes}");
         })?;
         (self.take)(next.config());
