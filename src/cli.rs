@@ -108,8 +108,8 @@ pub(crate) struct Admin {
 pub(crate) enum AdminCommand {
     /// Version, health, log and sinks.
     Status,
-    /// Each sink's state, place and lag.
-    Sinks,
+    /// Each sink's state, place and lag; or steer one.
+    Sinks(AdminSinks),
     /// Have a sink, or all, deliver what is committed now, and wait for it.
     Flush {
         /// The sink; all of them without.
@@ -160,6 +160,54 @@ pub(crate) enum AdminConfig {
     Check,
     /// Read file and environment again and take over what can be without a restart; a mistake changes nothing.
     Reload,
+}
+
+/// What is asked about sinks.
+#[derive(Debug, Args)]
+pub(crate) struct AdminSinks {
+    #[command(subcommand)]
+    pub(crate) command: Option<SinksCommand>,
+}
+
+/// What can be done with a sink.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SinksCommand {
+    /// Each sink's state, place and lag, as without a command.
+    List,
+    /// Stop a sink until it is resumed, also over restarts.
+    Pause {
+        /// The sink.
+        sink: String,
+    },
+    /// Have a sink go on, after a pause or after a failure that is mended.
+    Resume {
+        /// The sink.
+        sink: String,
+    },
+    /// Have a sink, or all, deliver what is committed now, and wait for it.
+    Flush {
+        /// The sink; all of them without.
+        sink: Option<String>,
+    },
+    /// Give up what a sink has not got: its events before that one are counted as expired and never delivered. Says where
+    /// it goes on: a batch of which nobody knows whether it has arrived is given up as a whole.
+    Skip {
+        /// The sink.
+        sink: String,
+        /// First event that it is to get again.
+        #[arg(long)]
+        until: u64,
+    },
+    /// Have a sink begin again with that event, whatever it holds: for one that has failed as diverged, fenced or
+    /// watermark_lost. What lies before counts as handed over, what lies behind is sent; ClickHouse's tables are searched
+    /// first, so that no row is there twice, Kafka's topics cannot be.
+    Reconcile {
+        /// The sink.
+        sink: String,
+        /// First event that it is to get.
+        #[arg(long)]
+        from: u64,
+    },
 }
 
 /// What can be done with a stopped daemon's log.

@@ -76,6 +76,8 @@ struct Table {
     order: VecDeque<Kept>,
     bytes: u64,
     limits: IdempotencyLimits,
+    /// What ages are counted from, as the writer last saw it.
+    now: UnixMicros,
 }
 
 /// An answer on disk.
@@ -107,7 +109,7 @@ impl Idempotency {
     /// # Errors
     /// [`ReadError`].
     pub fn load(reader: Reader, limits: IdempotencyLimits) -> Result<Self, ReadError> {
-        let mut table = Table { limits, ..Table::default() };
+        let mut table = Table { limits, now: UnixMicros::now(), ..Table::default() };
         reader.scan(Family::Idempotency, &[], |key, value| {
             if let (Some((at, digest)), Some((request, _))) = (parse_key(key), value.split_first_chunk::<16>()) {
                 let request = u128::from_be_bytes(*request);
@@ -127,14 +129,14 @@ impl Idempotency {
     ///
     /// # Errors
     /// [`ReadError`] when the remembered answer cannot be read.
-    pub fn begin(&self, tenant: &str, key: &[u8], request: &[&[u8]], now: UnixMicros) -> Result<Begin, ReadError> {
+    pub fn begin(&self, tenant: &str, key: &[u8], request: &[&[u8]]) -> Result<Begin, ReadError> {
         let digest = digest(&[tenant.as_bytes(), key]);
         let request = digest_of(request);
         let state = {
             let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
             let age_max = table.limits.age_max;
             match table.states.get(&digest).copied() {
-                Some(State::Done { at, .. }) if now.since(at) >= age_max => None,
+                Some(State::Done { at, .. }) if table.now.since(at) >= age_max => None,
                 state => state,
             }
             .or_else(|| {
@@ -165,6 +167,7 @@ impl Idempotency {
     pub(super) fn expire(&self, now: UnixMicros, added: usize, writes: &mut Vec<Write>) {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let limits = table.limits;
+        table.now = now;
         // A bounded number each time, and more than came in: no commit is held up by a large clean-up.
         for _ in 0..added + 64 {
             let too_many = table.order.len() > limits.keys_max || table.bytes > limits.bytes_max;

@@ -1,24 +1,25 @@
 //! Start: everything that can fail fails here, before the first connection is accepted.
 
 use super::drain::Running;
+use super::known_ids::load_dedup;
 use super::live::{Live, Places, Upkeep, connections};
 use super::maintenance::Maintenance;
 use super::sinks::Supplies;
+use super::stall::StallWatch;
 use super::threads::{Fatal, spawn};
+use super::trim::trim;
 use crate::commit::{Budget, Control, DeskSeed, Engine, EngineParts, GroupLimits, Hub, Idempotency, StopHandle, Tail};
 use crate::control::admin::{self, AdminParts};
-use crate::control::config::{BacklogPolicy, Config, Loaded, Mistakes, Reloader};
-use crate::control::{Exporter, ExporterParts, Health, Pipeline, Rates, ServiceState};
+use crate::control::config::{Config, Loaded, Mistakes, Reloader};
+use crate::control::{Exporter, ExporterParts, Health, Phase, Pipeline, Rates, ServiceState};
+use crate::deliver::Destination;
 use crate::deliver::sinks::{ClickHouseTables, KafkaTopics, ParquetFiles};
-use crate::deliver::{self, Cursor, Destination, Handle};
 use crate::intake::{self, Admission, Shared};
 use crate::metrics::Metrics;
 use crate::net::{ConnectionGate, Listeners, bind};
 use arc_swap::ArcSwap;
-use dedup::Dedup;
-use event::{Seq, UnixMicros};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 /// Why the daemon did not start.
@@ -108,6 +109,7 @@ impl Bound {
         let idempotency = Idempotency::load(opened.reader.clone(), live.idempotency)?;
         let dead_letters = Arc::new(ArcSwap::from_pointee(live.dead_letters));
         let tail = Tail::new(opened.recovery.next.prev());
+        tail.expect(&configured_sinks(&config));
         let hub = Hub::default();
         let parts = EngineParts {
             dedup,
@@ -115,6 +117,7 @@ impl Bound {
             reader: opened.reader.clone(),
             dead_letters: Arc::clone(&dead_letters),
             limits: GroupLimits { events_max: config.log.group_events_max, ..GroupLimits::default() },
+            incarnation: opened.incarnation,
             last_commit: opened.recovery.last_commit,
             tail: tail.clone(),
             hub: hub.clone(),
@@ -123,7 +126,6 @@ impl Bound {
         let (engine, desks, control, stop_writer) = Engine::new(opened.writer, parts, acceptors)?;
         let health = Arc::new(Health::default());
         health.set("wal", ServiceState::Up, None, None);
-        health.set_not_ready(vec!["starting"]);
         let rates = Arc::new(Rates::default());
         let gate = ConnectionGate::new(connections(live.connections));
         let pipeline = Pipeline::new(opened.reader.clone(), tail.clone());
@@ -207,13 +209,27 @@ impl Bound {
             health: Arc::clone(&self.health),
             reloader: Arc::clone(&self.reloader),
         };
-        let stop = shipping.clone();
-        shippers.push(thread(spawn("admin", &fatal, move || {
-            let socket = admin.socket.clone();
-            // Steering is not worth the events that would be refused.
-            if let Err(error) = admin::serve(admin, stop) {
-                tracing::error!(%error, socket = %socket.display(), "`ingestd admin` will not work: no socket");
+        // Bound here, so that whoever finds the daemon ready can steer it.
+        match admin::bind(&admin.socket) {
+            Ok(listener) => {
+                let stop = shipping.clone();
+                let serve = move || admin::serve(admin, listener, stop).map_err(|error| format!("admin: {error}"));
+                shippers.push(thread(spawn("admin", &fatal, serve))?);
             }
+            // Steering is not worth the events that would be refused.
+            Err(error) => {
+                let socket = admin.socket.display();
+                tracing::error!(%error, %socket, "`ingestd admin` will not work: no socket");
+            }
+        }
+        let watch = StallWatch {
+            reader: self.reader.clone(),
+            shared: Arc::clone(&self.shared),
+            health: Arc::clone(&self.health),
+        };
+        let stop = shipping.clone();
+        shippers.push(thread(spawn("stall", &fatal, move || {
+            watch.run(&stop);
             Ok(())
         }))?);
         let maintenance = Maintenance {
@@ -223,20 +239,28 @@ impl Bound {
             shared: Arc::clone(&self.shared),
             health: Arc::clone(&self.health),
             rates: Arc::clone(&self.rates),
-            trim: Box::new(trim(&self.config, self.upkeep, self.trimmer, self.reader, self.tail, &sinks)),
+            trim: Box::new(trim(self.upkeep, self.trimmer, self.reader, self.tail, &sinks)),
             sinks,
             disk_closed: false,
             control,
         };
         shippers.push(thread(spawn("maintenance", &fatal, move || maintenance.run(&shipping)))?);
         let mut acceptors = Vec::new();
+        let (accepts, accepting_now) = std::sync::mpsc::channel();
         for (number, (listener, desk)) in self.listeners.sockets.into_iter().zip(self.desks).enumerate() {
-            let (shared, stop) = (Arc::clone(&self.shared), accepting.clone());
+            let (shared, stop, accepts) = (Arc::clone(&self.shared), accepting.clone(), accepts.clone());
             acceptors.push(thread(spawn(format!("accept-{number}"), &fatal, move || {
-                intake::run(listener, shared, desk, stop).map_err(|error| format!("an acceptor failed: {error}"))
+                // Nobody waits for it any more where another one has failed.
+                let accepts = || accepts.send(()).unwrap_or_default();
+                intake::run(listener, shared, desk, stop, accepts)
+                    .map_err(|error| format!("an acceptor failed: {error}"))
             }))?);
         }
-        self.health.set_not_ready(Vec::new());
+        drop(accepts);
+        // One that fails ends the daemon by itself.
+        if accepting_now.iter().take(acceptors.len()).count() == acceptors.len() {
+            self.health.set_phase(Phase::Serving);
+        }
         Ok(Running {
             address: self.listeners.address,
             shared: self.shared,
@@ -255,54 +279,6 @@ impl Bound {
 
 fn thread<T>(started: std::io::Result<T>) -> Result<T, StartError> {
     started.map_err(StartError::Thread)
-}
-
-/// Trims what every sink has had for long enough, and the ids that have left the window. Told that room is short, it
-/// holds nothing that every sink has.
-fn trim(
-    config: &Config,
-    upkeep: Arc<ArcSwap<Upkeep>>,
-    trimmer: wal::Trimmer,
-    reader: wal::Reader,
-    tail: Tail,
-    sinks: &[(Handle, BacklogPolicy)],
-) -> impl FnMut(bool) + Send + 'static {
-    let running: Vec<&'static str> = sinks.iter().map(|(sink, _)| sink.status().snapshot().sink).collect();
-    warn_of_idle_sinks(&reader, &running);
-    let window = Duration::from_secs(config.dedup.window_s);
-    move |short_of_room| {
-        let hold = if short_of_room { Duration::ZERO } else { upkeep.load().hold };
-        let mut needed: Vec<Seq> = tail.delivered().into_values().map(|to| to.next).collect();
-        // A sink that has not told its cursor yet needs everything.
-        if needed.len() < running.len() {
-            return;
-        }
-        // One that is switched off will want what it has not got when it is switched on again.
-        match Cursor::of_others(&reader, &running) {
-            Ok(others) => needed.extend(others.iter().map(|(_, cursor)| cursor.next)),
-            Err(error) => return tracing::error!(%error, "the log cannot be trimmed"),
-        }
-        let now = UnixMicros::now();
-        let to = deliver::trim::position(&reader, needed, hold, now);
-        let ids = reader.ids_older_than(now.minus(window));
-        match (to, ids) {
-            // A failure is final and reported by whoever watches the log.
-            (Ok(to), Ok(ids)) => drop(trimmer.trim(to, ids)),
-            (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "the log cannot be trimmed"),
-        }
-    }
-}
-
-/// Says which sinks that are not configured (any more) hold the log.
-fn warn_of_idle_sinks(reader: &wal::Reader, running: &[&str]) {
-    for (sink, cursor) in Cursor::of_others(reader, running).unwrap_or_default() {
-        tracing::warn!(
-            sink,
-            next = %cursor.next,
-            "this sink is switched off and the log is kept for it; if it is never to come back, stop the daemon and \
-             run `ingestd wal forget-sink`"
-        );
-    }
 }
 
 fn wal_options(config: &Config) -> wal::Options {
@@ -333,56 +309,6 @@ fn report(recovery: &wal::Recovery) {
     for gap in &recovery.known_gaps {
         tracing::warn!(from = %gap.from, until = %gap.until, cause = gap.cause, "events lost earlier and recorded by a repair");
     }
-}
-
-/// Fills the filter with the ids of the window.
-fn load_dedup(config: &Config, opened: &wal::Opened) -> Result<Dedup, StartError> {
-    let started = Instant::now();
-    let window = Duration::from_secs(config.dedup.window_s);
-    let dedup_config =
-        dedup::Config { window, budget_bytes: config.dedup.budget_bytes, spill_dir: config.data_dir.join("dedup") };
-    let horizon = UnixMicros::now().max(opened.recovery.last_commit).minus(window);
-    let mut filter: Option<Dedup> = None;
-    let mut failed = None;
-    opened.reader.ids(|first, list| {
-        if failed.is_some() || (filter.is_none() && list.committed_at() < horizon) {
-            return;
-        }
-        failed = load_group(&mut filter, &dedup_config, first, list).err();
-    })?;
-    if let Some(error) = failed {
-        return Err(error.into());
-    }
-    let mut filter = match filter {
-        Some(filter) => filter,
-        None => Dedup::new(dedup_config, opened.recovery.next)?,
-    };
-    fill_gap(&mut filter, opened.recovery.next, opened.recovery.last_commit)?;
-    filter.finish_load();
-    let ids = filter.stats().ids_in_memory + filter.stats().ids_on_disk;
-    tracing::info!(ids, took_ms = started.elapsed().as_millis() as u64, "duplicate filter loaded");
-    Ok(filter)
-}
-
-fn load_group(
-    filter: &mut Option<Dedup>,
-    config: &dedup::Config,
-    first: Seq,
-    list: record::IdList<'_>,
-) -> Result<(), dedup::Error> {
-    let filter = match filter {
-        Some(filter) => filter,
-        None => filter.insert(Dedup::new(config.clone(), first)?),
-    };
-    fill_gap(filter, first, list.committed_at())?;
-    filter.load(first, list.committed_at(), list.iter())
-}
-
-/// The filter counts positions densely. Where a repair recorded a gap, ids that nobody can send stand for the lost ones.
-fn fill_gap(filter: &mut Dedup, until: Seq, at: UnixMicros) -> Result<(), dedup::Error> {
-    let from = filter.next_seq();
-    let lost = (from.get()..until.get()).map(|seq| (xxhash_rust::xxh3::xxh3_128(&seq.to_le_bytes()), 0));
-    if from < until { filter.load(from, at, lost) } else { Ok(()) }
 }
 
 impl From<Fatal> for String {

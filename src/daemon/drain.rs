@@ -3,6 +3,7 @@
 
 use super::threads::Fatal;
 use crate::commit::StopHandle;
+use crate::control::Phase;
 use crate::intake::Shared;
 use event::Refusal;
 use std::net::SocketAddr;
@@ -32,7 +33,7 @@ impl Running {
     /// # Errors
     /// What went wrong on the way; nothing acknowledged is lost by it.
     pub fn drain(mut self, failed: bool) -> Result<(), String> {
-        self.health.set_not_ready(vec!["shutting_down"]);
+        self.health.set_phase(Phase::Stopping);
         self.shared.admission.set(Refusal::ShuttingDown, true);
         self.stop_accepting.send_replace(true);
         for acceptor in self.acceptors {

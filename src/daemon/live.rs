@@ -49,6 +49,7 @@ impl Live {
                     body: Duration::from_secs(server.body_timeout_s),
                     ping: Duration::from_secs(server.ping_interval_s),
                     write: Duration::from_secs(server.write_timeout_s),
+                    request: Duration::from_secs(server.request_timeout_s),
                     ack: Duration::from_secs(server.ack_timeout_s),
                     drain: Duration::from_secs(server.drain_timeout_s),
                 },

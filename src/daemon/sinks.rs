@@ -64,6 +64,7 @@ impl Supplies<'_> {
     }
 
     fn run<D: Destination>(&self, sink: Shipper<D>, backlog: BacklogPolicy) -> Result<RunningSink, StartError> {
+        let sink = sink.with_drain(Duration::from_secs(self.config.server.drain_timeout_s));
         let (handle, stop) = (sink.handle(), self.stop.clone());
         let name = format!("ship-{}", D::NAME);
         let thread = spawn(name, self.fatal, move || ship(sink, stop)).map_err(StartError::Thread)?;

@@ -5,7 +5,7 @@ use super::answer::{Answer, refused};
 use super::connection::{self, LAST_CALL};
 use super::date::Date;
 use super::settings::{Deadlines, Settings};
-use crate::commit::{Budget, Desk, DeskSeed, Hub, Idempotency, Submission, Tail};
+use crate::commit::{Budget, Desk, DeskSeed, Hub, Idempotency, Settled, Submission, Tail};
 use crate::metrics::{Metrics, Recorder, Stage};
 use crate::net::{ConnectionGate, ConnectionPermit, accept};
 use arc_swap::ArcSwap;
@@ -151,27 +151,18 @@ impl Acceptor {
         mut submission: Box<Submission>,
     ) -> Result<Box<Submission>, (Refusal, Option<Box<Submission>>)> {
         submission.batch.packed = record::pack(&submission.batch.records, &mut self.pack_scratch.borrow_mut());
-        let events = (submission.batch.entries.len() + submission.rejects.len()) as u64;
-        let submitted = self.desk.submit(submission);
-        let answered = match submitted {
-            Ok(pending) => pending.await,
-            Err((reason, submission)) => {
-                self.shared.metrics.refuse(reason, events);
-                return Err((reason, Some(submission)));
-            }
-        };
-        match answered {
-            Some(submission) => match submission.outcome {
+        let events = submission.events();
+        let pending = self.desk.submit(submission).map_err(|(reason, submission)| (reason, Some(submission)))?;
+        match pending.await {
+            Settled::Back(submission) => match submission.outcome {
                 Ok(_) => Ok(submission),
-                Err(reason) => {
-                    self.shared.metrics.refuse(reason, events);
-                    Err((reason, Some(submission)))
-                }
+                Err(reason) => Err((reason, Some(submission))),
             },
-            None => {
+            Settled::Lost => {
                 self.shared.metrics.refuse(Refusal::Unknown, events);
                 Err((Refusal::Unknown, None))
             }
+            Settled::Overdue => Err((Refusal::Unknown, None)),
         }
     }
 
@@ -204,7 +195,7 @@ pub(super) fn trace_context(value: &[u8]) -> Option<Box<str>> {
 }
 
 /// Runs one acceptor in the calling thread until `stop`, then waits for open connections, as long as the settings of then
-/// say.
+/// say. Calls `accepting` once it accepts.
 ///
 /// # Errors
 /// When the runtime cannot be built.
@@ -213,6 +204,7 @@ pub fn run(
     shared: Arc<Shared>,
     desk: DeskSeed,
     stop: watch::Receiver<bool>,
+    accepting: impl FnOnce(),
 ) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -225,7 +217,11 @@ pub fn run(
     runtime.block_on(async move {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let desk = desk.open();
-        tokio::task::spawn_local(desk.clone().run());
+        let patience = {
+            let shared = Arc::clone(&shared);
+            move || shared.deadlines().request
+        };
+        tokio::task::spawn_local(desk.clone().run(patience));
         let acceptor = Rc::new(Acceptor {
             parser: RefCell::new(Parser::new(shared.settings.load().limits.clone(), shared.key.clone())),
             arrivals: RefCell::new(vec![0; ARRIVALS_BYTES].into()),
@@ -246,6 +242,7 @@ pub fn run(
         let refused = || {
             acceptor.shared.metrics.connections_refused.fetch_add(1, Relaxed);
         };
+        accepting();
         accept(&listener, &gate, stop, serve, refused).await;
         drop(listener);
         // Whoever takes longer is cut off.

@@ -14,7 +14,8 @@ pub struct Admission {
 }
 
 /// In the order in which they are told when several hold.
-const REASONS: [Refusal; 4] = [Refusal::StorageFailed, Refusal::ShuttingDown, Refusal::DiskReserve, Refusal::LogBudget];
+const REASONS: [Refusal; 5] =
+    [Refusal::StorageFailed, Refusal::ShuttingDown, Refusal::LogStalled, Refusal::DiskReserve, Refusal::LogBudget];
 
 impl Admission {
     /// An open gate over `budget`.

@@ -69,7 +69,12 @@ impl Wait {
             return "pending";
         }
         let is_dead = |verdict: &Verdict| self.sinks.iter().any(|sink| tail.is_dead(sink, verdict.seq()));
-        if verdicts.iter().any(is_dead) { "dead" } else { "delivered" }
+        let is_expired = |verdict: &Verdict| self.sinks.iter().any(|sink| tail.is_expired(sink, verdict.seq()));
+        match () {
+            () if verdicts.iter().any(is_dead) => "dead",
+            () if verdicts.iter().any(is_expired) => "expired",
+            () => "delivered",
+        }
     }
 }
 

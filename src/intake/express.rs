@@ -7,10 +7,10 @@
 
 use super::acceptor::{Acceptor, trace_context};
 use super::answer::{PROBLEM, RETRY_AFTER_S, put_number, refusal_body};
-use super::http::{is_request_id, new_request_id};
+use super::http::is_request_id;
 use super::{idempotent, single};
 use crate::commit::{Permit, Remembered, Submission};
-use crate::net::Patient;
+use crate::net::{Patient, new_request_id};
 use bytes::Bytes;
 use event::{Refusal, UnixMicros};
 use httparse::{Header, Status};

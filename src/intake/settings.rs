@@ -25,6 +25,8 @@ pub struct Deadlines {
     pub ping: Duration,
     /// For a client to take what is written to it.
     pub write: Duration,
+    /// For the log to take a request that is whole.
+    pub request: Duration,
     /// For the sinks that `?ack=` waits for.
     pub ack: Duration,
     /// For what is under way when the daemon stops.
@@ -38,6 +40,7 @@ impl Default for Deadlines {
             body: Duration::from_secs(30),
             ping: Duration::from_secs(30),
             write: Duration::from_secs(60),
+            request: Duration::from_secs(30),
             ack: Duration::from_secs(30),
             drain: Duration::from_secs(20),
         }

@@ -1,5 +1,6 @@
 //! The accept loop: a limit on connections with a clear refusal beyond it, and a stop.
 
+use super::last_words::last_words;
 use super::linger;
 use socket2::SockRef;
 use std::io;
@@ -9,10 +10,6 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-
-const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\n\
-Retry-After: 1\r\nConnection: close\r\nContent-Length: 113\r\n\r\n\
-{\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\"reason\":\"connections\",\"detail\":\"at the limit\"} ";
 
 /// How long a refused peer may take to read why.
 const REFUSAL_LINGER: Duration = Duration::from_secs(1);
@@ -148,7 +145,9 @@ async fn waiting(listener: &TcpListener) -> Option<io::Result<TcpStream>> {
 
 fn turn_away(mut stream: TcpStream, gate: &Arc<ConnectionGate>) {
     // Fits the buffer of a new socket. The peer may already be gone.
-    SockRef::from(&stream).send(REFUSAL).ok();
+    let members = "\"reason\":\"connections\",\"detail\":\"too many connections are open; try again\"";
+    let refusal = last_words(503, "Service Unavailable", "retry-after: 1\r\n", members);
+    SockRef::from(&stream).send(&refusal).ok();
     if let Some(place) = gate.linger() {
         tokio::task::spawn_local(async move {
             linger(&mut stream, REFUSAL_LINGER).await;

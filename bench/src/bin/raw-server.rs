@@ -79,6 +79,7 @@ fn main() -> Result<()> {
         reader: opened.reader.clone(),
         dead_letters: Arc::new(Arc::new(DeadLetterLimits::default()).into()),
         limits: GroupLimits { events_max: options.group_events, ..GroupLimits::default() },
+        incarnation: opened.incarnation,
         last_commit: opened.recovery.last_commit,
         tail: tail.clone(),
         hub: hub.clone(),
@@ -111,7 +112,7 @@ fn main() -> Result<()> {
     let mut acceptors = Vec::new();
     for (socket, desk) in listeners.sockets.into_iter().zip(desks) {
         let (shared, stopped) = (Arc::clone(&shared), stopped.clone());
-        let run = move || intake::run(socket, shared, desk, stopped);
+        let run = move || intake::run(socket, shared, desk, stopped, || ());
         acceptors.push(std::thread::Builder::new().name("accept".into()).spawn(run)?);
     }
     std::thread::sleep(options.time_limit);

@@ -169,6 +169,12 @@ pub const KEYS: &[Key] = &[
     Key::new("server.drain_timeout_s", "Time for requests under way when the daemon stops.")
         .number("seconds", 0, YEAR_S)
         .hot(),
+    Key::new(
+        "server.request_timeout_s",
+        "Time for the log to take a request that is whole; then 503, for whether it is stored is unknown.",
+    )
+    .number("seconds", 1, YEAR_S)
+    .hot(),
     Key::new("server.ack_timeout_s", "How long ?ack= waits for sinks; after that the answer says \"pending\".")
         .number("seconds", 1, YEAR_S)
         .hot(),

@@ -5,7 +5,7 @@ use super::round::{Round, Step, Stored};
 use crate::commit::{Confirmation, ConfirmationStatus, Permit, Reject, Submission};
 use crate::intake::acceptor::{Acceptor, Guest, Shared};
 use crate::net::linger;
-use event::{Batch, Refusal, Seq};
+use event::{Batch, Durability, Refusal, Seq};
 use frame::{Decoder, Limits, close, put_close, put_ping};
 use prepare::Channel;
 use std::io;
@@ -212,7 +212,7 @@ impl Socket {
         let mut out = Vec::with_capacity(steps.len() * 160);
         for step in &steps {
             self.subscription(step);
-            step.put(&mut out, &stored);
+            step.put(&mut out, &stored, self.acceptor.shared.durability);
         }
         // What the round held is given back first: a peer that reads slowly must not take the room of others.
         drop(stored);
@@ -277,8 +277,9 @@ impl Socket {
         let mut out = Vec::new();
         match (news, &mut self.listening) {
             (Ok(group), Some(listening)) => {
-                let messages = listening.put(&mut out, &group, &self.acceptor.tenant);
-                self.acceptor.shared.metrics.ws_sent.fetch_add(messages, Relaxed);
+                let Acceptor { shared, tenant, .. } = &*self.acceptor;
+                let messages = listening.put(&mut out, &group, tenant, shared.durability);
+                shared.metrics.ws_sent.fetch_add(messages, Relaxed);
             }
             (Err(RecvError::Lagged(groups)), Some(listening)) => listening.missed_groups += groups,
             (Err(RecvError::Closed), _) | (_, None) => self.listening = None,
@@ -335,7 +336,7 @@ impl Drop for Socket {
 
 impl Listening {
     /// Writes what concerns `tenant`, behind what was missed before; returns the number of messages.
-    fn put(&mut self, out: &mut Vec<u8>, group: &[Confirmation], tenant: &str) -> u64 {
+    fn put(&mut self, out: &mut Vec<u8>, group: &[Confirmation], tenant: &str, durability: Durability) -> u64 {
         let mut messages = 0;
         let mut stored =
             group.iter().filter(|one| one.status == ConfirmationStatus::Accepted).filter_map(|one| one.seq);
@@ -351,7 +352,7 @@ impl Listening {
             self.next = Some(stored.next_back().unwrap_or(first).next());
         }
         for confirmation in group.iter().filter(|one| *one.tenant == *tenant) {
-            put_confirmation(out, confirmation);
+            put_confirmation(out, confirmation, durability);
             messages += 1;
         }
         messages

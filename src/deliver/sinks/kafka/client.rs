@@ -64,11 +64,39 @@ impl Session {
     pub fn open(config: Config, start: &Start<'_>) -> Result<Self, Fault> {
         config.check().map_err(|error| Fault::Denied(error.to_string()))?;
         let deadline = Deadline::after(config.patience);
+        let mut session = Session::new(config, start, deadline)?;
+        match session.config.delivery {
+            Delivery::ExactlyOnce => {
+                let known = Known::Log { history: start.history, confirmed: start.cursor, passed: start.passed };
+                session.establish(&known, deadline)?;
+            }
+            Delivery::AtLeastOnce => session.connect(deadline)?,
+        }
+        Ok(session)
+    }
+
+    /// As [`Session::open`], but goes on after the cursor whatever the watermark says, if there is one at all, and writes
+    /// it anew: an operator has said that this is how far the topics have everything.
+    ///
+    /// # Errors
+    /// [`Fault`], but neither moved nor refused.
+    pub fn adopt(config: Config, start: &Start<'_>) -> Result<Self, Fault> {
+        config.check().map_err(|error| Fault::Denied(error.to_string()))?;
+        let deadline = Deadline::after(config.patience);
+        let mut session = Session::new(config, start, deadline)?;
+        match session.config.delivery {
+            Delivery::ExactlyOnce => session.claim(deadline)?,
+            Delivery::AtLeastOnce => session.connect(deadline)?,
+        }
+        Ok(session)
+    }
+
+    fn new(config: Config, start: &Start<'_>, deadline: Deadline) -> Result<Self, Fault> {
         let layout = topics::prepare(&config, deadline)?;
         let position = start.cursor.unwrap_or(start.begin);
         let incarnation = start.history.incarnation_at(position.seq);
         let mark = Watermark { run: start.run, incarnation, position };
-        let mut session = Session {
+        Ok(Session {
             config,
             layout,
             run: start.run,
@@ -78,15 +106,28 @@ impl Session {
             batches: Batches::Shared,
             failed: None,
             probe: None,
-        };
-        match session.config.delivery {
-            Delivery::ExactlyOnce => {
-                let known = Known::Log { history: start.history, confirmed: start.cursor, passed: start.passed };
-                session.establish(&known, deadline)?;
+        })
+    }
+
+    /// A new producer, and our own place as the watermark.
+    fn claim(&mut self, deadline: Deadline) -> Result<(), Fault> {
+        for contests in 0.. {
+            let producer = Producer::open(&self.config, &self.layout, self.batches)?;
+            producer.init(deadline).map_err(|stop| told(&producer, "cannot begin to send", stop))?;
+            let nothing = Slice::new(self.mark.position);
+            match producer.fill(&nothing, &self.mark, deadline).and_then(|()| producer.commit(deadline)) {
+                Ok(()) => {
+                    self.go_on(self.mark, producer);
+                    break;
+                }
+                // Somebody else begins at this very moment, or the cluster has trouble.
+                Err(Stop::Do(Action::Repeat | Action::Renew, _)) if !deadline.is_over() => {
+                    deadline.step_aside(contests);
+                }
+                Err(stop) => return Err(told(&producer, "cannot write the watermark", stop)),
             }
-            Delivery::AtLeastOnce => session.connect(deadline)?,
         }
-        Ok(session)
+        Ok(())
     }
 
     /// Sets who is told of each step: for crash tests.
