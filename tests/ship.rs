@@ -18,7 +18,9 @@ use clickhouse::Server;
 use event::UnixMicros;
 use record::{BlockWriter, IdListWriter, SegmentMeta, put_record};
 use serde_json::{Value, json};
-use shipping::{ACCEPTED, Topics, assert_tables, assert_topics, ledger, place, post, settle, some, state, verify};
+use shipping::{
+    ACCEPTED, Topics, admin, assert_tables, assert_topics, ledger, place, post, settle, some, state, verify,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use support::{Daemon, event, eventually, real_lines};
 
@@ -150,7 +152,7 @@ fn an_answer_can_wait_for_sinks() {
     let poison = daemon.post("/events?ack=clickhouse", event("poison").to_string()).with_status(202);
     assert_eq!(poison["delivery"], "dead");
     let daemon = daemon.stop().and("INGESTD_SERVER_ACK_TIMEOUT_S", "1").start();
-    assert!(daemon.admin(&["pause", "clickhouse"]).status.success());
+    admin(&daemon, &["pause", "clickhouse"]);
     let late = daemon.post("/events?ack=clickhouse", event("e-3").to_string()).with_status(202);
     assert_eq!(late["delivery"], "pending");
     assert!(daemon.admin(&["skip", "clickhouse", "--until", "4"]).status.success());
@@ -307,6 +309,7 @@ fn what_a_start_writes_first_is_a_dead_letter_and_arrives_too() {
     let (server, topics) = (Server::start(), Topics::new());
     let mut daemon = place(Some(&server), Some(&topics)).start();
     post(&daemon, &some("first", 20));
+    settle(&daemon);
     for letters in 1..=3 {
         daemon = daemon.kill().start();
         // Nothing else is written in this start.

@@ -4,7 +4,7 @@
 
 use crate::clickhouse::Server;
 use crate::kafka::{Broker, Record};
-use crate::support::{Daemon, Place, event, request};
+use crate::support::{Daemon, Place, event, eventually, request};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -59,6 +59,7 @@ pub fn post(daemon: &Daemon, lines: &[String]) -> u64 {
 /// Waits until every sink has everything, and sees that the counts balance.
 #[track_caller]
 pub fn settle(daemon: &Daemon) -> Value {
+    await_admin(daemon);
     let flushed = daemon.admin(&["flush"]);
     assert!(flushed.status.success(), "flush: {flushed:?} {}", daemon.log());
     let audit = daemon.admin(&["audit", "--json"]);
@@ -102,9 +103,18 @@ pub fn ledger(daemon: &Daemon, name: &str) -> [u64; 3] {
     ["delivered", "pending", "expired"].map(|key| sink["ledger"][key].as_u64().unwrap())
 }
 
+/// Waits until the daemon can be steered, which may be a little after it listens.
+#[track_caller]
+fn await_admin(daemon: &Daemon) {
+    eventually("it can be steered", || {
+        std::os::unix::net::UnixStream::connect(daemon.data().join("admin.sock")).is_ok()
+    });
+}
+
 /// `ingestd admin` with these arguments, which must succeed; what it prints.
 #[track_caller]
 pub fn admin(daemon: &Daemon, arguments: &[&str]) -> String {
+    await_admin(daemon);
     let output = daemon.admin(arguments);
     assert!(output.status.success(), "{arguments:?}: {output:?} {}", daemon.log());
     String::from_utf8(output.stdout).unwrap()

@@ -356,7 +356,7 @@ impl Default for KafkaSection {
             partitions: 6,
             replication: -1,
             transaction_timeout_ms: 60_000,
-            batch_age_ms: 20,
+            batch_age_ms: 50,
             options: BTreeMap::new(),
             option_files: BTreeMap::new(),
             backlog: BacklogPolicy::Refuse,

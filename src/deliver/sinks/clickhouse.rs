@@ -14,7 +14,7 @@ use clickhouse_sink::{
     Span, Table, Target,
 };
 use event::{Seq, Source, UnixMicros};
-use prepare::processed::Extractor;
+use prepare::processed::{Envelope, Extractor};
 use record::EventView;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -250,8 +250,10 @@ impl Destination for ClickHouseTables {
         };
         let row = event_row(event, &envelope);
         self.raw.push(&RawRow { event: row, raw: event.raw }).map_err(misfit)?;
-        let metadata = envelope.metadata;
-        let processed = ProcessedRow { event: row, schema_version: 0, data: envelope.data, metadata, enriched: "{}" };
+        let clean = envelope.sanitised();
+        let Envelope { data, metadata, .. } = clean.envelope();
+        let event = event_row(event, &clean.envelope());
+        let processed = ProcessedRow { event, schema_version: 0, data, metadata, enriched: "{}" };
         self.processed.push(&processed).map_err(misfit)
     }
 

@@ -83,15 +83,23 @@ impl KafkaTopics {
         let place = kafka_sink::Start {
             run: self.run,
             history,
-            cursor: Some(position(start.cursor)),
+            cursor: (!start.is_new()).then(|| position(start.cursor)),
             passed: start.passed.map(position),
             begin: position(start.cursor),
         };
-        match start.adopts {
+        let session = match start.adopts {
             true => Session::adopt(self.config.clone(), &place),
             false => Session::open(self.config.clone(), &place),
+        };
+        let session = session.map_err(fault)?;
+        let position = session.position();
+        if let Some(mark) = session.found().filter(|mark| mark.position != position) {
+            tracing::warn!(
+                watermark = %mark.position, goes_on_after = %position,
+                "Kafka's watermark was behind: what is between was given up, sent at least once, or is in the log no more"
+            );
         }
-        .map_err(fault)
+        Ok(session)
     }
 }
 
@@ -189,7 +197,9 @@ impl Destination for KafkaTopics {
     }
 
     fn is_full(&self) -> bool {
-        self.open.is_some() && (self.slice.len() >= MESSAGES_MAX || self.slice.bytes() >= BYTES_MAX)
+        // A slow link is given less.
+        let bytes_max = self.session.as_ref().map_or(BYTES_MAX, |session| session.slice_bytes().min(BYTES_MAX));
+        self.open.is_some() && (self.slice.len() >= MESSAGES_MAX || self.slice.bytes() >= bytes_max)
     }
 
     fn due(&self) -> Option<Instant> {
