@@ -62,6 +62,12 @@ bench: deps ## Measure each promise beside the machine's limit into bench/RESULT
 	@$(rocksdb) cargo build --release --locked -p bench -p loadtest -p ingestd
 	@"$(CARGO_TARGET_DIR)/release/bench" suite $(ARGS)
 
+.PHONY: docs
+docs: ## Write config.toml and docs/configuration.md anew from the table of keys
+	@$(rocksdb) cargo build --profile checked --locked --bin ingestd
+	@"$(CARGO_TARGET_DIR)/checked/ingestd" config default > config.toml
+	@"$(CARGO_TARGET_DIR)/checked/ingestd" config reference > docs/configuration.md
+
 .PHONY: fmt
 fmt: ## Format the code
 	@cargo fmt --all

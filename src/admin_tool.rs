@@ -1,6 +1,7 @@
 //! `ingestd admin`: asks the running daemon and prints what it says.
 
-use crate::cli::{Admin, AdminCommand, SinksCommand};
+use crate::cli::{Admin, AdminCommand, AdminConfig, SinksCommand};
+use crate::config_tool;
 use indicatif::{ProgressBar, ProgressStyle};
 use ingestd::control::admin::ask;
 use ingestd::control::complain;
@@ -23,6 +24,9 @@ pub(crate) fn run(admin: &Admin) -> ExitCode {
             Some(SinksCommand::Skip { sink, until }) => skip(sink, *until),
             Some(SinksCommand::Reconcile { sink, from }) => reconcile(sink, *from),
         },
+        AdminCommand::Config(AdminConfig::Show) => (json!({"command": "config_show"}), config_tool::settings),
+        AdminCommand::Config(AdminConfig::Check) => (json!({"command": "config_check"}), config_tool::would_change),
+        AdminCommand::Config(AdminConfig::Reload) => (json!({"command": "config_reload"}), config_tool::changed),
         AdminCommand::Flush { sink } => flush(sink.as_deref()),
         AdminCommand::Pause { sink } => pause(sink),
         AdminCommand::Resume { sink } => resume(sink),

@@ -5,10 +5,12 @@
 //! being a JSON object, so that fields can be added.
 
 use super::submission::Reject;
+use arc_swap::ArcSwap;
 use event::{Batch, Seq, UnixMicros};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 use wal::{Family, ReadError, Reader, Write};
 
@@ -107,7 +109,7 @@ pub(super) struct Moment {
 /// The writer's view of the dead letters.
 #[derive(Debug)]
 pub(super) struct DeadLetters {
-    limits: DeadLetterLimits,
+    limits: Arc<ArcSwap<DeadLetterLimits>>,
     next: u64,
     /// None before this one is kept any more.
     oldest: u64,
@@ -118,7 +120,7 @@ pub(super) struct DeadLetters {
 }
 
 impl DeadLetters {
-    pub(super) fn load(reader: &Reader, limits: DeadLetterLimits) -> Result<Self, ReadError> {
+    pub(super) fn load(reader: &Reader, limits: Arc<ArcSwap<DeadLetterLimits>>) -> Result<Self, ReadError> {
         let (expired_at, bytes) = (UnixMicros::default(), HashMap::new());
         let mut letters = DeadLetters { limits, next: 1, oldest: 1, expired_at, bytes, is_recorded: false };
         let mut oldest = None;
@@ -150,7 +152,7 @@ impl DeadLetters {
     ) -> Option<u64> {
         let value = encode(&letter_of(batch, reject), reject.raw.as_deref()?, moment);
         let used = self.bytes.entry(batch.tenant.clone()).or_default();
-        if *used + value.len() as u64 > self.limits.tenant_bytes_max {
+        if *used + value.len() as u64 > self.limits.load().tenant_bytes_max {
             return None;
         }
         *used += value.len() as u64;
@@ -197,6 +199,7 @@ impl DeadLetters {
             return Ok(());
         }
         self.expired_at = now;
+        let age_max = self.limits.load().age_max;
         let (mut looked_at, mut unreadable) = (0, Vec::new());
         reader.scan(Family::Dead, &self.oldest.to_be_bytes(), |key, value| {
             let Ok(id) = key.try_into().map(u64::from_be_bytes) else { return ControlFlow::Break(()) };
@@ -208,7 +211,7 @@ impl DeadLetters {
                 unreadable.push(Write::Delete(Family::Dead, key.to_vec()));
                 return ControlFlow::Continue(());
             };
-            if now.since(UnixMicros::new(letter.received_at.max(letter.committed_at))) < self.limits.age_max {
+            if now.since(UnixMicros::new(letter.received_at.max(letter.committed_at))) < age_max {
                 return ControlFlow::Break(());
             }
             if let Some(used) = self.bytes.get_mut(letter.tenant.as_str()) {

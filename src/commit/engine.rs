@@ -9,6 +9,7 @@ use super::idempotency::Idempotency;
 use super::submission::Submission;
 use super::tail::Tail;
 use crate::metrics::{Metrics, Recorder, Stage};
+use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, Sender};
 use dedup::Dedup;
 use event::{Durability, Receipt, Refusal, Seq, UnixMicros, Verdict};
@@ -154,7 +155,7 @@ pub struct EngineParts {
     /// For counting stored dead letters.
     pub reader: Reader,
     /// How many are kept.
-    pub dead_letters: DeadLetterLimits,
+    pub dead_letters: Arc<ArcSwap<DeadLetterLimits>>,
     /// How much one group may gather.
     pub limits: GroupLimits,
     /// This start of the daemon.
@@ -447,7 +448,7 @@ impl<S: Store> Engine<S> {
 }
 
 fn load_dead(parts: &EngineParts) -> Result<DeadLetters, wal::ReadError> {
-    let dead = DeadLetters::load(&parts.reader, parts.dead_letters)?;
+    let dead = DeadLetters::load(&parts.reader, Arc::clone(&parts.dead_letters))?;
     parts.tail.set_next_dead(dead.next());
     Ok(dead)
 }

@@ -2,26 +2,25 @@
 
 use super::drain::Running;
 use super::known_ids::load_dedup;
+use super::live::{Live, Places, Upkeep, connections};
 use super::maintenance::Maintenance;
 use super::sinks::Supplies;
 use super::stall::StallWatch;
 use super::threads::{Fatal, spawn};
 use super::trim::trim;
-use crate::commit::{
-    Budget, Control, DeadLetterLimits, DeskSeed, Engine, EngineParts, GroupLimits, Hub, Idempotency, IdempotencyLimits,
-    StopHandle, Tail,
-};
+use crate::commit::{Budget, Control, DeskSeed, Engine, EngineParts, GroupLimits, Hub, Idempotency, StopHandle, Tail};
 use crate::control::admin::{self, AdminParts};
-use crate::control::config::{Config, ConfigError};
+use crate::control::config::{Config, Loaded, Mistakes, Reloader};
 use crate::control::{Exporter, ExporterParts, Health, Phase, Pipeline, Rates, ServiceState};
 use crate::deliver::Destination;
 use crate::deliver::sinks::{ClickHouseTables, KafkaTopics, ParquetFiles};
-use crate::intake::{self, Admission, Deadlines, Shared};
+use crate::intake::{self, Admission, Shared};
 use crate::metrics::Metrics;
-use crate::net::{self, ConnectionGate, Listeners, bind};
+use crate::net::{ConnectionGate, Listeners, bind};
+use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +28,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 pub enum StartError {
     /// The configuration does not fit together.
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Config(#[from] Mistakes),
     /// The log cannot be opened.
     #[error(transparent)]
     Log(#[from] wal::OpenError),
@@ -71,6 +70,8 @@ fn advice(error: &wal::ReadError) -> &'static str {
 /// Everything opened and bound, nothing accepted yet.
 pub struct Bound {
     config: Config,
+    reloader: Arc<Reloader>,
+    upkeep: Arc<ArcSwap<Upkeep>>,
     listeners: Listeners,
     engine: Engine<wal::Writer>,
     desks: Vec<DeskSeed>,
@@ -92,8 +93,9 @@ impl Bound {
     ///
     /// # Errors
     /// [`StartError`].
-    pub fn new(config: Config) -> Result<Self, StartError> {
-        config.check()?;
+    pub fn new(loaded: Loaded) -> Result<Self, StartError> {
+        let config = loaded.config().clone();
+        let live = Live::of(&config);
         let acceptors = match config.server.acceptors {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             count => count,
@@ -104,14 +106,8 @@ impl Bound {
         report(&opened.recovery);
         let metrics = Arc::new(Metrics::default());
         let dedup = load_dedup(&config, &opened)?;
-        let idempotency = Idempotency::load(
-            opened.reader.clone(),
-            IdempotencyLimits {
-                keys_max: config.limits.idempotency_keys_max,
-                bytes_max: config.limits.idempotency_bytes_max,
-                age_max: Duration::from_secs(config.limits.idempotency_age_s),
-            },
-        )?;
+        let idempotency = Idempotency::load(opened.reader.clone(), live.idempotency)?;
+        let dead_letters = Arc::new(ArcSwap::from_pointee(live.dead_letters));
         let tail = Tail::new(opened.recovery.next.prev());
         tail.expect(&configured_sinks(&config));
         let hub = Hub::default();
@@ -119,10 +115,7 @@ impl Bound {
             dedup,
             idempotency: idempotency.clone(),
             reader: opened.reader.clone(),
-            dead_letters: DeadLetterLimits {
-                tenant_bytes_max: config.limits.dead_letter_bytes_max,
-                age_max: Duration::from_secs(config.limits.dead_letter_age_s),
-            },
+            dead_letters: Arc::clone(&dead_letters),
             limits: GroupLimits { events_max: config.log.group_events_max, ..GroupLimits::default() },
             incarnation: opened.incarnation,
             last_commit: opened.recovery.last_commit,
@@ -134,7 +127,7 @@ impl Bound {
         let health = Arc::new(Health::default());
         health.set("wal", ServiceState::Up, None, None);
         let rates = Arc::new(Rates::default());
-        let gate = ConnectionGate::new(connections(config.server.connections_max));
+        let gate = ConnectionGate::new(connections(live.connections));
         let pipeline = Pipeline::new(opened.reader.clone(), tail.clone());
         let exporter = Exporter::new(ExporterParts {
             pipeline: pipeline.clone(),
@@ -144,28 +137,28 @@ impl Bound {
             gate: Arc::clone(&gate),
         });
         let shared = Arc::new(Shared {
-            admission: Admission::new(Budget::new(
-                config.limits.inflight_requests_max,
-                config.limits.inflight_bytes_max,
-            )),
+            admission: Admission::new(Budget::new(live.inflight_requests, live.inflight_bytes)),
             idempotency,
             hub,
             metrics,
-            limits: limits(&config),
+            settings: ArcSwap::from_pointee(live.settings),
             key: opened.identity.fingerprint_key,
-            body_bytes_max: config.limits.body_bytes_max,
-            deadlines: deadlines(&config),
             durability: config.log.durability.into(),
             gate,
             tail: tail.clone(),
             sinks: configured_sinks(&config),
-            ack_places: Arc::new(Semaphore::new(config.limits.ack_waiters_max.min(Semaphore::MAX_PERMITS))),
+            ack_places: Budget::new(live.ack_waiters, 0),
             fallback: Box::new(move |method, path, query, headers| exporter.answer(method, path, query, headers)),
         });
+        let upkeep = Arc::new(ArcSwap::from_pointee(live.upkeep));
+        let places = Places { shared: Arc::clone(&shared), dead_letters, upkeep: Arc::clone(&upkeep) };
+        let reloader = Arc::new(Reloader::new(loaded, move |config| places.take(Live::of(config))));
         let (reader, trimmer, node, incarnation) =
             (opened.reader, opened.trimmer, opened.identity.node, opened.incarnation);
         Ok(Bound {
             config,
+            reloader,
+            upkeep,
             listeners,
             engine,
             desks,
@@ -214,6 +207,7 @@ impl Bound {
             socket: self.config.admin_socket(),
             pipeline: self.pipeline,
             health: Arc::clone(&self.health),
+            reloader: Arc::clone(&self.reloader),
         };
         // Bound here, so that whoever finds the daemon ready can steer it.
         match admin::bind(&admin.socket) {
@@ -240,13 +234,12 @@ impl Bound {
         }))?);
         let maintenance = Maintenance {
             data: self.config.data_dir.clone(),
-            disk_reserve_bytes: self.config.log.disk_reserve_bytes,
-            log_budget_bytes: self.config.log.budget_bytes,
+            upkeep: Arc::clone(&self.upkeep),
             reader: self.reader.clone(),
             shared: Arc::clone(&self.shared),
             health: Arc::clone(&self.health),
             rates: Arc::clone(&self.rates),
-            trim: Box::new(trim(&self.config, self.trimmer, self.reader, self.tail, &sinks)),
+            trim: Box::new(trim(self.upkeep, self.trimmer, self.reader, self.tail, &sinks)),
             sinks,
             disk_closed: false,
             control,
@@ -254,13 +247,12 @@ impl Bound {
         shippers.push(thread(spawn("maintenance", &fatal, move || maintenance.run(&shipping)))?);
         let mut acceptors = Vec::new();
         let (accepts, accepting_now) = std::sync::mpsc::channel();
-        let grace = Duration::from_secs(self.config.server.drain_timeout_s);
         for (number, (listener, desk)) in self.listeners.sockets.into_iter().zip(self.desks).enumerate() {
             let (shared, stop, accepts) = (Arc::clone(&self.shared), accepting.clone(), accepts.clone());
             acceptors.push(thread(spawn(format!("accept-{number}"), &fatal, move || {
                 // Nobody waits for it any more where another one has failed.
                 let accepts = || accepts.send(()).unwrap_or_default();
-                intake::run(listener, shared, desk, stop, grace, accepts)
+                intake::run(listener, shared, desk, stop, accepts)
                     .map_err(|error| format!("an acceptor failed: {error}"))
             }))?);
         }
@@ -273,6 +265,7 @@ impl Bound {
             address: self.listeners.address,
             shared: self.shared,
             health: self.health,
+            reloader: self.reloader,
             stop_accepting,
             stop_shipping,
             acceptors,
@@ -282,19 +275,6 @@ impl Bound {
             fatal: fatal_seen,
         })
     }
-}
-
-/// How many connections are let in: as many as configured, or as there are descriptors for.
-fn connections(configured: usize) -> usize {
-    let possible = net::connections_possible();
-    if possible < configured {
-        tracing::warn!(
-            possible,
-            configured,
-            "the limit of open files leaves room for fewer connections than server.connections_max: raise LimitNOFILE"
-        );
-    }
-    possible.min(configured)
 }
 
 fn thread<T>(started: std::io::Result<T>) -> Result<T, StartError> {
@@ -317,27 +297,6 @@ fn configured_sinks(config: &Config) -> Vec<&'static str> {
         (config.kafka.enabled, KafkaTopics::NAME),
     ];
     sinks.into_iter().filter(|(enabled, _)| *enabled).map(|(_, name)| name).collect()
-}
-
-fn limits(config: &Config) -> prepare::Limits {
-    prepare::Limits {
-        event_bytes_max: config.limits.event_bytes_max,
-        batch_events_max: config.limits.batch_events_max,
-        depth_max: config.limits.depth_max,
-        future_max: (config.limits.future_max_s > 0).then(|| Duration::from_secs(config.limits.future_max_s)),
-        ..prepare::Limits::default()
-    }
-}
-
-fn deadlines(config: &Config) -> Deadlines {
-    Deadlines {
-        head: Duration::from_secs(config.server.head_timeout_s),
-        body: Duration::from_secs(config.server.body_timeout_s),
-        ping: Duration::from_secs(config.server.ping_interval_s),
-        write: Duration::from_secs(config.server.write_timeout_s),
-        request: Duration::from_secs(config.server.request_timeout_s),
-        ack: Duration::from_secs(config.server.ack_timeout_s),
-    }
 }
 
 fn report(recovery: &wal::Recovery) {

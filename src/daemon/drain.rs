@@ -17,6 +17,7 @@ pub struct Running {
     pub address: SocketAddr,
     pub(super) shared: Arc<Shared>,
     pub(super) health: Arc<crate::control::Health>,
+    pub(super) reloader: Arc<crate::control::config::Reloader>,
     pub(super) stop_accepting: watch::Sender<bool>,
     pub(super) stop_shipping: watch::Sender<bool>,
     pub(super) acceptors: Vec<JoinHandle<()>>,

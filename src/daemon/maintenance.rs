@@ -1,10 +1,12 @@
 //! What is looked at now and then: free disk space, size of the log, rates, trimming.
 
+use super::live::Upkeep;
 use crate::commit::Control;
 use crate::control::config::BacklogPolicy;
 use crate::control::{Health, Rates, ServiceState};
 use crate::deliver::{Cursor, Handle, Holder, State, give_up};
 use crate::intake::Shared;
+use arc_swap::ArcSwap;
 use event::{Refusal, Seq};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,8 +23,7 @@ const TRIM_INTERVAL: Duration = Duration::from_secs(5);
 /// What the maintenance thread needs.
 pub(super) struct Maintenance {
     pub(super) data: PathBuf,
-    pub(super) disk_reserve_bytes: u64,
-    pub(super) log_budget_bytes: u64,
+    pub(super) upkeep: Arc<ArcSwap<Upkeep>>,
     pub(super) reader: wal::Reader,
     pub(super) shared: Arc<Shared>,
     pub(super) health: Arc<Health>,
@@ -81,8 +82,8 @@ impl Maintenance {
         let Ok(stat) = rustix::fs::statvfs(&self.data) else { return false };
         let free = stat.f_bavail * stat.f_frsize;
         let was_closed = self.disk_closed;
-        let reserve =
-            if was_closed { self.disk_reserve_bytes + self.disk_reserve_bytes / 20 } else { self.disk_reserve_bytes };
+        let reserve = self.upkeep.load().disk_reserve_bytes;
+        let reserve = if was_closed { reserve.saturating_add(reserve / 20) } else { reserve };
         let closed = free < reserve;
         if closed != was_closed {
             if closed {
@@ -120,7 +121,8 @@ impl Maintenance {
     }
 
     fn is_over_budget(&self) -> bool {
-        self.log_budget_bytes > 0 && self.log_bytes() > self.log_budget_bytes
+        let budget = self.upkeep.load().log_budget_bytes;
+        budget > 0 && self.log_bytes() > budget
     }
 
     fn log_bytes(&self) -> u64 {
@@ -146,7 +148,9 @@ impl Maintenance {
             Err(error) => return tracing::error!(%error, "no backlog is given up"),
         }
         let (start, end) = (self.reader.start().max(Seq::FIRST), self.reader.committed().next());
-        let Some(until) = give_up(&holders, start, end, self.log_bytes(), self.log_budget_bytes) else { return };
+        let Some(until) = give_up(&holders, start, end, self.log_bytes(), self.upkeep.load().log_budget_bytes) else {
+            return;
+        };
         for ((sink, _), holder) in self.sinks.iter().zip(&holders) {
             if holder.gives_up && holder.needs < until {
                 sink.expire(until);

@@ -6,6 +6,7 @@ mod ages;
 mod boot;
 mod drain;
 mod known_ids;
+mod live;
 mod maintenance;
 mod signals;
 mod sinks;

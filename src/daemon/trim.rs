@@ -1,16 +1,19 @@
 //! What of the log may go.
 
 use super::ages::{Ages, Old};
+use super::live::Upkeep;
 use crate::commit::Tail;
-use crate::control::config::{BacklogPolicy, Config};
+use crate::control::config::BacklogPolicy;
 use crate::deliver::{self, Cursor, Handle};
+use arc_swap::ArcSwap;
 use event::{Seq, UnixMicros};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Trims what every sink has had for long enough, and the ids that have left the window. Told that room is short, it
 /// holds nothing that every sink has.
 pub(super) fn trim(
-    config: &Config,
+    upkeep: Arc<ArcSwap<Upkeep>>,
     trimmer: wal::Trimmer,
     reader: wal::Reader,
     tail: Tail,
@@ -18,9 +21,9 @@ pub(super) fn trim(
 ) -> impl FnMut(bool) + Send + 'static {
     let running: Vec<&'static str> = sinks.iter().map(|(sink, _)| sink.status().snapshot().sink).collect();
     warn_of_idle_sinks(&reader, &running);
-    let hold = Duration::from_secs(config.log.hold_s);
     let mut ages = Ages::new(UnixMicros::now(), Instant::now(), reader.committed().next());
     move |short_of_room| {
+        let hold = upkeep.load().hold;
         let old = ages.look(Instant::now(), reader.committed().next(), hold);
         let mut needed: Vec<Seq> = tail.delivered().into_values().map(|to| to.next).collect();
         // A sink that has not told its cursor yet needs everything.

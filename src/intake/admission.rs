@@ -24,6 +24,11 @@ impl Admission {
         Admission { budget, closed: AtomicU8::new(0) }
     }
 
+    /// Changes how many requests and bytes may be under way.
+    pub fn resize(&self, requests: usize, bytes: usize) {
+        self.budget.resize(requests, bytes);
+    }
+
     /// Closes or opens the gate for one reason.
     pub fn set(&self, reason: Refusal, closed: bool) {
         let Some(place) = REASONS.iter().position(|known| *known == reason) else { return };

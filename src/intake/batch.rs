@@ -63,7 +63,7 @@ fn split(
     let mut batch = Batch::new(&acceptor.tenant, Source::Http, now);
     batch.traceparent = headers.get(TRACEPARENT).and_then(|value| trace_context(value.as_bytes()));
     let mut failures = Vec::new();
-    let mut parser = acceptor.parser.borrow_mut();
+    let mut parser = acceptor.parser();
     let summary = match kind {
         Kind::Json => parser.batch(bytes, options, now, &mut batch, &mut failures),
         Kind::NdJson => parser.ndjson(bytes, options, now, &mut batch, &mut failures),

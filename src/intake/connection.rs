@@ -42,7 +42,7 @@ pub(super) async fn serve(acceptor: Rc<Acceptor>, stream: TcpStream, permit: Con
     let guest = Guest::new(&acceptor, permit);
     let connections = &acceptor.shared.metrics.connections;
     connections.fetch_add(1, Relaxed);
-    let mut stream = Patient::new(stream, acceptor.shared.deadlines.write);
+    let mut stream = Patient::new(stream, acceptor.shared.deadlines().write);
     match express::serve(&acceptor, &mut stream).await {
         // Boxed, so that a connection that stays plain does not carry the state of both ways.
         End::Other(ahead) => Box::pin(general(&acceptor, Rewound::new(ahead, stream), guest)).await,
@@ -61,7 +61,7 @@ async fn general(acceptor: &Rc<Acceptor>, stream: Rewound<Patient>, guest: Guest
     });
     let mut connection = Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(acceptor.shared.deadlines.head)
+        .header_read_timeout(acceptor.shared.deadlines().head)
         .max_buf_size(BUFFER_BYTES_MAX)
         // A client may say that it has sent everything and still wait for its answer.
         .half_close(true)

@@ -53,7 +53,7 @@ pub(super) fn prepare(
 ) -> Box<Submission> {
     let mut submission = Box::new(Submission::new(Batch::new(&acceptor.tenant, Source::Http, now), permit));
     submission.batch.traceparent = traceparent;
-    let parsed = acceptor.parser.borrow_mut().single(body, now, &mut submission.batch);
+    let parsed = acceptor.parser().single(body, now, &mut submission.batch);
     acceptor.shared.metrics.received.fetch_add(1, Relaxed);
     if let Err(rejection) = parsed {
         submission.rejects.push(reject(0, rejection, body));

@@ -23,7 +23,7 @@ const LAST_ACCEPTS_MAX: usize = 4096;
 #[derive(Debug)]
 pub struct ConnectionGate {
     open: AtomicUsize,
-    max: usize,
+    max: AtomicUsize,
     /// Peers that were refused and may still read why.
     lingering: AtomicUsize,
 }
@@ -36,7 +36,11 @@ impl ConnectionGate {
     /// A gate that lets so many in at once.
     #[must_use]
     pub fn new(max: usize) -> Arc<Self> {
-        Arc::new(ConnectionGate { open: AtomicUsize::new(0), max, lingering: AtomicUsize::new(0) })
+        Arc::new(ConnectionGate {
+            open: AtomicUsize::new(0),
+            max: AtomicUsize::new(max),
+            lingering: AtomicUsize::new(0),
+        })
     }
 
     /// How many are in.
@@ -45,8 +49,20 @@ impl ConnectionGate {
         self.open.load(Ordering::Relaxed)
     }
 
+    /// How many are let in.
+    #[must_use]
+    pub fn max(&self) -> usize {
+        self.max.load(Ordering::Relaxed)
+    }
+
+    /// Lets so many in from now on; who is in stays.
+    pub fn resize(&self, max: usize) {
+        self.max.store(max, Ordering::Relaxed);
+    }
+
     fn enter(self: &Arc<Self>) -> Option<ConnectionPermit> {
-        let enter = |open| (open < self.max).then_some(open + 1);
+        let max = self.max();
+        let enter = |open| (open < max).then_some(open + 1);
         self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enter).ok()?;
         Some(ConnectionPermit(Arc::clone(self)))
     }

@@ -105,7 +105,7 @@ impl Place {
             dedup: Dedup::new(dedup, opened.recovery.next).unwrap(),
             idempotency: Idempotency::load(opened.reader.clone(), IdempotencyLimits::default()).unwrap(),
             reader: opened.reader.clone(),
-            dead_letters: DeadLetterLimits::default(),
+            dead_letters: Arc::new(Arc::new(DeadLetterLimits::default()).into()),
             limits: GroupLimits::default(),
             incarnation: opened.incarnation,
             last_commit: opened.recovery.last_commit,

@@ -12,6 +12,8 @@
 //! | `pause`, `resume` | stops a sink, also over restarts; has it go on, also after a failure; durable when answered |
 //! | `skip` | has a sink give up what it has not got before `until`; where it goes on |
 //! | `reconcile` | has a sink begin again with `from`, whatever it holds: what lies before counts as handed over |
+//! | `config_show` | every value in effect and where it was set |
+//! | `config_check`, `config_reload` | `{"changed": [{"key", "from", "to"}], "restart": […]}`, of what would change, and does |
 //! | `audit` | `{"balanced": bool, "wrong": […]}` |
 //! | `verify` | what a sink holds beside the log, of the range's beginning: `from`, `to` say how much; `until` where all that was asked for ends |
 

@@ -1,5 +1,6 @@
 //! The answering side, on a thread of its own: it answers while the data plane is busy.
 
+use super::super::config::Reloader;
 use super::super::{Health, Pipeline};
 use crate::deliver::Handle;
 use serde_json::{Value, json};
@@ -30,6 +31,8 @@ pub struct AdminParts {
     pub pipeline: Pipeline,
     /// Health of the parts.
     pub health: Arc<Health>,
+    /// The configuration.
+    pub reloader: Arc<Reloader>,
 }
 
 /// Answers on the socket that [`bind`] has made until `stop`. Blocks: it wants a thread to itself.
@@ -115,6 +118,14 @@ async fn answer(parts: &AdminParts, command: &str, request: &Value) -> Result<Va
         "audit" => {
             let wrong = pipeline.audit();
             Ok(json!({"balanced": wrong.is_empty(), "wrong": wrong, "sinks": pipeline.status()["sinks"].take()}))
+        }
+        "config_show" => Ok(parts.reloader.settings()),
+        "config_check" | "config_reload" => {
+            let (reloader, is_meant) = (Arc::clone(&parts.reloader), command == "config_reload");
+            // It reads files.
+            let read = move || if is_meant { reloader.reload() } else { reloader.look() };
+            let reloaded = tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())?;
+            reloaded.map(|reloaded| reloaded.to_json()).map_err(|mistakes| mistakes.to_string())
         }
         "flush" => {
             let sinks = match sink {

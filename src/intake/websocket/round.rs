@@ -81,7 +81,7 @@ impl Round {
         self.messages += 1;
         let mut failures = Vec::new();
         let first = self.batch.entries.len();
-        let parsed = acceptor.parser.borrow_mut().message(text, now, &mut self.batch, &mut failures);
+        let parsed = acceptor.parser().message(text, now, &mut self.batch, &mut failures);
         match parsed {
             Ok(Message::Events { total, array }) => self.message_events(first, total, array, failures, text),
             Ok(Message::Heartbeat) => self.steps.push(Step::Heartbeat),

@@ -34,7 +34,7 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// Goes on with a connection after its handshake, in a task of its own: what HTTP needed is given back.
 pub(in crate::intake) fn serve(acceptor: &Rc<Acceptor>, stream: TcpStream, guest: Guest, already_read: Vec<u8>) {
-    let limits = Limits { message_bytes_max: acceptor.shared.body_bytes_max };
+    let limits = Limits { message_bytes_max: acceptor.shared.body_bytes_max() };
     let metrics = &acceptor.shared.metrics;
     metrics.websockets.fetch_add(1, Relaxed);
     metrics.websockets_total.fetch_add(1, Relaxed);
@@ -86,7 +86,7 @@ enum Wake {
 
 impl Socket {
     async fn run(mut self, already_read: Vec<u8>) {
-        let mut ping = interval(self.acceptor.shared.deadlines.ping);
+        let mut ping = interval(self.acceptor.shared.deadlines().ping);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ping.reset();
         let mut flow = match already_read.is_empty() {
@@ -288,7 +288,7 @@ impl Socket {
     }
 
     async fn ping(&mut self) -> ControlFlow<()> {
-        let deadline = self.acceptor.shared.deadlines.body;
+        let deadline = self.acceptor.shared.deadlines().body;
         if self.gathering.as_ref().is_some_and(|gathering| gathering.since.elapsed() > deadline) {
             return self.close(Some(close::POLICY), "the message did not arrive in time").await;
         }
@@ -306,7 +306,7 @@ impl Socket {
         if out.is_empty() {
             return ControlFlow::Continue(());
         }
-        let deadline = self.acceptor.shared.deadlines.write;
+        let deadline = self.acceptor.shared.deadlines().write;
         match tokio::time::timeout(deadline, self.stream.write_all(out)).await {
             Ok(Ok(())) => ControlFlow::Continue(()),
             _ => ControlFlow::Break(()),

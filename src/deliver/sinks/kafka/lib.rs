@@ -102,6 +102,7 @@
 
 mod blocking;
 mod census;
+mod check;
 mod client;
 mod config;
 mod connection;
@@ -120,6 +121,7 @@ mod watermark;
 mod watermark_reader;
 
 pub use census::count;
+pub use check::check;
 pub use client::{Probe, Session, Start, Step};
 pub use config::{Config, ConfigError, Create, Delivery, Options, Topics};
 pub use encode::Slice;

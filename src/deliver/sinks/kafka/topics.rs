@@ -72,7 +72,7 @@ pub(crate) fn prepare(config: &Config, deadline: Deadline) -> Result<Layout, Fau
     Ok(Layout { watermark_partition: partition::of(config.transactional_id.as_bytes(), marks), ..limits })
 }
 
-fn wanted(config: &Config) -> Vec<&str> {
+pub(crate) fn wanted(config: &Config) -> Vec<&str> {
     let [raw, validated, enriched, dead] = config.topics.of_events();
     vec![raw, validated, enriched, dead, &config.topics.watermarks]
 }
