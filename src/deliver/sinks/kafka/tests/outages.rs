@@ -156,7 +156,8 @@ fn a_commit_whose_answer_is_lost_is_found_in_the_watermark() {
 
 #[test]
 fn a_link_on_which_a_slice_takes_longer_than_a_transaction_may_gets_it_in_parts() {
-    let broker = Broker::shared();
+    // The way past the proxy is one for each broker.
+    let broker = Broker::start();
     let proxy = broker.proxy();
     let mut config = config(&proxy.address());
     support::uncompressed(&mut config);
