@@ -70,6 +70,25 @@ bench: deps ## Measure each promise beside the machine's limit into bench/RESULT
 	@$(rocksdb) cargo build --release --locked -p bench -p loadtest -p ingestd
 	@"$(CARGO_TARGET_DIR)/release/bench" suite $(ARGS)
 
+.PHONY: docs
+docs: ## Write config.toml and docs/configuration.md anew from the table of keys
+	@$(rocksdb) cargo build --profile checked --locked --bin ingestd
+	@"$(CARGO_TARGET_DIR)/checked/ingestd" config default > config.toml
+	@"$(CARGO_TARGET_DIR)/checked/ingestd" config reference > docs/configuration.md
+
+.PHONY: slo
+slo: ## Hold the daemon to loadtest/slo.toml: verdicts and a report; ARGS='--profile full|soak --target URL'
+	@scripts/deps.sh slo
+	@$(rocksdb) cargo build --release --locked -p loadtest -p ingestd
+	@loadtest/run --bin-dir "$(CARGO_TARGET_DIR)/release" $(ARGS)
+
+.PHONY: sockets
+sockets: ## 50,000 WebSockets at once, in a guest that may have as many descriptors (user-mode-linux)
+	@scripts/deps.sh slo
+	@sh tests/rig/setup.sh
+	@$(rocksdb) cargo build --release --locked -p loadtest -p ingestd
+	@loadtest/sockets --bin-dir "$(CARGO_TARGET_DIR)/release" $(ARGS)
+
 .PHONY: fmt
 fmt: ## Format the code
 	@cargo fmt --all

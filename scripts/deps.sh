@@ -1,11 +1,15 @@
 #!/usr/bin/env bash
 # Installs the apt packages that are missing, by name; elsewhere says what to install.
-#   scripts/deps.sh build|test
+#   scripts/deps.sh build|test|slo
 set -euo pipefail
 
 packages=(g++ make pkg-config libclang-dev libssl-dev)
+if [ "${1:-build}" != build ]; then
+  # For the load test.
+  packages+=(python3-venv wrk)
+fi
 if [ "${1:-build}" = test ]; then
-  packages+=(python3-venv user-mode-linux)
+  packages+=(user-mode-linux)
   # Any JDK from 17 on and any Maven will do.
   command -v javac >/dev/null || packages+=(default-jdk-headless)
   command -v mvn >/dev/null || packages+=(maven)

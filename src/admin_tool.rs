@@ -1,6 +1,7 @@
 //! `ingestd admin`: asks the running daemon and prints what it says.
 
-use crate::cli::{Admin, AdminCommand};
+use crate::cli::{Admin, AdminCommand, AdminConfig, SinksCommand};
+use crate::config_tool;
 use indicatif::{ProgressBar, ProgressStyle};
 use ingestd::control::admin::ask;
 use ingestd::control::complain;
@@ -12,22 +13,24 @@ use std::process::ExitCode;
 /// Runs one command. Exit codes: 0 done, 1 refused, unreachable, or an audit that does not balance.
 pub(crate) fn run(admin: &Admin) -> ExitCode {
     let socket = admin.socket.clone().unwrap_or_else(|| admin.data_dir.join("admin.sock"));
-    let name = |command| json!({"command": command});
-    let with = |command, sink: &Option<String>| json!({"command": command, "sink": sink});
-    let (request, render): (Value, fn(&Value) -> String) = match &admin.command {
-        AdminCommand::Status => (name("status"), status),
-        AdminCommand::Sinks => (name("sinks"), sinks),
-        AdminCommand::Audit => (name("audit"), audit),
-        AdminCommand::Flush { sink } => (with("flush", sink), flushed),
-        AdminCommand::Pause { sink } => {
-            (with("pause", &Some(sink.clone())), |done| format!("{} is paused\n", text(&done["sink"])))
-        }
-        AdminCommand::Resume { sink } => {
-            (with("resume", &Some(sink.clone())), |done| format!("{} goes on\n", text(&done["sink"])))
-        }
-        AdminCommand::Skip { sink, until } => (json!({"command": "skip", "sink": sink, "until": until}), |done| {
-            format!("{} will go on with event {}\n", text(&done["sink"]), done["until"])
-        }),
+    let (request, render): Question = match &admin.command {
+        AdminCommand::Status => (json!({"command": "status"}), status),
+        AdminCommand::Audit => (json!({"command": "audit"}), audit),
+        AdminCommand::Sinks(asked) => match &asked.command {
+            None | Some(SinksCommand::List) => (json!({"command": "sinks"}), sinks),
+            Some(SinksCommand::Flush { sink }) => flush(sink.as_deref()),
+            Some(SinksCommand::Pause { sink }) => pause(sink),
+            Some(SinksCommand::Resume { sink }) => resume(sink),
+            Some(SinksCommand::Skip { sink, until }) => skip(sink, *until),
+            Some(SinksCommand::Reconcile { sink, from }) => reconcile(sink, *from),
+        },
+        AdminCommand::Config(AdminConfig::Show) => (json!({"command": "config_show"}), config_tool::settings),
+        AdminCommand::Config(AdminConfig::Check) => (json!({"command": "config_check"}), config_tool::would_change),
+        AdminCommand::Config(AdminConfig::Reload) => (json!({"command": "config_reload"}), config_tool::changed),
+        AdminCommand::Flush { sink } => flush(sink.as_deref()),
+        AdminCommand::Pause { sink } => pause(sink),
+        AdminCommand::Resume { sink } => resume(sink),
+        AdminCommand::Skip { sink, until } => skip(sink, *until),
         AdminCommand::Verify { sink, from, to } => return verify(&socket, sink, *from, *to, admin.json),
     };
     let result = match ask(&socket, &request) {
@@ -41,6 +44,33 @@ pub(crate) fn run(admin: &Admin) -> ExitCode {
     // Whoever reads may have seen enough.
     std::io::stdout().write_all(text.as_bytes()).ok();
     if result["balanced"] == false { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// What to ask, and how to tell the answer.
+type Question = (Value, fn(&Value) -> String);
+
+fn flush(sink: Option<&str>) -> Question {
+    (json!({"command": "flush", "sink": sink}), flushed)
+}
+
+fn pause(sink: &str) -> Question {
+    (json!({"command": "pause", "sink": sink}), |done| format!("{} is paused\n", text(&done["sink"])))
+}
+
+fn resume(sink: &str) -> Question {
+    (json!({"command": "resume", "sink": sink}), |done| format!("{} goes on\n", text(&done["sink"])))
+}
+
+fn skip(sink: &str, until: u64) -> Question {
+    (json!({"command": "skip", "sink": sink, "until": until}), |done| {
+        format!("{} will go on with event {}\n", text(&done["sink"]), done["until"])
+    })
+}
+
+fn reconcile(sink: &str, from: u64) -> Question {
+    (json!({"command": "reconcile", "sink": sink, "from": from}), |done| {
+        format!("{} begins again with event {}\n", text(&done["sink"]), done["from"])
+    })
 }
 
 /// Compares piece by piece, so that it can be seen to go on. Exit codes: 0 equal, 1 not equal or not found out.

@@ -20,13 +20,57 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Send files of one JSON event per line to a daemon.
     Send(send::Options),
-    /// Check the configuration and say all that is wrong.
-    Check(Serve),
+    /// Say all that is wrong with the configuration, then try disk, sockets and sinks. Exit code 0: all is well; 64:
+    /// mistakes in the configuration; 1: something outside does not work.
+    Check(Check),
+    /// Show the configuration, or all there is to configure.
+    #[command(subcommand)]
+    Config(Printed),
     /// Look at or repair a stopped daemon's log.
     #[command(subcommand)]
     Wal(Wal),
     /// Ask and steer a running daemon, over its unix socket.
     Admin(Admin),
+    /// Print what a shell needs to complete commands and options.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write a man page for each command.
+    Man {
+        /// The folder, made if it is not there.
+        dir: PathBuf,
+    },
+}
+
+/// What is checked, and how the result is told.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    #[command(flatten)]
+    pub(crate) layers: Serve,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Look at the configuration only: try nothing outside.
+    #[arg(long)]
+    pub(crate) config_only: bool,
+}
+
+/// What is shown of the configuration.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Printed {
+    /// The values in effect and where each was set: default, file and line, variable or flag.
+    Show {
+        #[command(flatten)]
+        layers: Serve,
+        /// Print one JSON array.
+        #[arg(long)]
+        json: bool,
+    },
+    /// A file with every key at its default, as config.toml.
+    Default,
+    /// Every key, as docs/configuration.md.
+    Reference,
 }
 
 /// Where the configuration comes from.
@@ -36,8 +80,8 @@ pub(crate) struct Serve {
     #[arg(long, env = "INGESTD_CONFIG")]
     pub(crate) config: Option<PathBuf>,
     /// Overrides `data_dir`.
-    #[arg(long)]
-    pub(crate) data_dir: Option<PathBuf>,
+    #[arg(long, value_hint = clap::ValueHint::DirPath)]
+    pub(crate) data_dir: Option<String>,
     /// Overrides `server.listen`.
     #[arg(long)]
     pub(crate) listen: Option<SocketAddr>,
@@ -64,8 +108,8 @@ pub(crate) struct Admin {
 pub(crate) enum AdminCommand {
     /// Version, health, log and sinks.
     Status,
-    /// Each sink's state, place and lag.
-    Sinks,
+    /// Each sink's state, place and lag; or steer one.
+    Sinks(AdminSinks),
     /// Have a sink, or all, deliver what is committed now, and wait for it.
     Flush {
         /// The sink; all of them without.
@@ -89,6 +133,9 @@ pub(crate) enum AdminCommand {
         #[arg(long)]
         until: u64,
     },
+    /// The running daemon's configuration.
+    #[command(subcommand)]
+    Config(AdminConfig),
     /// Does every accepted event have its place? Exits 1 when the counts do not balance.
     Audit,
     /// Compare what a sink holds with the log, event by event; exits 1 when something is missing or there twice.
@@ -101,6 +148,65 @@ pub(crate) enum AdminCommand {
         /// Last event; without, the newest that the sink should have.
         #[arg(long)]
         to: Option<u64>,
+    },
+}
+
+/// What can be done with a running daemon's configuration.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AdminConfig {
+    /// The values in effect and where each was set.
+    Show,
+    /// What a reload would change, or why it would be refused; changes nothing.
+    Check,
+    /// Read file and environment again and take over what can be without a restart; a mistake changes nothing.
+    Reload,
+}
+
+/// What is asked about sinks.
+#[derive(Debug, Args)]
+pub(crate) struct AdminSinks {
+    #[command(subcommand)]
+    pub(crate) command: Option<SinksCommand>,
+}
+
+/// What can be done with a sink.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SinksCommand {
+    /// Each sink's state, place and lag, as without a command.
+    List,
+    /// Stop a sink until it is resumed, also over restarts.
+    Pause {
+        /// The sink.
+        sink: String,
+    },
+    /// Have a sink go on, after a pause or after a failure that is mended.
+    Resume {
+        /// The sink.
+        sink: String,
+    },
+    /// Have a sink, or all, deliver what is committed now, and wait for it.
+    Flush {
+        /// The sink; all of them without.
+        sink: Option<String>,
+    },
+    /// Give up what a sink has not got: its events before that one are counted as expired and never delivered. Says where
+    /// it goes on: a batch of which nobody knows whether it has arrived is given up as a whole.
+    Skip {
+        /// The sink.
+        sink: String,
+        /// First event that it is to get again.
+        #[arg(long)]
+        until: u64,
+    },
+    /// Have a sink begin again with that event, whatever it holds: for one that has failed as diverged, fenced or
+    /// watermark_lost. What lies before counts as handed over, what lies behind is sent; ClickHouse's tables are searched
+    /// first, so that no row is there twice, Kafka's topics cannot be.
+    Reconcile {
+        /// The sink.
+        sink: String,
+        /// First event that it is to get.
+        #[arg(long)]
+        from: u64,
     },
 }
 

@@ -4,13 +4,15 @@
 
 mod admin_tool;
 mod cli;
+mod config_tool;
 mod wal_tool;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use clap_complete::Shell;
 use cli::{Cli, Command, Serve};
-use ingestd::control::config::{self, Config};
 use ingestd::{control, daemon};
-use std::ffi::OsString;
+use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -24,9 +26,12 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(arguments) => serve(&arguments),
         Command::Send(options) => ExitCode::from(send::run(&options).code()),
-        Command::Check(arguments) => check(&arguments),
+        Command::Check(arguments) => config_tool::check(&arguments),
+        Command::Config(what) => config_tool::show(&what),
         Command::Wal(command) => wal_tool::run(&command),
         Command::Admin(admin) => admin_tool::run(&admin),
+        Command::Completions { shell } => completions(shell),
+        Command::Man { dir } => man(&dir),
     }
 }
 
@@ -49,51 +54,43 @@ fn check_cpu() -> Result<(), &'static str> {
     Ok(())
 }
 
-/// A variable as text: whatever is no UTF-8 is none of ours, and a value that should be is found wrong where it is read.
-fn lossy((name, value): (OsString, OsString)) -> (String, String) {
-    (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
+/// Prints completions for a shell.
+fn completions(shell: Shell) -> ExitCode {
+    let mut out = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "ingestd", &mut out);
+    // Whoever reads may have seen enough.
+    std::io::stdout().write_all(&out).ok();
+    ExitCode::SUCCESS
 }
 
-fn configuration(arguments: &Serve) -> Result<Config, config::ConfigError> {
-    let mut config = config::load(arguments.config.as_deref(), std::env::vars_os().map(lossy))?;
-    if let Some(data) = &arguments.data_dir {
-        config.data_dir.clone_from(data);
-    }
-    if let Some(listen) = arguments.listen {
-        config.server.listen = listen;
-    }
-    config.check()?;
-    Ok(config)
-}
-
-fn check(arguments: &Serve) -> ExitCode {
-    match configuration(arguments) {
-        Ok(_) => {
-            control::say("configuration is valid");
-            ExitCode::SUCCESS
-        }
+/// Writes the man pages, one for each command.
+fn man(dir: &Path) -> ExitCode {
+    let written = std::fs::create_dir_all(dir).and_then(|()| clap_mangen::generate_to(Cli::command(), dir));
+    match written {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            control::complain(error);
-            ExitCode::from(64)
+            control::complain(format_args!("cannot write man pages to {}: {error}", dir.display()));
+            ExitCode::FAILURE
         }
     }
 }
 
 fn serve(arguments: &Serve) -> ExitCode {
-    let config = match configuration(arguments) {
-        Ok(config) => config,
-        Err(error) => {
-            control::complain(error);
-            return ExitCode::from(64);
+    let loaded = match config_tool::sources(arguments).load() {
+        Ok(loaded) => loaded,
+        Err(mistakes) => {
+            mistakes.0.iter().for_each(control::complain);
+            return ExitCode::from(config_tool::MISTAKEN);
         }
     };
+    let config = loaded.config();
     control::start_logging(&config.log_level);
     if !config.server.listen.ip().is_loopback() {
         tracing::warn!(listen = %config.server.listen, "listening beyond loopback without authentication");
     }
     let data = config.data_dir.clone();
     // Until the log is open a signal ends the process at once: a recovery may take long, and there is nothing to drain.
-    let started = daemon::Bound::new(config)
+    let started = daemon::Bound::new(loaded)
         .and_then(|bound| Ok((daemon::Signals::catch().map_err(daemon::StartError::Signals)?, bound.start()?)));
     let (signals, running) = match started {
         Ok(started) => started,

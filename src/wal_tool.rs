@@ -104,7 +104,8 @@ fn inspect(place: &WalPlace) -> anyhow::Result<ExitCode> {
     let out = json!({
         "start": recovery.start.get(),
         "next": recovery.next.get(),
-        "mark": recovery.mark.get(),
+        "mark": recovery.mark_trouble.is_none().then(|| recovery.mark.get()),
+        "markTrouble": recovery.mark_trouble,
         "clean": recovery.clean,
         "lastCommit": recovery.last_commit.to_string(),
         "tableBytes": size.tables,

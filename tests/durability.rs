@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Mutex;
-use support::{Daemon, Place, Socket, TEXT, event, events, eventually, masked, real_lines};
+use support::{Daemon, Place, Shim, Socket, TEXT, event, events, eventually, masked, real_lines};
 
 const ACCEPTED: u64 = 10_828;
 const DUPLICATES: u64 = 196;
@@ -361,18 +361,12 @@ fn an_all_or_nothing_batch_is_never_torn_by_a_kill() {
 
 #[test]
 fn a_mark_that_cannot_be_written_ends_an_idle_daemon_which_says_why() {
-    let dir = tempfile::tempdir().unwrap();
-    let (library, trigger) = (dir.path().join("fault.so"), dir.path().join("now"));
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rig/shim/fault.c");
-    let mut compiler = Command::new("cc");
-    compiler.args(["-O1", "-shared", "-fPIC", "-o"]).arg(&library).arg(source).arg("-ldl");
-    assert!(compiler.status().unwrap().success());
-    let place = Place::with(&[("LD_PRELOAD", library.to_str().unwrap()), ("FAULT_CALL", "pwrite,fdatasync")]);
-    let place = place.and("FAULT_PATH", "*/data/mark").and("FAULT_STICKY", "1");
-    let place = place.and("FAULT_TRIGGER_FILE", trigger.to_str().unwrap()).and("INGESTD_PARQUET_ENABLED", "false");
+    let shim = Shim::compiled();
+    let place = Place::with(&[("INGESTD_PARQUET_ENABLED", "false")]);
+    let place = place.and_all(shim.strikes("pwrite,fdatasync", "*/data/mark"));
     let mut daemon = place.start();
     daemon.post("/events", event("e-1").to_string()).with_status(202);
-    std::fs::write(&trigger, "").unwrap();
+    shim.arm();
     daemon.post("/events", event("e-2").to_string()).with_status(202);
     let status = daemon.exit();
     assert_eq!(status.code(), Some(1), "{}", daemon.log());

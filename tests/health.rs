@@ -7,7 +7,7 @@ mod support;
 
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use support::{Daemon, Socket, event, eventually, shape};
+use support::{Daemon, Place, Socket, event, events, eventually, shape};
 
 #[test]
 fn health_names_each_service_and_the_figures_that_matter() {
@@ -40,6 +40,18 @@ fn live_and_ready_are_two_questions() {
     let ready = full.get("/health/ready").json();
     assert_eq!(ready["reasons"], json!(["disk_reserve"]));
     assert_eq!(full.get("/health/live").status, 200, "it lives, it only cannot take events");
+}
+
+#[test]
+fn a_daemon_that_says_it_listens_is_ready_and_can_be_steered_at_once() {
+    let mut place = Place::with(&[]);
+    for _ in 0..10 {
+        let daemon = place.start();
+        assert_eq!(daemon.get("/health/ready").with_status(200)["status"], "ready");
+        let status = daemon.admin(&["status", "--json"]);
+        assert!(status.status.success(), "{}", String::from_utf8_lossy(&status.stderr));
+        place = daemon.stop();
+    }
 }
 
 #[test]
@@ -199,7 +211,36 @@ fn received_is_the_sum_of_all_outcomes() {
     (0..3).for_each(|_| drop(socket.json()));
     socket.text("not json");
     socket.message("event_error");
+    let counted = daemon.totals();
+    assert_eq!(counted, [3, 2, 6, 2]);
+    assert_eq!(daemon.metric("ingestd_events_received_total"), counted.iter().sum::<u64>() as f64);
+    // What carries no event changes none of it.
+    for text in [r#"{"type":"heartbeat"}"#, r#"{"type":"subscribe"}"#, r#"{"type":"unsubscribe"}"#] {
+        socket.text(text);
+        assert_ne!(socket.json()["type"], "event_error");
+    }
+    assert_eq!(daemon.totals(), counted);
+    // A message that is none, or of no known type, is one rejected event, as a body is that does not parse.
+    for text in ["", "{", "[]", r#"{"type":"nothing"}"#, r#"{"payload":{}}"#, r#"{"type":"subscribe","payload":7}"#] {
+        socket.text(text);
+        socket.message("event_error");
+    }
     let received = daemon.metric("ingestd_events_received_total");
-    assert_eq!(received, daemon.totals().iter().sum::<u64>() as f64);
-    assert_eq!(daemon.totals(), [3, 2, 6, 2]);
+    assert_eq!(received, daemon.totals().iter().sum::<u64>() as f64, "{:?}", daemon.totals());
+    // Requests that are refused before their body is split are no events.
+    let before = daemon.totals();
+    daemon.post("/events/batch?ack=nowhere", format!("[{}]", event("z"))).problem(400);
+    daemon.request("POST", "/events", &[("Content-Type", "text/plain")], b"{}").problem(415);
+    assert_eq!((daemon.totals(), daemon.metric("ingestd_events_received_total")), (before, received));
+}
+
+#[test]
+fn rates_are_means_over_their_time() {
+    let daemon = Daemon::start();
+    let all = events("e", 500);
+    daemon.post("/events/batch", Value::from(all).to_string()).with_status(202);
+    let rate = |name: &str| daemon.get("/events/stats").json()["rates"][name].as_f64().unwrap();
+    eventually("they are seen", || rate("s60") > 0.0);
+    eventually("the last second is quiet again", || rate("s1") == 0.0);
+    assert!(rate("s60") > 0.0, "they are of the last minute");
 }

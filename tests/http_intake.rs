@@ -6,7 +6,7 @@
 mod support;
 
 use serde_json::Value;
-use support::{Daemon, event, shape};
+use support::{Daemon, Socket, event, shape};
 
 #[test]
 fn an_accepted_event_is_answered_with_its_id_its_position_and_the_time_of_its_commit() {
@@ -175,11 +175,55 @@ fn an_event_to_be_acknowledged_by_a_sink_that_is_not_configured_is_not_stored() 
 }
 
 #[test]
+fn all_sinks_are_those_that_are_switched_on_and_without_any_nothing_is_stored() {
+    let daemon = Daemon::with(&[("INGESTD_PARQUET_ROLL_S", "1")]);
+    let answer = daemon.post("/events?ack=all", event("e").to_string()).with_status(202);
+    assert_eq!(answer["delivery"], "delivered", "{answer}");
+    let daemon = Daemon::with(&[("INGESTD_PARQUET_ENABLED", "false")]);
+    daemon.post("/events?ack=all", event("e").to_string()).problem(400);
+    daemon.post("/events/batch?ack=all", format!("[{}]", event("e"))).problem(400);
+    assert_eq!(daemon.totals(), [0; 4]);
+    assert_eq!(daemon.post("/events", event("e").to_string()).with_status(202)["duplicate"], Value::Null);
+}
+
+#[test]
 fn a_weaker_durability_is_named_in_each_answer() {
     for durability in ["interval", "os"] {
-        let daemon = Daemon::with(&[("INGESTD_LOG_DURABILITY", durability)]);
+        let daemon = Daemon::with(&[("INGESTD_LOG_DURABILITY", durability), ("INGESTD_SERVER_ACK_TIMEOUT_S", "1")]);
         assert_eq!(daemon.post("/events", event("e").to_string()).with_status(202)["durability"], durability);
         let batch = daemon.post("/events/batch", format!("[{}]", event("e"))).with_status(202);
         assert_eq!(batch["durability"], durability);
+        let again = daemon.post("/events", event("e").to_string()).with_status(202);
+        assert_eq!((&again["duplicate"], &again["durability"]), (&true.into(), &durability.into()));
+        let kind = [("Content-Type", "application/x-ndjson")];
+        let lines = daemon.request("POST", "/events/batch", &kind, event("n").to_string().as_bytes());
+        assert_eq!(lines.with_status(202)["durability"], durability);
+        let key = [("Content-Type", "application/json"), ("Idempotency-Key", "k")];
+        for _ in 0..2 {
+            let answer = daemon.request("POST", "/events", &key, event("k").to_string().as_bytes());
+            assert_eq!(answer.with_status(202)["durability"], durability, "{answer:?}");
+        }
+        let waits = daemon.post("/events?ack=parquet", event("p").to_string()).with_status(202);
+        assert_eq!(waits["durability"], durability);
+        let (mut listener, mut socket) = (Socket::open(&daemon), Socket::open(&daemon));
+        listener.text(r#"{"type":"subscribe"}"#);
+        listener.message("subscribed");
+        for _ in 0..2 {
+            socket.cart(&event("w"));
+            assert_eq!(socket.message("event_ack")["durability"], durability);
+            assert_eq!(listener.message("event_confirmation")["durability"], durability);
+        }
     }
+}
+
+#[test]
+fn full_durability_goes_without_saying() {
+    let daemon = Daemon::start();
+    let mut socket = Socket::open(&daemon);
+    socket.text(r#"{"type":"subscribe"}"#);
+    socket.message("subscribed");
+    socket.cart(&event("w"));
+    assert_eq!(socket.message("event_ack")["durability"], Value::Null);
+    assert_eq!(socket.message("event_confirmation")["durability"], Value::Null);
+    assert_eq!(daemon.post("/events", event("e").to_string()).with_status(202)["durability"], Value::Null);
 }

@@ -9,90 +9,20 @@ mod clickhouse;
 #[path = "support/kafka/mod.rs"]
 mod kafka;
 #[cfg(test)]
+#[path = "support/shipping.rs"]
+mod shipping;
+#[cfg(test)]
 mod support;
 
 use clickhouse::Server;
 use event::UnixMicros;
-use kafka::{Broker, Record};
 use record::{BlockWriter, IdListWriter, SegmentMeta, put_record};
 use serde_json::{Value, json};
+use shipping::{
+    ACCEPTED, Topics, admin, assert_tables, assert_topics, ledger, place, post, settle, some, state, verify,
+};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use support::{Daemon, Place, event, eventually, real_lines};
-
-const ACCEPTED: u64 = 10_828;
-const TOPICS: [&str; 3] = ["raw", "validated", "enriched"];
-
-/// A broker with topics of one's own.
-struct Topics {
-    broker: Arc<Broker>,
-    prefix: String,
-}
-
-impl Topics {
-    fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        Topics { broker: Broker::shared(), prefix: format!("t{}", NEXT.fetch_add(1, Ordering::Relaxed)) }
-    }
-
-    fn records(&self, topic: &str) -> Vec<Record> {
-        self.broker.committed(&[&format!("{}-{topic}", self.prefix)])
-    }
-}
-
-/// A folder whose daemon ships to these; no Parquet files.
-fn place(server: Option<&Server>, topics: Option<&Topics>) -> Place {
-    let mut place = Place::with(&[("INGESTD_PARQUET_ENABLED", "false")]);
-    if let Some(server) = server {
-        place = place.and("INGESTD_CLICKHOUSE_ENABLED", "true").and("INGESTD_CLICKHOUSE_URLS", &server.url());
-        place = place.and("INGESTD_CLICKHOUSE_BATCH_AGE_MS", "100");
-    }
-    if let Some(topics) = topics {
-        place = place.and("INGESTD_KAFKA_ENABLED", "true").and("INGESTD_KAFKA_TOPIC_PREFIX", &topics.prefix);
-        place = place.and("INGESTD_KAFKA_BOOTSTRAP_SERVERS", &topics.broker.address());
-    }
-    place
-}
-
-/// Posts lines in batches of 100; returns how many were accepted as new.
-fn post(daemon: &Daemon, lines: &[String]) -> u64 {
-    let mut connection = daemon.connect();
-    let batches = lines.chunks(100).map(|batch| {
-        let body = format!("[{}]", batch.join(","));
-        connection.send(support::request("POST", "/events/batch", &[], body.as_bytes()));
-        let answer = connection.answer().with_status(202);
-        answer["successful"].as_u64().unwrap() - answer["duplicates"].as_u64().unwrap()
-    });
-    batches.sum()
-}
-
-/// Waits until every sink has everything, and sees that the counts balance.
-#[track_caller]
-fn settle(daemon: &Daemon) -> Value {
-    let flushed = daemon.admin(&["flush"]);
-    assert!(flushed.status.success(), "flush: {flushed:?} {}", daemon.log());
-    let audit = daemon.admin(&["audit", "--json"]);
-    assert!(audit.status.success(), "{audit:?}");
-    serde_json::from_slice(&audit.stdout).unwrap()
-}
-
-#[track_caller]
-fn assert_tables(server: &Server, events: u64, dead: u64) {
-    for (table, rows) in [("events_raw", events), ("events_processed", events), ("events_errors", dead)] {
-        assert_eq!(server.rows(table), (rows, rows), "{table}");
-    }
-}
-
-#[track_caller]
-fn assert_topics(topics: &Topics, events: u64, dead: usize) {
-    for topic in TOPICS {
-        let seqs: Vec<u64> = topics.records(topic).iter().map(Record::seq).collect();
-        assert_eq!(seqs.len() as u64, events, "{topic}");
-        assert_eq!(seqs.iter().collect::<BTreeSet<_>>().len() as u64, events, "{topic}: some twice");
-    }
-    assert_eq!(topics.records("dlq").len(), dead);
-}
+use support::{Daemon, event, eventually, real_lines};
 
 #[test]
 fn the_real_events_are_in_every_table_and_topic_once_and_in_order() {
@@ -222,35 +152,21 @@ fn an_answer_can_wait_for_sinks() {
     let poison = daemon.post("/events?ack=clickhouse", event("poison").to_string()).with_status(202);
     assert_eq!(poison["delivery"], "dead");
     let daemon = daemon.stop().and("INGESTD_SERVER_ACK_TIMEOUT_S", "1").start();
-    assert!(daemon.admin(&["pause", "clickhouse"]).status.success());
+    admin(&daemon, &["pause", "clickhouse"]);
     let late = daemon.post("/events?ack=clickhouse", event("e-3").to_string()).with_status(202);
     assert_eq!(late["delivery"], "pending");
-}
-
-#[test]
-fn a_paused_sink_stays_paused_over_a_restart_and_misses_nothing() {
-    let topics = Topics::new();
-    let daemon = place(None, Some(&topics)).start();
-    post(&daemon, &[event("e-1").to_string()]);
-    settle(&daemon);
-    assert!(daemon.admin(&["pause", "kafka"]).status.success());
-    let is_paused = |daemon: &Daemon| daemon.get("/pipeline/status").json()["sinks"][0]["state"] == "paused";
-    eventually("it is paused", || is_paused(&daemon));
-    post(&daemon, &[event("e-2").to_string()]);
+    assert!(daemon.admin(&["skip", "clickhouse", "--until", "4"]).status.success());
+    let again = |daemon: &Daemon, id: &str| {
+        let answer = daemon.post("/events?ack=clickhouse", event(id).to_string()).with_status(202);
+        (answer["duplicate"].clone(), answer["delivery"].as_str().unwrap().to_owned())
+    };
+    let is = |delivery: &str| (Value::Bool(true), delivery.to_owned());
+    assert_eq!(again(&daemon, "e-3"), is("expired"));
+    // Also in a later start.
     let daemon = daemon.kill().start();
-    eventually("it is paused", || is_paused(&daemon));
-    assert!(!daemon.admin(&["flush"]).status.success(), "a paused sink flushes nothing");
-    assert_eq!(topics.records("raw").len(), 1);
-    assert!(daemon.admin(&["resume", "kafka"]).status.success());
-    settle(&daemon);
-    assert_topics(&topics, 2, 0);
-}
-
-/// What `admin verify` says of a sink, and whether it found everything right.
-fn verify(daemon: &Daemon, sink: &str) -> (bool, Value) {
-    let output = daemon.admin(&["verify", sink, "--json"]);
-    let said = serde_json::from_slice(&output.stdout);
-    (output.status.success(), said.unwrap_or_else(|_| panic!("{output:?}")))
+    assert_eq!(again(&daemon, "e-3"), is("expired"));
+    assert_eq!(again(&daemon, "poison"), is("dead"));
+    assert_eq!(again(&daemon, "e-1"), is("delivered"));
 }
 
 #[test]
@@ -285,86 +201,6 @@ fn verify_names_what_is_missing_and_what_is_there_twice() {
         !unknown.status.success() && String::from_utf8_lossy(&unknown.stderr).contains("there are: "),
         "{unknown:?}"
     );
-}
-
-/// State and reason of a sink.
-fn state(daemon: &Daemon, name: &str) -> (String, String) {
-    let sinks = daemon.get("/pipeline/status").json()["sinks"].clone();
-    let sink = sinks.as_array().unwrap().iter().find(|sink| sink["sink"] == name).unwrap().clone();
-    (sink["state"].as_str().unwrap().to_owned(), sink["reason"].as_str().unwrap_or_default().to_owned())
-}
-
-fn some(name: &str, count: usize) -> Vec<String> {
-    (0..count).map(|number| event(&format!("{name}-{number}")).to_string()).collect()
-}
-
-#[test]
-fn a_restored_old_folder_sends_nothing_and_says_why() {
-    let (server, topics) = (Server::start(), Topics::new());
-    let daemon = place(Some(&server), Some(&topics)).start();
-    post(&daemon, &some("first", 20));
-    settle(&daemon);
-    let place = daemon.stop();
-    let backup = place.copied();
-    let daemon = place.start();
-    post(&daemon, &some("second", 20));
-    settle(&daemon);
-    daemon.stop();
-    let daemon = backup.start();
-    assert_eq!(post(&daemon, &some("third", 20)), 20, "intake goes on");
-    for (sink, word) in [("clickhouse", "the log is a copy"), ("kafka", "history")] {
-        eventually("it has failed", || state(&daemon, sink).0 == "failed");
-        let reason = state(&daemon, sink).1;
-        assert!(reason.contains(word), "{sink}: {reason}");
-    }
-    assert_tables(&server, 40, 0);
-    assert_topics(&topics, 40, 0);
-    // The way out that the reasons name.
-    let place = daemon.stop();
-    for sink in ["clickhouse", "kafka"] {
-        let forgotten = place.wal(&["forget-sink", sink]);
-        assert!(forgotten.status.success(), "{forgotten:?}");
-    }
-    let own = Topics { broker: Arc::clone(&topics.broker), prefix: format!("{}-own", topics.prefix) };
-    let place = place.and("INGESTD_CLICKHOUSE_TABLE_PREFIX", "own_").and("INGESTD_KAFKA_TOPIC_PREFIX", &own.prefix);
-    let daemon = place.start();
-    settle(&daemon);
-    assert_eq!(server.rows("own_events_raw"), (40, 40), "all that this log has");
-    assert_topics(&own, 40, 0);
-    assert_tables(&server, 40, 0);
-}
-
-#[test]
-fn of_two_daemons_with_one_node_id_one_goes_on_and_nothing_is_doubled() {
-    let topics = Topics::new();
-    let daemon = place(None, Some(&topics)).start();
-    post(&daemon, &some("first", 20));
-    settle(&daemon);
-    let place = daemon.stop();
-    let copy = place.copied();
-    let (one, other) = (place.start(), copy.start());
-    let both = [&one, &other];
-    // Each has events that the other has not.
-    for (daemon, name) in both.iter().zip(["one", "other"]) {
-        assert_eq!(post(daemon, &some(name, 20)), 20);
-    }
-    let failed = || both.iter().filter(|daemon| state(daemon, "kafka").0 == "failed").count();
-    eventually("one of them gives in", || failed() == 1);
-    let winner = both.iter().position(|daemon| state(daemon, "kafka").0 != "failed").unwrap();
-    settle(both[winner]);
-    assert_eq!(failed(), 1, "{:?}", both.map(|daemon| state(daemon, "kafka")));
-    for topic in TOPICS {
-        let ids: Vec<String> =
-            topics.records(topic).iter().map(|record| record.header("event_id").to_owned()).collect();
-        let distinct: BTreeSet<&String> = ids.iter().collect();
-        assert_eq!(distinct.len(), ids.len(), "{topic}: some twice");
-        let name = ["one", "other"][winner];
-        assert!(some_ids("first").chain(some_ids(name)).all(|id| distinct.contains(&id)), "{topic}: {ids:?}");
-    }
-}
-
-fn some_ids(name: &str) -> impl Iterator<Item = String> {
-    (0..20).map(move |number| format!("{name}-{number}"))
 }
 
 #[test]
@@ -402,106 +238,6 @@ fn a_clock_that_is_set_back_an_hour_costs_nothing() {
 }
 
 #[test]
-fn at_the_logs_budget_a_backlog_expires_in_the_open_or_events_are_refused() {
-    // Nobody listens there.
-    let away = |policy: &str| {
-        let place = Place::with(&[("INGESTD_PARQUET_ENABLED", "false"), ("INGESTD_CLICKHOUSE_ENABLED", "true")]);
-        let place = place.and("INGESTD_CLICKHOUSE_URLS", "http://127.0.0.1:9").and("INGESTD_LOG_HOLD_S", "0");
-        place.and("INGESTD_CLICKHOUSE_BACKLOG", policy).and("INGESTD_LOG_BUDGET_BYTES", "268435456").start()
-    };
-    let mut noise = 0_u64;
-    let mut large = |number: usize| {
-        // Not to be packed.
-        let text: String = (0..12_500)
-            .map(|_| {
-                noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                format!("{noise:016x}")
-            })
-            .collect();
-        let mut event = event(&format!("large-{number}"));
-        event["data"]["text"] = text.into();
-        event.to_string()
-    };
-    let daemon = away("refuse");
-    let mut connection = daemon.connect();
-    let refused = (0..2500).find_map(|number| {
-        connection.send(support::request("POST", "/events", &[], large(number).as_bytes()));
-        let answer = connection.answer();
-        (answer.status != 202).then(|| answer.problem(503))
-    });
-    assert_eq!(refused.expect("the budget is never reached")["reason"], "log_budget");
-    drop(daemon);
-
-    let daemon = away("expire");
-    let expired = || {
-        let sinks = daemon.get("/pipeline/status").json()["sinks"].clone();
-        sinks[0]["ledger"]["expired"].as_u64().unwrap()
-    };
-    let (mut accepted, mut number) = (0, 0);
-    eventually("events are taken again after older ones were given up", || {
-        number += 1;
-        // While room is made some are refused, and their connections closed.
-        let is_taken = daemon.post("/events", large(number)).status == 202;
-        accepted += u64::from(is_taken);
-        is_taken && expired() > 0
-    });
-    let audit = daemon.admin(&["audit", "--json"]);
-    assert!(audit.status.success(), "{audit:?}");
-    let ledger = serde_json::from_slice::<Value>(&audit.stdout).unwrap()["sinks"][0]["ledger"].clone();
-    let count = |key: &str| ledger[key].as_u64().unwrap();
-    assert_eq!(count("delivered") + count("pending") + count("dead") + count("expired"), accepted, "{ledger}");
-}
-
-#[test]
-fn what_is_skipped_is_counted_and_never_sent() {
-    let (server, topics) = (Server::start(), Topics::new());
-    let both = ["clickhouse", "kafka"];
-    let ledger = |daemon: &Daemon, name: &str| {
-        let sinks = daemon.get("/pipeline/status").json()["sinks"].clone();
-        let sink = sinks.as_array().unwrap().iter().find(|sink| sink["sink"] == name).unwrap().clone();
-        ["delivered", "pending", "expired"].map(|key| sink["ledger"][key].as_u64().unwrap())
-    };
-    // Nobody listens there: these sinks have never been anywhere.
-    let nowhere = place(Some(&server), Some(&topics)).and("INGESTD_CLICKHOUSE_URLS", "http://127.0.0.1:9");
-    let daemon = nowhere.and("INGESTD_KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9").start();
-    post(&daemon, &some("first", 30));
-    for sink in both {
-        assert!(!daemon.admin(&["skip", sink, "--until", "32"]).status.success(), "there is no such event");
-        assert!(daemon.admin(&["skip", sink, "--until", "21"]).status.success());
-        eventually("it is given up", || ledger(&daemon, sink) == [0, 10, 20]);
-    }
-    let place = daemon.kill().and("INGESTD_CLICKHOUSE_URLS", &server.url());
-    let daemon = place.and("INGESTD_KAFKA_BOOTSTRAP_SERVERS", &topics.broker.address()).start();
-    settle(&daemon);
-    assert_tables(&server, 10, 0);
-    assert_topics(&topics, 10, 0);
-    // And again, between what was sent and what will be.
-    for sink in both {
-        assert!(daemon.admin(&["pause", sink]).status.success());
-        eventually("it is paused", || state(&daemon, sink).0 == "paused");
-    }
-    post(&daemon, &some("second", 30));
-    for sink in both {
-        assert!(daemon.admin(&["skip", sink, "--until", "51"]).status.success());
-    }
-    for sink in both {
-        eventually("it is given up", || ledger(&daemon, sink) == [10, 10, 40]);
-        assert!(daemon.admin(&["resume", sink]).status.success());
-    }
-    settle(&daemon);
-    for sink in both {
-        assert_eq!(ledger(&daemon, sink), [20, 0, 40], "{sink}");
-    }
-    assert_tables(&server, 20, 0);
-    assert_topics(&topics, 20, 0);
-    let daemon = daemon.kill().start();
-    post(&daemon, &some("third", 10));
-    settle(&daemon);
-    assert_tables(&server, 30, 0);
-    assert_topics(&topics, 30, 0);
-}
-
-#[test]
 fn a_backlog_of_many_full_batches_arrives() {
     let server = Server::start();
     let place = place(Some(&server), None).and("INGESTD_CLICKHOUSE_BATCH_ROWS_MAX", "1000");
@@ -514,4 +250,78 @@ fn a_backlog_of_many_full_batches_arrives() {
     assert_tables(&server, ACCEPTED, 0);
     let batches = daemon.get("/pipeline/status").json()["sinks"][0]["batches"].as_u64().unwrap();
     assert!(batches > 5, "they were not full: {batches}");
+}
+
+#[test]
+fn of_several_servers_new_batches_go_to_one_that_is_there() {
+    let (mut first, second) = (Server::start(), Server::start());
+    let place = place(Some(&first), None);
+    let daemon = place.and("INGESTD_CLICKHOUSE_URLS", &format!("{},{}", first.url(), second.url())).start();
+    post(&daemon, &some("first", 20));
+    settle(&daemon);
+    assert_tables(&first, 20, 0);
+    first.kill();
+    post(&daemon, &some("second", 20));
+    settle(&daemon);
+    assert_tables(&second, 20, 0);
+    first.start_again();
+    // Both are looked into, whichever the rows of a batch would go to now.
+    let place = daemon.stop();
+    assert!(place.wal(&["forget-sink", "clickhouse"]).status.success());
+    let daemon = place.start();
+    post(&daemon, &some("third", 5));
+    settle(&daemon);
+    assert_eq!(ledger(&daemon, "clickhouse"), [45, 0, 0]);
+    assert_tables(&first, 25, 0);
+    assert_tables(&second, 20, 0);
+}
+
+#[test]
+fn what_the_log_does_not_know_to_be_sent_is_looked_for_first() {
+    let server = Server::start();
+    let mut daemon = place(Some(&server), None).start();
+    post(&daemon, &some("first", 20));
+    settle(&daemon);
+    post(&daemon, &some("second", 20));
+    let bad: Vec<String> = (0..5).map(|number| json!({"eventId": format!("bad-{number}")}).to_string()).collect();
+    assert_eq!(post(&daemon, &bad), 0);
+    settle(&daemon);
+    eventually("the dead letters are there", || server.rows("events_errors").0 == 5);
+    // First all is there, then some of it is missing.
+    for missing in ["0", "seq % 3 = 0"] {
+        let place = daemon.stop();
+        server.sql(&format!("ALTER TABLE events_processed DELETE WHERE {missing} SETTINGS mutations_sync = 2"));
+        let forgotten = place.wal(&["forget-sink", "clickhouse"]);
+        assert!(forgotten.status.success(), "{forgotten:?}");
+        daemon = place.start();
+        settle(&daemon);
+        assert_tables(&server, 40, 5);
+        assert_eq!(ledger(&daemon, "clickhouse"), [40, 0, 0]);
+    }
+    post(&daemon, &some("third", 20));
+    settle(&daemon);
+    assert_tables(&server, 60, 5);
+    assert!(verify(&daemon, "clickhouse").0);
+}
+
+#[test]
+fn what_a_start_writes_first_is_a_dead_letter_and_arrives_too() {
+    let (server, topics) = (Server::start(), Topics::new());
+    let mut daemon = place(Some(&server), Some(&topics)).start();
+    post(&daemon, &some("first", 20));
+    settle(&daemon);
+    for letters in 1..=3 {
+        daemon = daemon.kill().start();
+        // Nothing else is written in this start.
+        assert_eq!(post(&daemon, &[json!({"eventId": format!("bad-{letters}")}).to_string()]), 0);
+        eventually("the letter is in the table", || server.rows("events_errors") == (letters, letters));
+        eventually("the letter is in the topic", || topics.records("dlq").len() as u64 == letters);
+    }
+    let starts = server.number("SELECT uniqExact(incarnation) FROM events_errors");
+    assert_eq!(starts, 3, "each is of the start that wrote it");
+    let daemon = daemon.kill().start();
+    post(&daemon, &some("last", 1));
+    settle(&daemon);
+    assert_tables(&server, 21, 3);
+    assert_topics(&topics, 21, 3);
 }

@@ -21,6 +21,17 @@ fn bounded(digits: u8) -> Histogram<u64> {
         .unwrap_or_else(|error| unreachable!("constant bounds are valid: {error}"))
 }
 
+/// Quantiles that a picture of a distribution is drawn from.
+const CURVE: [f64; 16] =
+    [0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999, 0.99999, 1.0];
+
+/// Quantiles with their values in microseconds; those that lie beyond the samples are left out, but for the longest.
+pub fn curve(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
+    let told_apart = |quantile: &f64| *quantile == 1.0 || (1.0 - quantile) * histogram.len() as f64 >= 1.0;
+    let point = |quantile: f64| (quantile, histogram.value_at_quantile(quantile) as f64 / 1e3);
+    CURVE.into_iter().filter(told_apart).map(point).collect()
+}
+
 /// Things that went wrong, by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Errors {
@@ -177,4 +188,19 @@ pub struct Outcome {
     pub up: usize,
     /// Mean bytes of a message.
     pub message_bytes: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_curve_ends_where_the_samples_do() {
+        let mut latencies = histogram();
+        (1..=1000).for_each(|us| latencies.record(us * 1000).unwrap());
+        let curve = curve(&latencies);
+        assert!(curve.contains(&(0.999, latencies.value_at_quantile(0.999) as f64 / 1e3)), "{curve:?}");
+        assert!(!curve.iter().any(|(quantile, _)| *quantile == 0.9995), "{curve:?}");
+        assert!(curve.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1), "{curve:?}");
+    }
 }

@@ -1,6 +1,6 @@
 //! What a run found, for people and for programs.
 
-use crate::figures::{Counts, Errors, Outcome, Tally};
+use crate::figures::{Counts, Errors, Outcome, Tally, curve};
 use crate::options::{Mode, Options};
 use crate::process;
 use crate::run::ServerUsage;
@@ -120,6 +120,8 @@ pub struct Report {
     pub events_per_s: f64,
     /// Latency in microseconds.
     pub latency_us: Quantiles,
+    /// More of its quantiles, each with its microseconds.
+    pub percentiles_us: Vec<(f64, f64)>,
     /// Open loop: how late requests were sent, for whatever reason.
     pub lag_us: Option<Quantiles>,
     /// Open loop: how late the generator itself made them: a connection was free, or would have been had it not been
@@ -187,6 +189,7 @@ impl Report {
             requests_per_s: answers as f64 / seconds,
             events_per_s: acknowledged as f64 / seconds,
             latency_us: Quantiles::of(&main.latency),
+            percentiles_us: curve(&main.latency),
             lag_us: open.then(|| Quantiles::of(&main.lag)),
             own_lag_us: open.then(|| Quantiles::of(&main.own_lag)),
             unsent: outcomes.iter().map(|outcome| outcome.unsent).sum(),

@@ -3,11 +3,18 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How many requests and bytes may be on their way to the log at once.
+/// How many requests and bytes may be on their way at once; both limits may change while some are.
 #[derive(Debug)]
 pub struct Budget {
-    slots: AtomicUsize,
-    bytes: AtomicUsize,
+    slots: Share,
+    bytes: Share,
+}
+
+/// What is in use of what there is.
+#[derive(Debug)]
+struct Share {
+    used: AtomicUsize,
+    max: AtomicUsize,
 }
 
 /// A share of a [`Budget`], given back when dropped.
@@ -21,13 +28,19 @@ impl Budget {
     /// A budget of so many requests and bytes.
     #[must_use]
     pub fn new(slots: usize, bytes: usize) -> Arc<Self> {
-        Arc::new(Budget { slots: AtomicUsize::new(slots), bytes: AtomicUsize::new(bytes) })
+        Arc::new(Budget { slots: Share::new(slots), bytes: Share::new(bytes) })
+    }
+
+    /// Changes the limits. What is over a smaller one stays until it is given back.
+    pub fn resize(&self, slots: usize, bytes: usize) {
+        self.slots.max.store(slots, Ordering::Relaxed);
+        self.bytes.max.store(bytes, Ordering::Relaxed);
     }
 
     /// Takes one slot; `None` when all are in use.
     #[must_use]
     pub fn enter(self: &Arc<Self>) -> Option<Permit> {
-        take(&self.slots, 1).then(|| Permit { budget: Arc::clone(self), bytes: 0 })
+        self.slots.take(1).then(|| Permit { budget: Arc::clone(self), bytes: 0 })
     }
 }
 
@@ -35,7 +48,7 @@ impl Permit {
     /// Takes bytes as they arrive; false when too many are in use.
     #[must_use]
     pub fn grow(&mut self, bytes: usize) -> bool {
-        let taken = take(&self.budget.bytes, bytes);
+        let taken = self.budget.bytes.take(bytes);
         if taken {
             self.bytes += bytes;
         }
@@ -51,13 +64,21 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.budget.bytes.fetch_add(self.bytes, Ordering::Relaxed);
-        self.budget.slots.fetch_add(1, Ordering::Relaxed);
+        self.budget.bytes.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.budget.slots.used.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-fn take(from: &AtomicUsize, amount: usize) -> bool {
-    from.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(amount)).is_ok()
+impl Share {
+    fn new(max: usize) -> Self {
+        Share { used: AtomicUsize::new(0), max: AtomicUsize::new(max) }
+    }
+
+    fn take(&self, amount: usize) -> bool {
+        let max = self.max.load(Ordering::Relaxed);
+        let more = |used: usize| used.checked_add(amount).filter(|used| *used <= max);
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
 }
 
 #[cfg(test)]
@@ -73,5 +94,19 @@ mod tests {
         assert!(budget.enter().is_none());
         drop(permit);
         assert!(budget.enter().unwrap().grow(10));
+    }
+
+    #[test]
+    fn a_budget_that_shrinks_below_what_is_in_use_lets_nothing_in_until_enough_is_given_back() {
+        let budget = Budget::new(3, 10);
+        let permits = [budget.enter().unwrap(), budget.enter().unwrap()];
+        budget.resize(1, 10);
+        assert!(budget.enter().is_none());
+        drop(permits);
+        let permit = budget.enter().unwrap();
+        assert!(budget.enter().is_none());
+        budget.resize(2, 10);
+        assert!(budget.enter().is_some());
+        drop(permit);
     }
 }

@@ -5,10 +5,12 @@
 //! being a JSON object, so that fields can be added.
 
 use super::submission::Reject;
+use arc_swap::ArcSwap;
 use event::{Batch, Seq, UnixMicros};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 use wal::{Family, ReadError, Reader, Write};
 
@@ -23,6 +25,9 @@ pub struct DeadLetterLimits {
 
 /// Where the id that the next one gets is stored (u64 big-endian).
 const NEXT: &[u8] = b"next_dead";
+/// Before the id (u64 big-endian) of each start of the daemon that wrote some: the log's own history has only those that
+/// committed an event.
+const STARTS: &[u8] = b"dead_starts/";
 
 /// How often it is looked which dead letters are too old, and how many go at once at most.
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
@@ -64,9 +69,20 @@ pub struct DeadLetter {
     /// When it was made durable, microseconds since 1970; set when it is.
     #[serde(default)]
     pub committed_at: i64,
-    /// The newest event of the log at that moment: tells the daemon's start that wrote it.
+    /// The newest event of the log at that moment.
     #[serde(default)]
     pub after: u64,
+    /// The daemon's start that made it durable; 0 in those of older releases.
+    #[serde(default)]
+    pub incarnation: u64,
+}
+
+impl DeadLetter {
+    /// When it was made durable, or else received: older releases did not note the former.
+    #[must_use]
+    pub fn moment(&self) -> UnixMicros {
+        UnixMicros::new(if self.committed_at > 0 { self.committed_at } else { self.received_at })
+    }
 }
 
 /// A dead letter that is not kept yet.
@@ -82,25 +98,31 @@ pub struct DeadDraft {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Moment {
     pub(super) now: UnixMicros,
+    /// The same for telling how old something is.
+    pub(super) age: UnixMicros,
     /// The newest event before the group.
     pub(super) after: Seq,
+    /// The daemon's start.
+    pub(super) incarnation: u64,
 }
 
 /// The writer's view of the dead letters.
 #[derive(Debug)]
 pub(super) struct DeadLetters {
-    limits: DeadLetterLimits,
+    limits: Arc<ArcSwap<DeadLetterLimits>>,
     next: u64,
     /// None before this one is kept any more.
     oldest: u64,
     expired_at: UnixMicros,
     bytes: HashMap<Box<str>, u64>,
+    /// Whether this start is among those that wrote some.
+    is_recorded: bool,
 }
 
 impl DeadLetters {
-    pub(super) fn load(reader: &Reader, limits: DeadLetterLimits) -> Result<Self, ReadError> {
-        let mut letters =
-            DeadLetters { limits, next: 1, oldest: 1, expired_at: UnixMicros::default(), bytes: HashMap::new() };
+    pub(super) fn load(reader: &Reader, limits: Arc<ArcSwap<DeadLetterLimits>>) -> Result<Self, ReadError> {
+        let (expired_at, bytes) = (UnixMicros::default(), HashMap::new());
+        let mut letters = DeadLetters { limits, next: 1, oldest: 1, expired_at, bytes, is_recorded: false };
         let mut oldest = None;
         reader.scan(Family::Dead, &[], |key, value| {
             if let Ok(id) = key.try_into().map(u64::from_be_bytes) {
@@ -130,18 +152,18 @@ impl DeadLetters {
     ) -> Option<u64> {
         let value = encode(&letter_of(batch, reject), reject.raw.as_deref()?, moment);
         let used = self.bytes.entry(batch.tenant.clone()).or_default();
-        if *used + value.len() as u64 > self.limits.tenant_bytes_max {
+        if *used + value.len() as u64 > self.limits.load().tenant_bytes_max {
             return None;
         }
         *used += value.len() as u64;
-        Some(self.store(value, writes))
+        Some(self.store(value, moment, writes))
     }
 
     /// Adds the write that keeps what a sink cannot take, however much room is used: it was accepted.
     pub(super) fn keep_accepted(&mut self, draft: &DeadDraft, moment: Moment, writes: &mut Vec<Write>) -> u64 {
         let value = encode(&draft.letter, &draft.raw, moment);
         *self.bytes.entry(draft.letter.tenant.as_str().into()).or_default() += value.len() as u64;
-        self.store(value, writes)
+        self.store(value, moment, writes)
     }
 
     /// The id that the next one gets.
@@ -149,7 +171,11 @@ impl DeadLetters {
         self.next
     }
 
-    fn store(&mut self, value: Vec<u8>, writes: &mut Vec<Write>) -> u64 {
+    fn store(&mut self, value: Vec<u8>, moment: Moment, writes: &mut Vec<Write>) -> u64 {
+        if !std::mem::replace(&mut self.is_recorded, true) {
+            let name = [STARTS, &moment.incarnation.to_be_bytes()].concat();
+            writes.push(Write::Put(Family::Projection, name, Vec::new()));
+        }
         let id = self.next;
         self.next += 1;
         writes.push(Write::Put(Family::Dead, id.to_be_bytes().to_vec(), value));
@@ -173,6 +199,7 @@ impl DeadLetters {
             return Ok(());
         }
         self.expired_at = now;
+        let age_max = self.limits.load().age_max;
         let (mut looked_at, mut unreadable) = (0, Vec::new());
         reader.scan(Family::Dead, &self.oldest.to_be_bytes(), |key, value| {
             let Ok(id) = key.try_into().map(u64::from_be_bytes) else { return ControlFlow::Break(()) };
@@ -184,7 +211,7 @@ impl DeadLetters {
                 unreadable.push(Write::Delete(Family::Dead, key.to_vec()));
                 return ControlFlow::Continue(());
             };
-            if now.since(UnixMicros::new(letter.received_at)) < self.limits.age_max {
+            if now.since(UnixMicros::new(letter.received_at.max(letter.committed_at))) < age_max {
                 return ControlFlow::Break(());
             }
             if let Some(used) = self.bytes.get_mut(letter.tenant.as_str()) {
@@ -213,11 +240,13 @@ fn letter_of(batch: &Batch, reject: &Reject) -> DeadLetter {
         traceparent: batch.traceparent.as_deref().map(str::to_owned),
         committed_at: 0,
         after: 0,
+        incarnation: 0,
     }
 }
 
 fn encode(letter: &DeadLetter, raw: &[u8], moment: Moment) -> Vec<u8> {
-    let letter = DeadLetter { committed_at: moment.now.get(), after: moment.after.get(), ..letter.clone() };
+    let Moment { now, after, incarnation, age: _ } = moment;
+    let letter = DeadLetter { committed_at: now.get(), after: after.get(), incarnation, ..letter.clone() };
     let mut value = vec![0; 4];
     // Strings and numbers always serialise.
     if serde_json::to_writer(&mut value, &letter).is_err() {
@@ -227,6 +256,20 @@ fn encode(letter: &DeadLetter, raw: &[u8], moment: Moment) -> Vec<u8> {
     value[..4].copy_from_slice(&head.to_le_bytes());
     value.extend_from_slice(raw);
     value
+}
+
+/// The starts of the daemon that wrote dead letters, as far as they are not known by the events that they committed.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn starts(reader: &Reader) -> Result<Vec<u64>, ReadError> {
+    let mut found = Vec::new();
+    reader.scan(Family::Projection, STARTS, |name, _| {
+        let Some(id) = name.strip_prefix(STARTS) else { return ControlFlow::Break(()) };
+        found.extend(id.try_into().ok().map(u64::from_be_bytes));
+        ControlFlow::Continue(())
+    })?;
+    Ok(found)
 }
 
 /// The head and the bytes of a stored dead letter; `None` for something else.

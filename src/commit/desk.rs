@@ -9,6 +9,7 @@
 use super::engine::Item;
 use super::probe::Stations;
 use super::submission::Submission;
+use crate::metrics::Metrics;
 use crossbeam_channel::{Sender, TrySendError};
 use event::Refusal;
 use std::cell::{Cell, RefCell};
@@ -18,7 +19,12 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
+use tokio::time::{MissedTickBehavior, interval};
+
+/// How often requests are looked for that have waited too long.
+const OVERDUE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the writer fills: finished requests of one acceptor.
 #[derive(Debug, Default)]
@@ -54,8 +60,13 @@ impl Mailbox {
 enum Slot {
     #[default]
     Free,
-    Waiting(Option<Waker>),
-    /// The client is gone; the answer will be dropped.
+    Waiting {
+        since: Instant,
+        waker: Option<Waker>,
+    },
+    /// It has waited too long, and its client is to be told so.
+    Overdue,
+    /// Nobody waits any more; the answer will be dropped when it comes.
     Abandoned,
     Done(Box<Submission>),
     /// The writer stopped before it answered.
@@ -83,6 +94,7 @@ pub struct Desk {
     closed: Rc<Cell<bool>>,
     /// The newest round of the probe that is in the ring.
     probed: Rc<Cell<u64>>,
+    metrics: Arc<Metrics>,
 }
 
 /// A desk before it is moved into its thread.
@@ -90,15 +102,21 @@ pub struct DeskSeed {
     number: u16,
     ring: Sender<Item>,
     mailbox: Arc<Mailbox>,
+    metrics: Arc<Metrics>,
 }
 
 /// One desk for each acceptor, sharing a ring.
-pub(crate) fn seeds(count: usize, ring: &Sender<Item>) -> (Vec<DeskSeed>, Vec<Arc<Mailbox>>) {
+pub(crate) fn seeds(count: usize, ring: &Sender<Item>, metrics: &Arc<Metrics>) -> (Vec<DeskSeed>, Vec<Arc<Mailbox>>) {
     let mailboxes: Vec<_> = (0..count).map(|_| Arc::new(Mailbox::default())).collect();
     let seeds = mailboxes
         .iter()
         .enumerate()
-        .map(|(number, mailbox)| DeskSeed { number: number as u16, ring: ring.clone(), mailbox: Arc::clone(mailbox) })
+        .map(|(number, mailbox)| DeskSeed {
+            number: number as u16,
+            ring: ring.clone(),
+            mailbox: Arc::clone(mailbox),
+            metrics: Arc::clone(metrics),
+        })
         .collect();
     (seeds, mailboxes)
 }
@@ -116,21 +134,23 @@ impl DeskSeed {
             gathered: Rc::default(),
             closed: Rc::default(),
             probed: Rc::default(),
+            metrics: self.metrics,
         }
     }
 }
 
 impl Desk {
-    /// Hands a request to the writer.
+    /// Hands a request to the writer. Events that are refused here or come back refused are counted here.
     ///
     /// # Errors
     /// The request itself and why it was not taken: the writer is gone. A full ring shows in the outcome.
     pub fn submit(&self, mut submission: Box<Submission>) -> Result<Pending, (Refusal, Box<Submission>)> {
         if self.closed.get() {
+            self.metrics.refuse(Refusal::ShuttingDown, submission.events());
             return Err((Refusal::ShuttingDown, submission));
         }
-        submission.entered = std::time::Instant::now();
-        let slot = self.slots.borrow_mut().take();
+        submission.entered = Instant::now();
+        let slot = self.slots.borrow_mut().take(submission.entered);
         let mut outbox = self.outbox.borrow_mut();
         outbox.push((slot, submission));
         if outbox.len() == 1 {
@@ -139,11 +159,15 @@ impl Desk {
         Ok(Pending { slots: Rc::clone(&self.slots), slot: Some(slot) })
     }
 
-    /// Moves requests between this thread and the writer; runs as long as the acceptor does.
-    pub async fn run(self) {
+    /// Moves requests between this thread and the writer; runs as long as the acceptor does. A request that the writer
+    /// has had for `patience` is given up: its outcome is unknown.
+    pub async fn run(self, patience: impl Fn() -> Duration) {
         let mut finished = Vec::new();
+        let mut look = interval(OVERDUE_INTERVAL);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                _ = look.tick() => self.slots.borrow_mut().give_up(patience()),
                 () = self.gathered.notified() => self.send(),
                 () = self.mailbox.bell.notified() => {
                     self.pass_probe();
@@ -152,13 +176,12 @@ impl Desk {
                         &mut finished,
                         &mut *self.mailbox.done.lock().unwrap_or_else(PoisonError::into_inner),
                     );
-                    let mut slots = self.slots.borrow_mut();
                     for (slot, submission) in finished.drain(..) {
-                        slots.finish(slot, submission);
+                        self.finish(slot, submission);
                     }
                     if closed {
                         self.closed.set(true);
-                        slots.close();
+                        self.slots.borrow_mut().close();
                         return;
                     }
                 }
@@ -187,21 +210,28 @@ impl Desk {
             TrySendError::Disconnected(_) => Refusal::ShuttingDown,
         };
         let Item::Requests { requests, .. } = error.into_inner() else { return };
-        let mut slots = self.slots.borrow_mut();
         for (slot, mut submission) in requests {
             submission.outcome = Err(refusal);
-            slots.finish(slot, submission);
+            self.finish(slot, submission);
         }
+    }
+
+    /// Gives a request back to whoever waits for it. Counted even if nobody does: what is accepted is, too.
+    fn finish(&self, slot: u32, submission: Box<Submission>) {
+        if let Err(reason) = submission.outcome {
+            self.metrics.refuse(reason, submission.events());
+        }
+        self.slots.borrow_mut().finish(slot, submission);
     }
 }
 
 impl Slots {
-    fn take(&mut self) -> u32 {
+    fn take(&mut self, since: Instant) -> u32 {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::Free);
             (self.slots.len() - 1) as u32
         });
-        self.slots[slot as usize] = Slot::Waiting(None);
+        self.slots[slot as usize] = Slot::Waiting { since, waker: None };
         slot
     }
 
@@ -212,30 +242,48 @@ impl Slots {
 
     fn finish(&mut self, slot: u32, submission: Box<Submission>) {
         match std::mem::replace(&mut self.slots[slot as usize], Slot::Done(submission)) {
-            Slot::Waiting(waker) => {
-                if let Some(waker) = waker {
-                    waker.wake();
-                }
-            }
+            Slot::Waiting { waker, .. } => waker.into_iter().for_each(Waker::wake),
+            // Just in time.
+            Slot::Overdue => {}
             _ => self.release(slot),
+        }
+    }
+
+    fn give_up(&mut self, patience: Duration) {
+        for slot in &mut self.slots {
+            if let Slot::Waiting { since, waker } = slot
+                && since.elapsed() >= patience
+            {
+                let waker = waker.take();
+                *slot = Slot::Overdue;
+                waker.into_iter().for_each(Waker::wake);
+            }
         }
     }
 
     fn close(&mut self) {
         for slot in &mut self.slots {
-            if let Slot::Waiting(waker) = slot {
+            if let Slot::Waiting { waker, .. } = slot {
                 let waker = waker.take();
                 *slot = Slot::Lost;
-                if let Some(waker) = waker {
-                    waker.wake();
-                }
+                waker.into_iter().for_each(Waker::wake);
             }
         }
     }
 }
 
-/// A request in the writer's hands: resolves to the request with its outcome, or to `None` when the writer stopped
-/// before it answered (the outcome is unknown).
+/// How a request's stay with the writer ended.
+#[derive(Debug)]
+pub enum Settled {
+    /// It came back with its outcome.
+    Back(Box<Submission>),
+    /// The writer stopped before it answered: the outcome is unknown.
+    Lost,
+    /// The writer still has it, after all the time that it may take: the outcome is unknown, and counted once it is not.
+    Overdue,
+}
+
+/// A request in the writer's hands.
 #[must_use = "the answer waits here"]
 pub struct Pending {
     slots: Rc<RefCell<Slots>>,
@@ -243,25 +291,32 @@ pub struct Pending {
 }
 
 impl Future for Pending {
-    type Output = Option<Box<Submission>>;
+    type Output = Settled;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(slot) = self.slot else { return Poll::Ready(None) };
+        let Some(slot) = self.slot else { return Poll::Ready(Settled::Lost) };
         let taken = {
             let mut slots = self.slots.borrow_mut();
             let place = &mut slots.slots[slot as usize];
-            if let Slot::Waiting(waker) = place {
-                *waker = Some(context.waker().clone());
-                return Poll::Pending;
+            match place {
+                Slot::Waiting { waker, .. } => {
+                    *waker = Some(context.waker().clone());
+                    return Poll::Pending;
+                }
+                // The slot stays taken until the writer gives the request back.
+                Slot::Overdue => std::mem::replace(place, Slot::Abandoned),
+                _ => {
+                    let taken = std::mem::take(place);
+                    slots.release(slot);
+                    taken
+                }
             }
-            let taken = std::mem::take(place);
-            slots.release(slot);
-            taken
         };
         self.slot = None;
         Poll::Ready(match taken {
-            Slot::Done(submission) => Some(submission),
-            _ => None,
+            Slot::Done(submission) => Settled::Back(submission),
+            Slot::Overdue => Settled::Overdue,
+            _ => Settled::Lost,
         })
     }
 }
@@ -270,7 +325,7 @@ impl Drop for Pending {
     fn drop(&mut self) {
         let Some(slot) = self.slot else { return };
         let mut slots = self.slots.borrow_mut();
-        if matches!(slots.slots[slot as usize], Slot::Waiting(_)) {
+        if matches!(slots.slots[slot as usize], Slot::Waiting { .. } | Slot::Overdue) {
             slots.slots[slot as usize] = Slot::Abandoned;
         } else {
             slots.release(slot);

@@ -1,6 +1,7 @@
 //! The one writer thread: gather, drop duplicates, build one block, commit it, answer. No timer: while one group is
 //! being synced the next one gathers, so batching comes from load.
 
+use super::clock::Clock;
 use super::dead_letter::{DeadDraft, DeadLetterLimits, DeadLetters, Moment};
 use super::desk::{DeskSeed, Mailbox, seeds};
 use super::hub::{Confirmation, ConfirmationStatus, Hub};
@@ -9,6 +10,7 @@ use super::probe::Probe;
 use super::submission::Submission;
 use super::tail::Tail;
 use crate::metrics::{Metrics, Recorder, Stage};
+use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, Sender};
 use dedup::Dedup;
 use event::{Durability, Receipt, Refusal, Seq, UnixMicros, Verdict};
@@ -156,9 +158,11 @@ pub struct EngineParts {
     /// For counting stored dead letters.
     pub reader: Reader,
     /// How many are kept.
-    pub dead_letters: DeadLetterLimits,
+    pub dead_letters: Arc<ArcSwap<DeadLetterLimits>>,
     /// How much one group may gather.
     pub limits: GroupLimits,
+    /// This start of the daemon.
+    pub incarnation: u64,
     /// Commit time of the newest stored event.
     pub last_commit: UnixMicros,
     /// Where commits are announced.
@@ -173,6 +177,7 @@ pub struct EngineParts {
 pub struct Engine<S> {
     store: S,
     parts: EngineParts,
+    clock: Clock,
     dead: DeadLetters,
     ring: Receiver<Item>,
     control: Receiver<ControlWrite>,
@@ -202,9 +207,10 @@ impl<S: Store> Engine<S> {
     ) -> Result<(Self, Vec<DeskSeed>, Control, StopHandle), wal::ReadError> {
         let (ring_in, ring) = crossbeam_channel::bounded(parts.limits.ring_slots);
         let (control_in, control) = crossbeam_channel::bounded(1024);
-        let (desks, mailboxes) = seeds(acceptors, &ring_in);
+        let (desks, mailboxes) = seeds(acceptors, &ring_in, &parts.metrics);
         let stop = Arc::new(AtomicBool::new(false));
         let engine = Engine {
+            clock: Clock::start(parts.last_commit),
             dead: load_dead(&parts)?,
             recorder: parts.metrics.recorder(),
             finished: mailboxes.iter().map(|_| Vec::new()).collect(),
@@ -291,19 +297,20 @@ impl<S: Store> Engine<S> {
     /// Makes the gathered group durable and fills in the outcomes.
     fn commit_group(&mut self) -> Result<(), CommitError> {
         let started = Instant::now();
-        let now = UnixMicros::now().max(self.parts.last_commit);
-        self.parts.last_commit = now;
+        let time = self.clock.now();
+        let now = time.commit;
         let first = self.store.next();
         self.writes.clear();
         self.block.begin();
         self.ids.begin();
-        self.parts.dedup.begin_group(now).map_err(fatal)?;
+        self.parts.dedup.begin_group(time.age).map_err(fatal)?;
         for (_, _, submission) in &mut self.group {
             let receipt = decide(&mut self.parts.dedup, submission, now)?;
             encode(submission, &receipt, &mut self.block, &mut self.ids, &mut self.keep);
             submission.outcome = Ok(receipt);
         }
-        self.add_small_writes(Moment { now, after: first.prev() });
+        let incarnation = self.parts.incarnation;
+        self.add_small_writes(Moment { now, age: time.age, after: first.prev(), incarnation });
         let events = self.block.events();
         if events > 0 || !self.writes.is_empty() {
             let (block, ids) = match events {
@@ -314,6 +321,7 @@ impl<S: Store> Engine<S> {
             let group = Group { events: (events > 0).then_some((events, block, ids)), writes: &self.writes };
             let encoded = Instant::now();
             self.store.commit(&group)?;
+            self.clock.committed(now);
             self.recorder.record(Stage::Encode, encoded - started);
             self.recorder.record(Stage::Commit, encoded.elapsed());
             self.parts.metrics.group(events, bytes, self.group.len());
@@ -323,6 +331,7 @@ impl<S: Store> Engine<S> {
         }
         assert_eq!(self.store.next(), self.parts.dedup.next_seq(), "log and dedup count the same events");
         self.parts.tail.set_next_dead(self.dead.next());
+        self.parts.tail.set_oldest_id(self.parts.dedup.oldest());
         for (_, _, submission) in &mut self.group {
             if let Some(claim) = &mut submission.claim {
                 claim.complete(now);
@@ -367,7 +376,7 @@ impl<S: Store> Engine<S> {
     fn add_small_writes(&mut self, moment: Moment) {
         let needed = self.parts.tail.dead_delivered();
         // First, for it makes room. What cannot be read is not removed; whoever lists the dead letters is told.
-        self.dead.expire(&self.parts.reader, moment.now, needed, &mut self.writes).ok();
+        self.dead.expire(&self.parts.reader, moment.age, needed, &mut self.writes).ok();
         for (_, _, submission) in &mut self.group {
             let Submission { batch, rejects, claim, outcome, .. } = &mut **submission;
             let Ok(receipt) = outcome else { continue };
@@ -385,7 +394,7 @@ impl<S: Store> Engine<S> {
             }
         }
         if !self.writes.is_empty() || !self.controls.is_empty() || self.block.events() > 0 {
-            self.parts.idempotency.expire(moment.now, self.group.len(), &mut self.writes);
+            self.parts.idempotency.expire(moment.age, self.group.len(), &mut self.writes);
         }
     }
 
@@ -465,7 +474,7 @@ impl<S: Store> Engine<S> {
 }
 
 fn load_dead(parts: &EngineParts) -> Result<DeadLetters, wal::ReadError> {
-    let dead = DeadLetters::load(&parts.reader, parts.dead_letters)?;
+    let dead = DeadLetters::load(&parts.reader, Arc::clone(&parts.dead_letters))?;
     parts.tail.set_next_dead(dead.next());
     Ok(dead)
 }

@@ -75,6 +75,9 @@ struct Table {
     states: HashMap<u128, State>,
     order: VecDeque<Kept>,
     bytes: u64,
+    limits: IdempotencyLimits,
+    /// What ages are counted from, as the writer last saw it.
+    now: UnixMicros,
 }
 
 /// An answer on disk.
@@ -98,7 +101,6 @@ impl Table {
 pub struct Idempotency {
     table: Arc<Mutex<Table>>,
     reader: Reader,
-    limits: IdempotencyLimits,
 }
 
 impl Idempotency {
@@ -107,7 +109,7 @@ impl Idempotency {
     /// # Errors
     /// [`ReadError`].
     pub fn load(reader: Reader, limits: IdempotencyLimits) -> Result<Self, ReadError> {
-        let mut table = Table::default();
+        let mut table = Table { limits, now: UnixMicros::now(), ..Table::default() };
         reader.scan(Family::Idempotency, &[], |key, value| {
             if let (Some((at, digest)), Some((request, _))) = (parse_key(key), value.split_first_chunk::<16>()) {
                 let request = u128::from_be_bytes(*request);
@@ -115,20 +117,26 @@ impl Idempotency {
             }
             ControlFlow::Continue(())
         })?;
-        Ok(Idempotency { table: Arc::new(Mutex::new(table)), reader, limits })
+        Ok(Idempotency { table: Arc::new(Mutex::new(table)), reader })
+    }
+
+    /// Changes how much is remembered from now on.
+    pub fn set_limits(&self, limits: IdempotencyLimits) {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner).limits = limits;
     }
 
     /// Looks a key up and claims it if it is free; `request` is everything that makes the request the same one.
     ///
     /// # Errors
     /// [`ReadError`] when the remembered answer cannot be read.
-    pub fn begin(&self, tenant: &str, key: &[u8], request: &[&[u8]], now: UnixMicros) -> Result<Begin, ReadError> {
+    pub fn begin(&self, tenant: &str, key: &[u8], request: &[&[u8]]) -> Result<Begin, ReadError> {
         let digest = digest(&[tenant.as_bytes(), key]);
         let request = digest_of(request);
         let state = {
             let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+            let age_max = table.limits.age_max;
             match table.states.get(&digest).copied() {
-                Some(State::Done { at, .. }) if now.since(at) >= self.limits.age_max => None,
+                Some(State::Done { at, .. }) if table.now.since(at) >= age_max => None,
                 state => state,
             }
             .or_else(|| {
@@ -158,11 +166,13 @@ impl Idempotency {
     /// Adds the removal of keys that are too old, too many or too large together.
     pub(super) fn expire(&self, now: UnixMicros, added: usize, writes: &mut Vec<Write>) {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let limits = table.limits;
+        table.now = now;
         // A bounded number each time, and more than came in: no commit is held up by a large clean-up.
         for _ in 0..added + 64 {
-            let too_many = table.order.len() > self.limits.keys_max || table.bytes > self.limits.bytes_max;
+            let too_many = table.order.len() > limits.keys_max || table.bytes > limits.bytes_max;
             match table.order.front().copied() {
-                Some(Kept { at, digest, bytes }) if too_many || now.since(at) >= self.limits.age_max => {
+                Some(Kept { at, digest, bytes }) if too_many || now.since(at) >= limits.age_max => {
                     table.order.pop_front();
                     table.bytes -= bytes;
                     if matches!(table.states.get(&digest), Some(State::Done { at: held, .. }) if *held == at) {

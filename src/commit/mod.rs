@@ -7,6 +7,7 @@
 //! ```
 
 mod budget;
+mod clock;
 mod dead_letter;
 mod desk;
 mod engine;
@@ -18,8 +19,10 @@ mod submission;
 mod tail;
 
 pub use budget::{Budget, Permit};
-pub use dead_letter::{DeadDraft, DeadLetter, DeadLetterLimits, decode as decode_dead_letter};
-pub use desk::{Desk, DeskSeed, Pending};
+pub use dead_letter::{
+    DeadDraft, DeadLetter, DeadLetterLimits, decode as decode_dead_letter, starts as dead_letter_starts,
+};
+pub use desk::{Desk, DeskSeed, Pending, Settled};
 pub use engine::{Control, Engine, EngineParts, GroupLimits, StopHandle, Store};
 pub use hub::{Confirmation, ConfirmationStatus, Hub};
 pub use idempotency::{Begin, Claim, Idempotency, IdempotencyLimits, Remembered};

@@ -45,6 +45,12 @@ impl Submission {
         }
     }
 
+    /// Its events, good and bad.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        (self.batch.entries.len() + self.rejects.len()) as u64
+    }
+
     /// Whether there is nothing to store.
     #[must_use]
     pub fn is_empty(&self) -> bool {

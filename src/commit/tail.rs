@@ -3,6 +3,8 @@
 use super::recent::{Recent, RecentBlock};
 use event::Seq;
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
@@ -12,12 +14,19 @@ pub struct Tail {
     committed: watch::Sender<Seq>,
     delivered: watch::Sender<BTreeMap<&'static str, Delivered>>,
     next_dead: watch::Sender<u64>,
+    oldest_id: Arc<AtomicU64>,
     dead: Arc<Mutex<VecDeque<(&'static str, Seq)>>>,
+    expired: Arc<Mutex<VecDeque<Expired>>>,
     recent: Arc<Mutex<Recent>>,
 }
 
 /// So many of the newest events that a sink could not take are remembered, for those who wait for it.
 const DEAD_MAX: usize = 10_000;
+/// The same for ranges that were given up.
+const EXPIRED_MAX: usize = 1000;
+
+/// A sink, and events that it will not get.
+type Expired = (&'static str, RangeInclusive<Seq>);
 
 /// How far a sink has everything, durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +45,9 @@ impl Tail {
             committed: watch::Sender::new(committed),
             delivered: watch::Sender::default(),
             next_dead: watch::Sender::new(1),
+            oldest_id: Arc::default(),
             dead: Arc::default(),
+            expired: Arc::default(),
             recent: Arc::default(),
         }
     }
@@ -59,6 +70,12 @@ impl Tail {
         let mut receiver = self.committed.subscribe();
         // The sender lives in self, so waiting cannot fail.
         receiver.wait_for(|committed| *committed >= seq).await.map_or(seq, |committed| *committed)
+    }
+
+    /// Has everything kept for sinks that are about to start, until they tell their own places.
+    pub fn expect(&self, sinks: &[&'static str]) {
+        let everything = Delivered { next: Seq::FIRST, next_dead: 1 };
+        self.delivered.send_modify(|delivered| delivered.extend(sinks.iter().map(|sink| (*sink, everything))));
     }
 
     /// Notes how far `sink` has everything (its cursor, durable).
@@ -87,12 +104,50 @@ impl Tail {
         self.dead.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|dead| *dead == (sink, seq))
     }
 
+    /// Notes, before its cursor moves past them, that `sink` will not get these events: they were given up.
+    pub fn set_expired(&self, sink: &'static str, events: RangeInclusive<Seq>) {
+        let mut expired = self.expired.lock().unwrap_or_else(PoisonError::into_inner);
+        let continued = expired.iter_mut().rev().find(|(of, _)| *of == sink);
+        match continued.filter(|(_, range)| range.end().next() == *events.start()) {
+            Some((_, range)) => *range = *range.start()..=*events.end(),
+            None => {
+                if expired.len() == EXPIRED_MAX {
+                    expired.pop_front();
+                }
+                expired.push_back((sink, events));
+            }
+        }
+    }
+
+    /// Forgets what was given up for `sink` from `from` on: it is to get that after all.
+    pub fn unset_expired(&self, sink: &str, from: Seq) {
+        let mut expired = self.expired.lock().unwrap_or_else(PoisonError::into_inner);
+        expired.retain(|(of, range)| *of != sink || *range.start() < from);
+    }
+
+    /// Whether that event was given up for `sink`, as far as is remembered.
+    #[must_use]
+    pub fn is_expired(&self, sink: &str, seq: Seq) -> bool {
+        let expired = self.expired.lock().unwrap_or_else(PoisonError::into_inner);
+        expired.iter().any(|(of, range)| *of == sink && range.contains(&seq))
+    }
+
     /// Waits until `sink` is past `seq`.
     pub async fn is_delivered(&self, sink: &str, seq: Seq) {
         let mut receiver = self.delivered.subscribe();
         let is_past = |all: &BTreeMap<&'static str, Delivered>| all.get(sink).is_some_and(|to| to.next > seq);
         // The sender lives in self, so waiting cannot fail.
         receiver.wait_for(is_past).await.ok();
+    }
+
+    /// The first event whose id is still remembered: stored ids before it are needed no longer.
+    #[must_use]
+    pub fn oldest_id(&self) -> Seq {
+        Seq::new(self.oldest_id.load(Ordering::Acquire))
+    }
+
+    pub(super) fn set_oldest_id(&self, oldest: Seq) {
+        self.oldest_id.store(oldest.get(), Ordering::Release);
     }
 
     /// The id that the next dead letter gets.

@@ -30,6 +30,18 @@ impl ServiceState {
     }
 }
 
+/// Where the daemon is in its life; only in the middle of it can it be ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Phase {
+    /// Not everything is open yet.
+    #[default]
+    Starting,
+    /// Everything is open, and accepts.
+    Serving,
+    /// It stops.
+    Stopping,
+}
+
 #[derive(Debug, Clone)]
 struct Service {
     state: ServiceState,
@@ -42,7 +54,14 @@ struct Service {
 #[derive(Debug, Default)]
 pub struct Health {
     services: Mutex<BTreeMap<&'static str, Service>>,
-    not_ready: Mutex<Vec<&'static str>>,
+    readiness: Mutex<Readiness>,
+}
+
+#[derive(Debug, Default)]
+struct Readiness {
+    phase: Phase,
+    /// Why it is not ready though it serves.
+    reasons: Vec<&'static str>,
 }
 
 impl Health {
@@ -62,15 +81,25 @@ impl Health {
         }
     }
 
-    /// Notes why the daemon is not ready; ready when empty.
+    /// Notes where the daemon is in its life.
+    pub fn set_phase(&self, phase: Phase) {
+        self.readiness.lock().unwrap_or_else(PoisonError::into_inner).phase = phase;
+    }
+
+    /// Notes why the daemon is not ready though it serves; ready when empty.
     pub fn set_not_ready(&self, reasons: Vec<&'static str>) {
-        *self.not_ready.lock().unwrap_or_else(PoisonError::into_inner) = reasons;
+        self.readiness.lock().unwrap_or_else(PoisonError::into_inner).reasons = reasons;
     }
 
     /// Why it is not ready.
     #[must_use]
     pub fn not_ready(&self) -> Vec<&'static str> {
-        self.not_ready.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let readiness = self.readiness.lock().unwrap_or_else(PoisonError::into_inner);
+        match readiness.phase {
+            Phase::Starting => vec!["starting"],
+            Phase::Serving => readiness.reasons.clone(),
+            Phase::Stopping => vec!["shutting_down"],
+        }
     }
 
     /// `healthy`, `degraded` or `unhealthy`: the log being down is the one thing that leaves nothing to do.
@@ -104,5 +133,24 @@ impl Health {
             .map(|(name, service)| ((*name).to_owned(), one(service)))
             .collect::<serde_json::Map<_, _>>()
             .into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_daemon_that_serves_is_ready_whatever_else_is_well() {
+        let health = Health::default();
+        health.set_not_ready(Vec::new());
+        assert_eq!(health.not_ready(), ["starting"]);
+        health.set_phase(Phase::Serving);
+        assert!(health.not_ready().is_empty());
+        health.set_not_ready(vec!["disk_reserve"]);
+        assert_eq!(health.not_ready(), ["disk_reserve"]);
+        health.set_phase(Phase::Stopping);
+        health.set_not_ready(Vec::new());
+        assert_eq!(health.not_ready(), ["shutting_down"]);
     }
 }

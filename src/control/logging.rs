@@ -1,8 +1,12 @@
 //! Logs to stderr: for people on a terminal, with the level as a prefix systemd understands otherwise.
 
 use std::io::Write;
+use std::sync::OnceLock;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+
+/// The way to the filter in use, which is as global as the subscriber it belongs to.
+static FILTER: OnceLock<Box<dyn Fn(EnvFilter) + Send + Sync>> = OnceLock::new();
 
 /// Reads a level or a filter. A word alone is a level: as the name of a target, which it would be to the filter, it would
 /// silence everything.
@@ -23,13 +27,27 @@ pub fn start_logging(level: &str) {
     let filter = parse_level(level).unwrap_or_else(|_| EnvFilter::new("info"));
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Unfailing).with_target(false);
-    let started = if std::env::var("INGESTD_LOG_FORMAT").is_ok_and(|format| format == "json") {
-        builder.json().try_init()
-    } else {
-        builder.with_ansi(terminal).try_init()
-    };
-    // Only a test that starts twice gets here, and the first subscriber serves it too.
-    started.ok();
+    let (started, replace): (_, Box<dyn Fn(EnvFilter) + Send + Sync>) =
+        if std::env::var("INGESTD_LOG_FORMAT").is_ok_and(|format| format == "json") {
+            let builder = builder.json().with_filter_reloading();
+            let handle = builder.reload_handle();
+            (builder.try_init(), Box::new(move |filter| drop(handle.reload(filter))))
+        } else {
+            let builder = builder.with_ansi(terminal).with_filter_reloading();
+            let handle = builder.reload_handle();
+            (builder.try_init(), Box::new(move |filter| drop(handle.reload(filter))))
+        };
+    // Only a test that starts twice fails here, and the first subscriber serves it too.
+    if started.is_ok() {
+        FILTER.set(replace).ok();
+    }
+}
+
+/// Logs at another level from now on; one that cannot be read changes nothing.
+pub fn set_log_level(level: &str) {
+    if let (Some(replace), Ok(filter)) = (FILTER.get(), parse_level(level)) {
+        replace(filter);
+    }
 }
 
 /// Standard error that takes everything: where nobody reads it any more, or its disk is full, lines are lost and nothing

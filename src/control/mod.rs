@@ -9,7 +9,7 @@ mod pipeline;
 mod rates;
 
 pub use exporter::{Exporter, ExporterParts};
-pub use health::{Health, ServiceState};
-pub use logging::{complain, say, start_logging};
+pub use health::{Health, Phase, ServiceState};
+pub use logging::{complain, say, set_log_level, start_logging};
 pub use pipeline::Pipeline;
 pub use rates::Rates;

@@ -110,11 +110,12 @@ impl Pipeline {
         wrong
     }
 
-    /// Has a sink give up what it has not got before `until`.
+    /// Has a sink give up what it has not got before `until`; returns where it goes on, which is later where a batch of
+    /// which nobody knows whether it has arrived ends later. Durable once it returns.
     ///
     /// # Errors
     /// When there is no such event to go on with, for a person.
-    pub fn skip(&self, sink: &Handle, until: u64) -> Result<(), String> {
+    pub async fn skip(&self, sink: &Handle, until: u64) -> Result<Seq, String> {
         let (snapshot, end) = (sink.status().snapshot(), self.tail.committed().next());
         let until = Seq::new(until);
         if snapshot.sink == "parquet" {
@@ -126,8 +127,19 @@ impl Pipeline {
                 snapshot.sink, snapshot.cursor
             ));
         }
-        sink.expire(until);
-        Ok(())
+        sink.skip(until).await.map_err(|error| error.to_string())
+    }
+
+    /// Has a sink begin again with event `from`, whatever it holds; what lies before counts as handed over. Durable once
+    /// it returns.
+    ///
+    /// # Errors
+    /// When there is no such event to go on with, for a person.
+    pub async fn reconcile(&self, sink: &Handle, from: u64) -> Result<Seq, String> {
+        if sink.status().snapshot().sink == "parquet" {
+            return Err("the files are the log's own: move away those that are not, then resume the sink".into());
+        }
+        sink.reconcile(Seq::new(from)).await.map_err(|error| error.to_string())
     }
 
     /// Compares what a sink holds with the log, from event `from` on, as much as is done at once. Without a range:

@@ -1,27 +1,27 @@
 //! Start: everything that can fail fails here, before the first connection is accepted.
 
 use super::drain::Running;
+use super::known_ids::load_dedup;
+use super::live::{Live, Places, Upkeep, connections};
 use super::maintenance::Maintenance;
 use super::sinks::Supplies;
+use super::stall::StallWatch;
 use super::systemd::{self, Keeper, LongStart};
 use super::threads::{Fatal, spawn};
-use crate::commit::{
-    Budget, Control, DeadLetterLimits, DeskSeed, Engine, EngineParts, GroupLimits, Hub, Idempotency, IdempotencyLimits,
-    StopHandle, Tail,
-};
+use super::trim::trim;
+use crate::commit::{Budget, Control, DeskSeed, Engine, EngineParts, GroupLimits, Hub, Idempotency, StopHandle, Tail};
 use crate::control::admin::{self, AdminParts};
-use crate::control::config::{BacklogPolicy, Config, ConfigError};
-use crate::control::{Exporter, ExporterParts, Health, Pipeline, Rates, ServiceState};
+use crate::control::config::{Config, Loaded, Mistakes, Reloader};
+use crate::control::{Exporter, ExporterParts, Health, Phase, Pipeline, Rates, ServiceState};
+use crate::deliver::Destination;
 use crate::deliver::sinks::{ClickHouseTables, KafkaTopics, ParquetFiles};
-use crate::deliver::{self, Cursor, Destination, Handle};
-use crate::intake::{self, Admission, Deadlines, Shared};
+use crate::intake::{self, Admission, Shared};
 use crate::metrics::Metrics;
-use crate::net::{self, ConnectionGate, Listeners, adopt, bind};
-use dedup::Dedup;
-use event::{Seq, UnixMicros};
+use crate::net::{ConnectionGate, Listeners, adopt, bind};
+use arc_swap::ArcSwap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use tokio::sync::{Semaphore, mpsc, watch};
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
 
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +29,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 pub enum StartError {
     /// The configuration does not fit together.
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Config(#[from] Mistakes),
     /// The log cannot be opened.
     #[error(transparent)]
     Log(#[from] wal::OpenError),
@@ -74,6 +74,8 @@ fn advice(error: &wal::ReadError) -> &'static str {
 /// Everything opened and bound, nothing accepted yet.
 pub struct Bound {
     config: Config,
+    reloader: Arc<Reloader>,
+    upkeep: Arc<ArcSwap<Upkeep>>,
     listeners: Listeners,
     engine: Engine<wal::Writer>,
     desks: Vec<DeskSeed>,
@@ -95,9 +97,10 @@ impl Bound {
     ///
     /// # Errors
     /// [`StartError`].
-    pub fn new(mut config: Config) -> Result<Self, StartError> {
+    pub fn new(loaded: Loaded) -> Result<Self, StartError> {
+        let mut config = loaded.config().clone();
         let inherited = systemd::inherit(&mut config).map_err(StartError::Inherit)?;
-        config.check()?;
+        let live = Live::of(&config);
         let _started = LongStart::begin().map_err(StartError::Thread)?;
         let acceptors = match config.server.acceptors {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -114,25 +117,18 @@ impl Bound {
         let metrics = Arc::new(Metrics::default());
         systemd::starting("reading the ids of the dedup window");
         let dedup = load_dedup(&config, &opened)?;
-        let idempotency = Idempotency::load(
-            opened.reader.clone(),
-            IdempotencyLimits {
-                keys_max: config.limits.idempotency_keys_max,
-                bytes_max: config.limits.idempotency_bytes_max,
-                age_max: Duration::from_secs(config.limits.idempotency_age_s),
-            },
-        )?;
+        let idempotency = Idempotency::load(opened.reader.clone(), live.idempotency)?;
+        let dead_letters = Arc::new(ArcSwap::from_pointee(live.dead_letters));
         let tail = Tail::new(opened.recovery.next.prev());
+        tail.expect(&configured_sinks(&config));
         let hub = Hub::default();
         let parts = EngineParts {
             dedup,
             idempotency: idempotency.clone(),
             reader: opened.reader.clone(),
-            dead_letters: DeadLetterLimits {
-                tenant_bytes_max: config.limits.dead_letter_bytes_max,
-                age_max: Duration::from_secs(config.limits.dead_letter_age_s),
-            },
+            dead_letters: Arc::clone(&dead_letters),
             limits: GroupLimits { events_max: config.log.group_events_max, ..GroupLimits::default() },
+            incarnation: opened.incarnation,
             last_commit: opened.recovery.last_commit,
             tail: tail.clone(),
             hub: hub.clone(),
@@ -141,9 +137,8 @@ impl Bound {
         let (engine, desks, control, stop_writer) = Engine::new(opened.writer, parts, acceptors)?;
         let health = Arc::new(Health::default());
         health.set("wal", ServiceState::Up, None, None);
-        health.set_not_ready(vec!["starting"]);
         let rates = Arc::new(Rates::default());
-        let gate = ConnectionGate::new(connections(config.server.connections_max));
+        let gate = ConnectionGate::new(connections(live.connections));
         let pipeline = Pipeline::new(opened.reader.clone(), tail.clone());
         let exporter = Exporter::new(ExporterParts {
             pipeline: pipeline.clone(),
@@ -153,28 +148,28 @@ impl Bound {
             gate: Arc::clone(&gate),
         });
         let shared = Arc::new(Shared {
-            admission: Admission::new(Budget::new(
-                config.limits.inflight_requests_max,
-                config.limits.inflight_bytes_max,
-            )),
+            admission: Admission::new(Budget::new(live.inflight_requests, live.inflight_bytes)),
             idempotency,
             hub,
             metrics,
-            limits: limits(&config),
+            settings: ArcSwap::from_pointee(live.settings),
             key: opened.identity.fingerprint_key,
-            body_bytes_max: config.limits.body_bytes_max,
-            deadlines: deadlines(&config),
             durability: config.log.durability.into(),
             gate,
             tail: tail.clone(),
             sinks: configured_sinks(&config),
-            ack_places: Arc::new(Semaphore::new(config.limits.ack_waiters_max.min(Semaphore::MAX_PERMITS))),
+            ack_places: Budget::new(live.ack_waiters, 0),
             fallback: Box::new(move |method, path, query, headers| exporter.answer(method, path, query, headers)),
         });
+        let upkeep = Arc::new(ArcSwap::from_pointee(live.upkeep));
+        let places = Places { shared: Arc::clone(&shared), dead_letters, upkeep: Arc::clone(&upkeep) };
+        let reloader = Arc::new(Reloader::new(loaded, move |config| places.take(Live::of(config))));
         let (reader, trimmer, node, incarnation) =
             (opened.reader, opened.trimmer, opened.identity.node, opened.incarnation);
         Ok(Bound {
             config,
+            reloader,
+            upkeep,
             listeners,
             engine,
             desks,
@@ -229,39 +224,60 @@ impl Bound {
             socket: self.config.admin_socket(),
             pipeline: self.pipeline,
             health: Arc::clone(&self.health),
+            reloader: Arc::clone(&self.reloader),
+        };
+        // Bound here, so that whoever finds the daemon ready can steer it.
+        match admin::bind(&admin.socket) {
+            Ok(listener) => {
+                let stop = shipping.clone();
+                let serve = move || admin::serve(admin, listener, stop).map_err(|error| format!("admin: {error}"));
+                shippers.push(thread(spawn("admin", &fatal, serve))?);
+            }
+            // Steering is not worth the events that would be refused.
+            Err(error) => {
+                let socket = admin.socket.display();
+                tracing::error!(%error, %socket, "`ingestd admin` will not work: no socket");
+            }
+        }
+        let watch = StallWatch {
+            reader: self.reader.clone(),
+            shared: Arc::clone(&self.shared),
+            health: Arc::clone(&self.health),
         };
         let stop = shipping.clone();
-        shippers.push(thread(spawn("admin", &fatal, move || {
-            let socket = admin.socket.clone();
-            // Steering is not worth the events that would be refused.
-            if let Err(error) = admin::serve(admin, stop) {
-                tracing::error!(%error, socket = %socket.display(), "`ingestd admin` will not work: no socket");
-            }
+        shippers.push(thread(spawn("stall", &fatal, move || {
+            watch.run(&stop);
             Ok(())
         }))?);
         let maintenance = Maintenance {
             data: self.config.data_dir.clone(),
-            disk_reserve_bytes: self.config.log.disk_reserve_bytes,
-            log_budget_bytes: self.config.log.budget_bytes,
+            upkeep: Arc::clone(&self.upkeep),
             reader: self.reader.clone(),
             shared: Arc::clone(&self.shared),
             health: Arc::clone(&self.health),
             rates: Arc::clone(&self.rates),
-            trim: Box::new(trim(&self.config, self.trimmer, self.reader, self.tail, &sinks)),
+            trim: Box::new(trim(self.upkeep, self.trimmer, self.reader, self.tail, &sinks)),
             sinks,
             disk_closed: false,
             control,
         };
         shippers.push(thread(spawn("maintenance", &fatal, move || maintenance.run(&shipping)))?);
         let mut acceptors = Vec::new();
-        let grace = Duration::from_secs(self.config.server.drain_timeout_s);
+        let (accepts, accepting_now) = std::sync::mpsc::channel();
         for (number, (listener, desk)) in self.listeners.sockets.into_iter().zip(self.desks).enumerate() {
-            let (shared, stop) = (Arc::clone(&self.shared), accepting.clone());
+            let (shared, stop, accepts) = (Arc::clone(&self.shared), accepting.clone(), accepts.clone());
             acceptors.push(thread(spawn(format!("accept-{number}"), &fatal, move || {
-                intake::run(listener, shared, desk, stop, grace).map_err(|error| format!("an acceptor failed: {error}"))
+                // Nobody waits for it any more where another one has failed.
+                let accepts = || accepts.send(()).unwrap_or_default();
+                intake::run(listener, shared, desk, stop, accepts)
+                    .map_err(|error| format!("an acceptor failed: {error}"))
             }))?);
         }
-        self.health.set_not_ready(Vec::new());
+        drop(accepts);
+        // One that fails ends the daemon by itself.
+        if accepting_now.iter().take(acceptors.len()).count() == acceptors.len() {
+            self.health.set_phase(Phase::Serving);
+        }
         thread(spawn("systemd", &fatal, move || {
             keeper.run();
             Ok(())
@@ -270,6 +286,7 @@ impl Bound {
             address: self.listeners.address,
             shared: self.shared,
             health: self.health,
+            reloader: self.reloader,
             stop_accepting,
             stop_shipping,
             acceptors,
@@ -281,69 +298,8 @@ impl Bound {
     }
 }
 
-/// How many connections are let in: as many as configured, or as there are descriptors for.
-fn connections(configured: usize) -> usize {
-    let possible = net::connections_possible();
-    if possible < configured {
-        tracing::warn!(
-            possible,
-            configured,
-            "the limit of open files leaves room for fewer connections than server.connections_max: raise LimitNOFILE"
-        );
-    }
-    possible.min(configured)
-}
-
 fn thread<T>(started: std::io::Result<T>) -> Result<T, StartError> {
     started.map_err(StartError::Thread)
-}
-
-/// Trims what every sink has had for long enough, and the ids that have left the window. Told that room is short, it
-/// holds nothing that every sink has.
-fn trim(
-    config: &Config,
-    trimmer: wal::Trimmer,
-    reader: wal::Reader,
-    tail: Tail,
-    sinks: &[(Handle, BacklogPolicy)],
-) -> impl FnMut(bool) + Send + 'static {
-    let running: Vec<&'static str> = sinks.iter().map(|(sink, _)| sink.status().snapshot().sink).collect();
-    warn_of_idle_sinks(&reader, &running);
-    let held_for = Duration::from_secs(config.log.hold_s);
-    let window = Duration::from_secs(config.dedup.window_s);
-    move |short_of_room| {
-        let hold = if short_of_room { Duration::ZERO } else { held_for };
-        let mut needed: Vec<Seq> = tail.delivered().into_values().map(|to| to.next).collect();
-        // A sink that has not told its cursor yet needs everything.
-        if needed.len() < running.len() {
-            return;
-        }
-        // One that is switched off will want what it has not got when it is switched on again.
-        match Cursor::of_others(&reader, &running) {
-            Ok(others) => needed.extend(others.iter().map(|(_, cursor)| cursor.next)),
-            Err(error) => return tracing::error!(%error, "the log cannot be trimmed"),
-        }
-        let now = UnixMicros::now();
-        let to = deliver::trim::position(&reader, needed, hold, now);
-        let ids = reader.ids_older_than(now.minus(window));
-        match (to, ids) {
-            // A failure is final and reported by whoever watches the log.
-            (Ok(to), Ok(ids)) => drop(trimmer.trim(to, ids)),
-            (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "the log cannot be trimmed"),
-        }
-    }
-}
-
-/// Says which sinks that are not configured (any more) hold the log.
-fn warn_of_idle_sinks(reader: &wal::Reader, running: &[&str]) {
-    for (sink, cursor) in Cursor::of_others(reader, running).unwrap_or_default() {
-        tracing::warn!(
-            sink,
-            next = %cursor.next,
-            "this sink is switched off and the log is kept for it; if it is never to come back, stop the daemon and \
-             run `ingestd wal forget-sink`"
-        );
-    }
 }
 
 fn wal_options(config: &Config) -> wal::Options {
@@ -364,26 +320,6 @@ fn configured_sinks(config: &Config) -> Vec<&'static str> {
     sinks.into_iter().filter(|(enabled, _)| *enabled).map(|(_, name)| name).collect()
 }
 
-fn limits(config: &Config) -> prepare::Limits {
-    prepare::Limits {
-        event_bytes_max: config.limits.event_bytes_max,
-        batch_events_max: config.limits.batch_events_max,
-        depth_max: config.limits.depth_max,
-        future_max: (config.limits.future_max_s > 0).then(|| Duration::from_secs(config.limits.future_max_s)),
-        ..prepare::Limits::default()
-    }
-}
-
-fn deadlines(config: &Config) -> Deadlines {
-    Deadlines {
-        head: Duration::from_secs(config.server.head_timeout_s),
-        body: Duration::from_secs(config.server.body_timeout_s),
-        ping: Duration::from_secs(config.server.ping_interval_s),
-        write: Duration::from_secs(config.server.write_timeout_s),
-        ack: Duration::from_secs(config.server.ack_timeout_s),
-    }
-}
-
 fn report(recovery: &wal::Recovery) {
     let (start, end) = (recovery.start, recovery.next.prev());
     if recovery.clean {
@@ -394,56 +330,6 @@ fn report(recovery: &wal::Recovery) {
     for gap in &recovery.known_gaps {
         tracing::warn!(from = %gap.from, until = %gap.until, cause = gap.cause, "events lost earlier and recorded by a repair");
     }
-}
-
-/// Fills the filter with the ids of the window.
-fn load_dedup(config: &Config, opened: &wal::Opened) -> Result<Dedup, StartError> {
-    let started = Instant::now();
-    let window = Duration::from_secs(config.dedup.window_s);
-    let dedup_config =
-        dedup::Config { window, budget_bytes: config.dedup.budget_bytes, spill_dir: config.data_dir.join("dedup") };
-    let horizon = UnixMicros::now().max(opened.recovery.last_commit).minus(window);
-    let mut filter: Option<Dedup> = None;
-    let mut failed = None;
-    opened.reader.ids(|first, list| {
-        if failed.is_some() || (filter.is_none() && list.committed_at() < horizon) {
-            return;
-        }
-        failed = load_group(&mut filter, &dedup_config, first, list).err();
-    })?;
-    if let Some(error) = failed {
-        return Err(error.into());
-    }
-    let mut filter = match filter {
-        Some(filter) => filter,
-        None => Dedup::new(dedup_config, opened.recovery.next)?,
-    };
-    fill_gap(&mut filter, opened.recovery.next, opened.recovery.last_commit)?;
-    filter.finish_load();
-    let ids = filter.stats().ids_in_memory + filter.stats().ids_on_disk;
-    tracing::info!(ids, took_ms = started.elapsed().as_millis() as u64, "duplicate filter loaded");
-    Ok(filter)
-}
-
-fn load_group(
-    filter: &mut Option<Dedup>,
-    config: &dedup::Config,
-    first: Seq,
-    list: record::IdList<'_>,
-) -> Result<(), dedup::Error> {
-    let filter = match filter {
-        Some(filter) => filter,
-        None => filter.insert(Dedup::new(config.clone(), first)?),
-    };
-    fill_gap(filter, first, list.committed_at())?;
-    filter.load(first, list.committed_at(), list.iter())
-}
-
-/// The filter counts positions densely. Where a repair recorded a gap, ids that nobody can send stand for the lost ones.
-fn fill_gap(filter: &mut Dedup, until: Seq, at: UnixMicros) -> Result<(), dedup::Error> {
-    let from = filter.next_seq();
-    let lost = (from.get()..until.get()).map(|seq| (xxhash_rust::xxh3::xxh3_128(&seq.to_le_bytes()), 0));
-    if from < until { filter.load(from, at, lost) } else { Ok(()) }
 }
 
 impl From<Fatal> for String {

@@ -3,6 +3,7 @@
 
 use super::threads::Fatal;
 use crate::commit::StopHandle;
+use crate::control::Phase;
 use crate::intake::Shared;
 use event::Refusal;
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ pub struct Running {
     pub address: SocketAddr,
     pub(super) shared: Arc<Shared>,
     pub(super) health: Arc<crate::control::Health>,
+    pub(super) reloader: Arc<crate::control::config::Reloader>,
     pub(super) stop_accepting: watch::Sender<bool>,
     pub(super) stop_shipping: watch::Sender<bool>,
     pub(super) acceptors: Vec<JoinHandle<()>>,
@@ -31,7 +33,7 @@ impl Running {
     /// # Errors
     /// What went wrong on the way; nothing acknowledged is lost by it.
     pub fn drain(mut self, failed: bool) -> Result<(), String> {
-        self.health.set_not_ready(vec!["shutting_down"]);
+        self.health.set_phase(Phase::Stopping);
         // In this order: whoever is refused and connects again is not accepted by us a second time.
         self.stop_accepting.send_replace(true);
         self.shared.admission.set(Refusal::ShuttingDown, true);

@@ -1,11 +1,13 @@
 //! What is looked at now and then: free disk space, size of the log, rates, trimming.
 
+use super::live::Upkeep;
 use crate::commit::Control;
 use crate::control::config::BacklogPolicy;
 use crate::control::{Health, Rates, ServiceState};
-use crate::deliver::{Handle, State};
+use crate::deliver::{Cursor, Handle, Holder, State, give_up};
 use crate::intake::Shared;
-use event::Refusal;
+use arc_swap::ArcSwap;
+use event::{Refusal, Seq};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,8 +23,7 @@ const TRIM_INTERVAL: Duration = Duration::from_secs(5);
 /// What the maintenance thread needs.
 pub(super) struct Maintenance {
     pub(super) data: PathBuf,
-    pub(super) disk_reserve_bytes: u64,
-    pub(super) log_budget_bytes: u64,
+    pub(super) upkeep: Arc<ArcSwap<Upkeep>>,
     pub(super) reader: wal::Reader,
     pub(super) shared: Arc<Shared>,
     pub(super) health: Arc<Health>,
@@ -81,8 +82,8 @@ impl Maintenance {
         let Ok(stat) = rustix::fs::statvfs(&self.data) else { return false };
         let free = stat.f_bavail * stat.f_frsize;
         let was_closed = self.disk_closed;
-        let reserve =
-            if was_closed { self.disk_reserve_bytes + self.disk_reserve_bytes / 20 } else { self.disk_reserve_bytes };
+        let reserve = self.upkeep.load().disk_reserve_bytes;
+        let reserve = if was_closed { reserve.saturating_add(reserve / 20) } else { reserve };
         let closed = free < reserve;
         if closed != was_closed {
             if closed {
@@ -100,34 +101,59 @@ impl Maintenance {
         closed != was_closed
     }
 
-    fn watch_log(&self) {
-        let size = self.reader.size();
-        let over = self.log_budget_bytes > 0 && size.tables + size.memory > self.log_budget_bytes;
+    fn watch_log(&mut self) {
+        let mut over = self.is_over_budget();
+        if over {
+            // What every sink has goes first.
+            (self.trim)(true);
+            over = self.is_over_budget();
+        }
         if over {
             self.expire_backlogs();
         }
         self.shared.admission.set(Refusal::LogBudget, over);
         let closed = self.shared.admission.closed();
-        let state = if closed.is_some() { ServiceState::Degraded } else { ServiceState::Up };
         let commit = self.shared.metrics.stage(crate::metrics::Stage::Commit);
         let latency =
             commit.filter(|commit| !commit.is_empty()).map(|commit| commit.value_at_quantile(0.5) as f64 / 1e3);
-        self.health.set("wal", state, latency, closed.map(|reason| reason.as_str().to_owned()));
-        self.health.set_not_ready(closed.map(|reason| vec![reason.as_str()]).unwrap_or_default());
+        tell_log(&self.health, closed, latency);
         self.watch_sinks();
     }
 
-    /// Has sinks that may lose their backlog give up what the others do not need any more: the log can then be trimmed.
+    fn is_over_budget(&self) -> bool {
+        let budget = self.upkeep.load().log_budget_bytes;
+        budget > 0 && self.log_bytes() > budget
+    }
+
+    fn log_bytes(&self) -> u64 {
+        let size = self.reader.size();
+        size.tables + size.memory
+    }
+
+    /// Has sinks that are away, and may lose their backlog, give up the oldest of it, where that makes room: the log can
+    /// then be trimmed.
     fn expire_backlogs(&self) {
-        let cursors = self.sinks.iter().map(|(sink, policy)| (sink.status().snapshot().cursor, *policy));
-        let needed = cursors.filter(|(_, policy)| *policy == BacklogPolicy::Refuse).map(|(cursor, _)| cursor).min();
-        let end = self.reader.committed().next();
-        for (sink, policy) in &self.sinks {
-            if *policy == BacklogPolicy::Expire {
-                let backlog = end.since(sink.status().snapshot().cursor.min(end));
-                // The older half at a time: what is newest is worth most.
-                let until = sink.status().snapshot().cursor.plus(backlog.div_ceil(2));
-                sink.expire(needed.map_or(until, |needed| until.min(needed)));
+        let of_running = self.sinks.iter().map(|(sink, policy)| {
+            let snapshot = sink.status().snapshot();
+            let is_away = !matches!(snapshot.state, State::Running | State::Stopped);
+            Holder { needs: snapshot.cursor, gives_up: is_away && *policy == BacklogPolicy::Expire }
+        });
+        let mut holders: Vec<Holder> = of_running.collect();
+        let names: Vec<&str> = self.sinks.iter().map(|(sink, _)| sink.status().snapshot().sink).collect();
+        // One that is switched off will want what it has not got when it is switched on again.
+        match Cursor::of_others(&self.reader, &names) {
+            Ok(others) => {
+                holders.extend(others.iter().map(|(_, cursor)| Holder { needs: cursor.next, gives_up: false }));
+            }
+            Err(error) => return tracing::error!(%error, "no backlog is given up"),
+        }
+        let (start, end) = (self.reader.start().max(Seq::FIRST), self.reader.committed().next());
+        let Some(until) = give_up(&holders, start, end, self.log_bytes(), self.upkeep.load().log_budget_bytes) else {
+            return;
+        };
+        for ((sink, _), holder) in self.sinks.iter().zip(&holders) {
+            if holder.gives_up && holder.needs < until {
+                sink.expire(until);
             }
         }
     }
@@ -144,4 +170,15 @@ impl Maintenance {
             self.health.set(snapshot.sink, state, None, error);
         }
     }
+}
+
+/// Says how the log is, given why nothing is let in.
+pub(super) fn tell_log(health: &Health, closed: Option<Refusal>, latency_ms: Option<f64>) {
+    let state = match closed {
+        None => ServiceState::Up,
+        Some(Refusal::LogStalled | Refusal::StorageFailed) => ServiceState::Down,
+        Some(_) => ServiceState::Degraded,
+    };
+    health.set("wal", state, latency_ms, closed.map(|reason| reason.as_str().to_owned()));
+    health.set_not_ready(closed.map(Refusal::as_str).into_iter().collect());
 }

@@ -2,13 +2,18 @@
 //!
 //! Config → [`Bound`] (log open, sockets bound: what can fail has failed) → [`Running`] → drained.
 
+mod ages;
 mod boot;
 mod drain;
+mod known_ids;
+mod live;
 mod maintenance;
 mod signals;
 mod sinks;
+mod stall;
 mod systemd;
 mod threads;
+mod trim;
 
 pub use boot::{Bound, StartError};
 pub use drain::Running;

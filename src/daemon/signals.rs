@@ -1,10 +1,12 @@
-//! SIGTERM and SIGINT drain; a second one exits at once, which loses nothing that was acknowledged. SIGHUP drains where a
-//! terminal is closed over the daemon; otherwise it changes nothing, for there is nothing yet that it could reload.
+//! SIGTERM and SIGINT drain; a second one exits at once, which loses nothing that was acknowledged. SIGHUP has the
+//! configuration read again; where it comes because the daemon's terminal is gone, it drains.
 
 use super::drain::Running;
 use super::systemd::{self, Reload};
 use super::threads::Fatal;
+use crate::control::config::Reloader;
 use std::io::IsTerminal;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -35,14 +37,22 @@ impl Signals {
     }
 }
 
-/// Waits until the terminal is gone that the daemon was started from, if any.
-async fn terminal_gone(hangup: &mut Signal, has_terminal: bool) {
+/// Whether there is a terminal; one that is closed is none any more.
+fn has_terminal() -> bool {
+    std::io::stdin().is_terminal() || std::io::stderr().is_terminal()
+}
+
+/// Reads the configuration again at each SIGHUP, until the terminal is gone that the daemon was started from, if any.
+async fn terminal_gone(hangup: &mut Signal, reloader: &Reloader) {
+    let had_terminal = has_terminal();
     while hangup.recv().await.is_some() {
-        if has_terminal {
+        if had_terminal && !has_terminal() {
             return;
         }
         let _reload = Reload::begin();
-        tracing::info!("SIGHUP: this release reloads nothing; a restart takes a changed configuration");
+        tracing::info!("SIGHUP: reading the configuration again");
+        // It logs what has come of it, and there is nobody else to tell.
+        reloader.reload().ok();
     }
     std::future::pending().await
 }
@@ -54,12 +64,12 @@ async fn terminal_gone(hangup: &mut Signal, has_terminal: bool) {
 pub fn run_until_signal(mut running: Running, signals: Signals) -> Result<(), String> {
     let Signals { runtime, mut term, mut interrupt, mut hangup } = signals;
     systemd::ready(running.address);
-    let has_terminal = std::io::stdin().is_terminal() || std::io::stderr().is_terminal();
+    let reloader = Arc::clone(&running.reloader);
     let fatal = runtime.block_on(async {
         let fatal = tokio::select! {
             _ = term.recv() => None,
             _ = interrupt.recv() => None,
-            () = terminal_gone(&mut hangup, has_terminal) => None,
+            () = terminal_gone(&mut hangup, &reloader) => None,
             fatal = running.fatal.recv() => fatal,
         };
         // From here on a further signal means: now. Not the same one twice, though: a terminal, or whoever signals a

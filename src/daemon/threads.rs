@@ -6,7 +6,8 @@
 //! | `accept-N` | normal after the stop; otherwise the daemon ends |
 //! | `ship-NAME` | normal after the stop; a failure is retried inside |
 //! | `maintenance` | normal after the stop |
-//! | `admin` | normal after the stop; an error is logged |
+//! | `stall` | normal after the stop |
+//! | `admin` | normal after the stop; otherwise the daemon ends |
 //! | `systemd` | runs until the process ends; without it no watchdog is fed |
 //! | `long-start` | normal once the log is open |
 //! | `wal-mark` | owned by the log |

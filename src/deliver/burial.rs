@@ -47,6 +47,7 @@ fn draft_of(event: &EventView<'_>, sink: &str, refusal: &Refused, extractor: &mu
         // Set when it is kept.
         committed_at: 0,
         after: 0,
+        incarnation: 0,
     };
     DeadDraft { letter, raw: event.raw.to_vec() }
 }

@@ -7,7 +7,8 @@
 //! 16 u64 first dead letter that the sink does not have; 0 for a sink that takes none
 //! ```
 
-use super::{Ledger, left_out, orders};
+use super::reconciled::Reconciled;
+use super::{Ledger, expired, given_up, left_out, orders};
 use event::Seq;
 use std::ops::ControlFlow;
 use wal::{Family, ReadError, Reader, Write};
@@ -33,7 +34,8 @@ impl Cursor {
         Ok(reader.get(Family::Cursor, sink.as_bytes())?.map(|value| Cursor::decode(&value)))
     }
 
-    /// How far `sink` had everything when what follows was given up, as long as the sink itself has not been told.
+    /// How far the sink itself says that it has everything, where that is less than the cursor says: before what follows
+    /// was given up, or before anything was sent. `None` once the sink has been told.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -79,7 +81,10 @@ impl Cursor {
             Ledger::remove(sink),
             Cursor::forget_passed(sink),
             orders::store_paused(sink, false),
+            Reconciled::forget(sink),
             left_out::forget_before(sink, Seq::new(u64::MAX)),
+            expired::forget_from(sink, Seq::ZERO),
+            given_up::forget(sink),
         ]
     }
 

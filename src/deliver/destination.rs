@@ -14,6 +14,9 @@ pub enum Fault {
     /// It may work later: a full disk, a server that is away.
     #[error("{0}")]
     Retry(String),
+    /// The same, and nothing of the batch has left: it may be cut anew, and go elsewhere.
+    #[error("{0}")]
+    Unsent(String),
     /// It will not work later: an operator has to look.
     #[error("{0}")]
     Final(String),
@@ -50,7 +53,7 @@ pub struct Sent {
 /// What all events of a block share, and what a dead letter has alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Origin {
-    /// The start of the daemon that committed it; 0 for a dead letter before the first event.
+    /// The start of the daemon that committed it.
     pub incarnation: u64,
     /// When it was committed.
     pub committed_at: UnixMicros,
@@ -70,27 +73,32 @@ pub struct Letter<'a> {
 /// What a sink must know to begin.
 #[derive(Debug, Clone, Copy)]
 pub struct Start<'a> {
-    /// How far it had everything when that was last stored; `None` for a sink that is new.
-    pub stored: Option<Cursor>,
-    /// Where it begins if it is new.
-    pub begin: Cursor,
-    /// How far it had everything when what follows, up to the cursor, was given up; `None` once the sink knows of it.
+    /// Where it goes on, as far as the log knows.
+    pub cursor: Cursor,
+    /// How far the sink itself says that it has everything, where that is before the cursor: what lies between was given
+    /// up, or the sink is new. `None` once it has been told.
     pub passed: Option<Cursor>,
+    /// Whether an operator has said that the cursor is right, whatever is in the sink.
+    pub adopts: bool,
+    /// When an operator has last said that: what was committed before is in the sink by right.
+    pub reconciled_at: UnixMicros,
     /// The next event and dead letter of the log: nobody can have more.
     pub end: Cursor,
     /// When what comes before the cursor was committed; zero where nothing does.
     pub since: UnixMicros,
     /// All starts of the daemon that wrote something, oldest first.
     pub history: &'a [Incarnation],
+    /// Those that wrote dead letters, whether or not they are in the history.
+    pub dead_letter_starts: &'a [u64],
     /// Batches that were frozen and whose outcome is not known, oldest first.
     pub frozen: &'a [Manifest],
 }
 
 impl Start<'_> {
-    /// Where the sink goes on as far as the log knows.
+    /// Whether the sink has never been reached, as far as the log knows.
     #[must_use]
-    pub fn cursor(&self) -> Cursor {
-        self.stored.unwrap_or(self.begin)
+    pub fn is_new(&self) -> bool {
+        self.passed.is_some_and(|passed| passed.next == Seq::FIRST)
     }
 }
 
@@ -112,7 +120,7 @@ pub trait Destination: Send + 'static {
     const LINGER: Duration;
 
     /// Gets ready, before anything is sent and again after each fault: checks that what is there fits the cursor and
-    /// what is on its way, and clears away what a crash left. Returns where to go on, at or after [`Start::cursor`].
+    /// what is on its way, and clears away what a crash left. Returns where to go on: at the cursor or after it.
     ///
     /// # Errors
     /// [`Fault::Final`] when the sink holds what this log did not send.
@@ -166,6 +174,18 @@ pub trait Destination: Send + 'static {
     /// # Errors
     /// [`Fault`]; unless it is [`Fault::Refused`], the sink has it or not.
     fn send(&mut self, batch: &Manifest, again: bool) -> impl Future<Output = Result<Sent, Fault>>;
+
+    /// How many events of a batch that was given up, while nobody knew whether it had arrived, are there all the same.
+    ///
+    /// # Errors
+    /// [`Fault`] when that cannot be found out.
+    fn count(&mut self, batch: &Manifest) -> impl Future<Output = Result<u64, Fault>>;
+
+    /// Whether the sink can still be reached, while there is nothing to send.
+    ///
+    /// # Errors
+    /// [`Fault`] when it cannot.
+    fn ping(&mut self) -> impl Future<Output = Result<(), Fault>>;
 
     /// Gives up the open or frozen batch.
     fn discard(&mut self);

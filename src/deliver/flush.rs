@@ -1,12 +1,7 @@
 //! Asking a running sink to deliver now.
 
-use super::Status;
-use super::orders::Orders;
-use super::verify::Census;
-use crate::commit::Tail;
 use event::Seq;
-use std::sync::Arc;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 /// Flushes that wait to be looked at; more wait in their callers.
 const WAITING_MAX: usize = 16;
@@ -22,68 +17,18 @@ pub enum FlushError {
     Failed(String),
 }
 
-/// Asks a running sink.
-#[derive(Clone)]
-pub struct Handle {
-    requests: mpsc::Sender<Flush>,
-    orders: watch::Sender<Orders>,
-    tail: Tail,
-    status: Arc<Status>,
-    census: Arc<dyn Census>,
-}
-
-impl Handle {
-    /// Counts what the sink holds.
-    #[must_use]
-    pub fn census(&self) -> &Arc<dyn Census> {
-        &self.census
-    }
-
-    /// Stops it after the batch that is being sent, until [`Handle::resume`]; also over restarts.
-    pub fn pause(&self) {
-        self.orders.send_modify(|orders| orders.paused = Some(true));
-    }
-
-    /// Has it go on: after a pause, or after a failure that somebody has mended.
-    pub fn resume(&self) {
-        self.orders.send_modify(|orders| {
-            orders.paused = Some(false);
-            orders.revivals += 1;
-        });
-    }
-
-    /// Gives up what it has not got before `until`: counted as expired.
-    pub fn expire(&self, until: Seq) {
-        self.orders.send_if_modified(|orders| {
-            let further = until > orders.expire_until;
-            orders.expire_until = orders.expire_until.max(until);
-            further
-        });
-    }
-
-    /// What the sink says of itself.
-    #[must_use]
-    pub fn status(&self) -> &Arc<Status> {
-        &self.status
-    }
-
-    /// Has everything delivered that is committed now, and waits for it, also while the sink keeps retrying. Returns
-    /// the sink's position.
-    ///
-    /// # Errors
-    /// [`FlushError`].
-    pub async fn flush(&self) -> Result<Seq, FlushError> {
-        let (reply, answer) = oneshot::channel();
-        let request = Flush { until: self.tail.committed(), reply };
-        self.requests.send(request).await.map_err(|_| FlushError::Stopped)?;
-        answer.await.unwrap_or(Err(FlushError::Stopped))
-    }
-}
-
 #[derive(Debug)]
 pub(super) struct Flush {
     until: Seq,
     reply: oneshot::Sender<Result<Seq, FlushError>>,
+}
+
+impl Flush {
+    /// A wish for all events up to `until`, and the way of its answer.
+    pub(super) fn new(until: Seq) -> (Self, oneshot::Receiver<Result<Seq, FlushError>>) {
+        let (reply, answer) = oneshot::channel();
+        (Flush { until, reply }, answer)
+    }
 }
 
 /// The sink's side: what was asked and is not answered yet.
@@ -94,14 +39,9 @@ pub(super) struct Flushes {
 }
 
 impl Flushes {
-    pub(super) fn new(
-        tail: Tail,
-        status: Arc<Status>,
-        census: Arc<dyn Census>,
-    ) -> (Handle, Self, watch::Receiver<Orders>) {
+    pub(super) fn new() -> (mpsc::Sender<Flush>, Self) {
         let (sender, requests) = mpsc::channel(WAITING_MAX);
-        let (orders, given) = watch::channel(Orders::default());
-        (Handle { requests: sender, orders, tail, status, census }, Flushes { requests, waiting: Vec::new() }, given)
+        (sender, Flushes { requests, waiting: Vec::new() })
     }
 
     /// Waits for a request.

@@ -64,6 +64,22 @@ impl Ledger {
         Write::Delete(Family::Projection, key(sink))
     }
 
+    /// The account once somebody has said that the sink has what lies before `to` and nothing else, whose cursor was at
+    /// `cursor`: what is new counts as delivered; what is to come again counts as nothing.
+    #[must_use]
+    pub fn moved(mut self, cursor: Seq, to: Seq) -> Ledger {
+        self.delivered += to.since(cursor);
+        let mut back = cursor.since(to);
+        for count in [&mut self.delivered, &mut self.expired, &mut self.dead, &mut self.lost] {
+            let taken = back.min(*count);
+            *count -= taken;
+            back -= taken;
+        }
+        // Further back than it ever was to begin.
+        self.base = Seq::new(self.base.get().saturating_sub(back));
+        self
+    }
+
     /// How many events it accounts for.
     #[must_use]
     pub fn total(&self) -> u64 {
@@ -102,6 +118,18 @@ mod tests {
         assert_eq!(stored, expected);
         assert_eq!(Ledger::decode(&stored), Some(ledger));
         assert_eq!(Ledger::decode(&stored[..40]), None);
+    }
+
+    #[test]
+    fn it_balances_wherever_the_cursor_is_moved() {
+        let ledger = Ledger { base: Seq::new(11), delivered: 7, dead: 2, expired: 1, lost: 3 };
+        for to in [1, 5, 11, 12, 20, 24, 100] {
+            let moved = ledger.moved(Seq::new(24), Seq::new(to));
+            assert!(moved.balances(Seq::new(to)), "{to}: {moved:?}");
+            assert_eq!(moved.base.get(), to.min(11));
+        }
+        assert_eq!(ledger.moved(Seq::new(24), Seq::new(30)), Ledger { delivered: 13, ..ledger });
+        assert_eq!(ledger.moved(Seq::new(24), Seq::new(16)), Ledger { delivered: 0, expired: 0, ..ledger });
     }
 
     #[test]

@@ -81,7 +81,7 @@ impl Manifest {
         key
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(HEAD + self.name.len());
         let kind = if self.dead { DEAD_LAYOUT } else { 0 };
         out.extend_from_slice(&[VERSION, self.layout | kind]);
@@ -94,7 +94,7 @@ impl Manifest {
         out
     }
 
-    fn decode(value: &[u8]) -> Result<Manifest, String> {
+    pub(super) fn decode(value: &[u8]) -> Result<Manifest, String> {
         let Some((&[VERSION, layout, len0, len1, day0, day1, day2, day3], rest)) = value.split_first_chunk() else {
             return Err(format!("stored manifest has unknown version {:?}", value.first()));
         };

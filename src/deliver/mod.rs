@@ -11,28 +11,36 @@
 //! destination has the batch. A destination that cannot be reached is tried again with growing pauses; it costs disk
 //! (the log cannot be trimmed past its cursor) and nothing else.
 
+mod backlog;
 mod backoff;
 mod burial;
 mod consumer;
 mod cursor;
 mod destination;
+mod expired;
 mod flush;
+mod given_up;
+mod handle;
 mod ledger;
 mod left_out;
 mod manifest;
 mod orders;
+mod reconciled;
 mod shipper;
 pub mod sinks;
 mod status;
 pub mod trim;
 pub mod verify;
 
+pub use backlog::{Holder, give_up};
 pub use backoff::Backoff;
 pub use consumer::Consumer;
 pub use cursor::Cursor;
 pub use destination::{Destination, Fault, Letter, Origin, Refused, Sent, Start};
-pub use flush::{FlushError, Handle};
+pub use flush::FlushError;
+pub use handle::Handle;
 pub use ledger::Ledger;
 pub use manifest::Manifest;
+pub use orders::OrderError;
 pub use shipper::{Probe, Shipper, Step};
 pub use status::{LastError, Snapshot, State, Status};

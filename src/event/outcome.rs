@@ -141,11 +141,13 @@ pub enum Refusal {
     StorageFailed,
     /// The outcome is unknown; sending again is safe, duplicates are dropped.
     Unknown,
+    /// A write or sync of the log does not return: the disk hangs.
+    LogStalled,
 }
 
 impl Refusal {
     /// Every reason, in a fixed order: the label set of the metrics.
-    pub const ALL: [Refusal; 7] = [
+    pub const ALL: [Refusal; 8] = [
         Refusal::Overloaded,
         Refusal::DiskReserve,
         Refusal::LogBudget,
@@ -153,6 +155,7 @@ impl Refusal {
         Refusal::BatchAborted,
         Refusal::StorageFailed,
         Refusal::Unknown,
+        Refusal::LogStalled,
     ];
 
     /// The reason as clients see it.
@@ -166,6 +169,7 @@ impl Refusal {
             Refusal::BatchAborted => "batch_aborted",
             Refusal::StorageFailed => "storage_failed",
             Refusal::Unknown => "unknown",
+            Refusal::LogStalled => "log_stalled",
         }
     }
 }

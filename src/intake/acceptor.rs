@@ -4,20 +4,22 @@ use super::admission::Admission;
 use super::answer::{Answer, refused};
 use super::connection::{self, LAST_CALL};
 use super::date::Date;
-use crate::commit::{Desk, DeskSeed, Hub, Idempotency, Submission, Tail};
+use super::settings::{Deadlines, Settings};
+use crate::commit::{Budget, Desk, DeskSeed, Hub, Idempotency, Settled, Submission, Tail};
 use crate::metrics::{Metrics, Recorder, Stage};
 use crate::net::{ConnectionGate, ConnectionPermit, Listener, accept};
+use arc_swap::ArcSwap;
 use event::{Durability, FingerprintKey, Refusal};
 use hyper::StatusCode;
 use hyper::header::{HeaderMap, HeaderName};
-use prepare::{Limits, Parser};
-use std::cell::{Cell, RefCell};
+use prepare::Parser;
+use std::cell::{Cell, RefCell, RefMut};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::runtime::LocalOptions;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// How long, once the daemon stops, a connection on which nothing is under way may take for its goodbye.
@@ -25,33 +27,6 @@ const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Bytes that one read takes from a connection.
 const ARRIVALS_BYTES: usize = 64 << 10;
-
-/// How long a client may take.
-#[derive(Debug, Clone, Copy)]
-pub struct Deadlines {
-    /// From the connection (or the last answer) to the end of a request's head.
-    pub head: Duration,
-    /// For a request's body.
-    pub body: Duration,
-    /// Between WebSocket pings.
-    pub ping: Duration,
-    /// For a client to take what is written to it.
-    pub write: Duration,
-    /// For the sinks that `?ack=` waits for.
-    pub ack: Duration,
-}
-
-impl Default for Deadlines {
-    fn default() -> Self {
-        Deadlines {
-            head: Duration::from_secs(30),
-            body: Duration::from_secs(30),
-            ping: Duration::from_secs(30),
-            write: Duration::from_secs(60),
-            ack: Duration::from_secs(30),
-        }
-    }
-}
 
 /// Answers everything that is not intake.
 pub(super) type Fallback = dyn Fn(&hyper::Method, &str, Option<&str>, &HeaderMap) -> Answer + Send + Sync;
@@ -66,14 +41,10 @@ pub struct Shared {
     pub hub: Hub,
     /// Counters.
     pub metrics: Arc<Metrics>,
-    /// Limits of events and batches.
-    pub limits: Limits,
+    /// What a request may be and how long it may take; replaced as a whole while the daemon runs.
+    pub settings: ArcSwap<Settings>,
     /// The node's secret.
     pub key: FingerprintKey,
-    /// Largest request body or WebSocket message, unpacked.
-    pub body_bytes_max: usize,
-    /// How long clients may take.
-    pub deadlines: Deadlines,
     /// What a receipt promises.
     pub durability: Durability,
     /// Open connections.
@@ -83,16 +54,28 @@ pub struct Shared {
     /// The sinks that run.
     pub sinks: Vec<&'static str>,
     /// Places for requests that wait for sinks.
-    pub ack_places: Arc<Semaphore>,
+    pub ack_places: Arc<Budget>,
     /// Answers everything that is not intake.
     pub fallback: Box<Fallback>,
+}
+
+impl Shared {
+    /// How long a client may take from now on.
+    pub(super) fn deadlines(&self) -> Deadlines {
+        self.settings.load().deadlines
+    }
+
+    /// Largest request body or WebSocket message from now on, unpacked.
+    pub(super) fn body_bytes_max(&self) -> usize {
+        self.settings.load().body_bytes_max
+    }
 }
 
 /// One thread's state; its connections share it.
 pub(super) struct Acceptor {
     pub(super) shared: Arc<Shared>,
     pub(super) desk: Desk,
-    pub(super) parser: RefCell<Parser>,
+    parser: RefCell<Parser>,
     /// Where bytes arrive: they are read and taken apart in one go, so that an idle connection owns no buffer.
     pub(super) arrivals: RefCell<Box<[u8]>>,
     /// The `Date` header of now.
@@ -144,6 +127,16 @@ impl Acceptor {
         Busy(Rc::clone(self))
     }
 
+    /// The parser, with the limits of now.
+    pub(super) fn parser(&self) -> RefMut<'_, Parser> {
+        let mut parser = self.parser.borrow_mut();
+        let settings = self.shared.settings.load();
+        if *parser.limits() != settings.limits {
+            parser.set_limits(settings.limits.clone());
+        }
+        parser
+    }
+
     /// Whether the daemon is stopping.
     pub(super) fn stopping(&self) -> bool {
         *self.stop.borrow()
@@ -158,27 +151,18 @@ impl Acceptor {
         mut submission: Box<Submission>,
     ) -> Result<Box<Submission>, (Refusal, Option<Box<Submission>>)> {
         submission.batch.packed = record::pack(&submission.batch.records, &mut self.pack_scratch.borrow_mut());
-        let events = (submission.batch.entries.len() + submission.rejects.len()) as u64;
-        let submitted = self.desk.submit(submission);
-        let answered = match submitted {
-            Ok(pending) => pending.await,
-            Err((reason, submission)) => {
-                self.shared.metrics.refuse(reason, events);
-                return Err((reason, Some(submission)));
-            }
-        };
-        match answered {
-            Some(submission) => match submission.outcome {
+        let events = submission.events();
+        let pending = self.desk.submit(submission).map_err(|(reason, submission)| (reason, Some(submission)))?;
+        match pending.await {
+            Settled::Back(submission) => match submission.outcome {
                 Ok(_) => Ok(submission),
-                Err(reason) => {
-                    self.shared.metrics.refuse(reason, events);
-                    Err((reason, Some(submission)))
-                }
+                Err(reason) => Err((reason, Some(submission))),
             },
-            None => {
+            Settled::Lost => {
                 self.shared.metrics.refuse(Refusal::Unknown, events);
                 Err((Refusal::Unknown, None))
             }
+            Settled::Overdue => Err((Refusal::Unknown, None)),
         }
     }
 
@@ -210,7 +194,8 @@ pub(super) fn trace_context(value: &[u8]) -> Option<Box<str>> {
     Some(std::str::from_utf8(value).ok().filter(|_| shape)?.into())
 }
 
-/// Runs one acceptor in the calling thread until `stop`, then waits up to `grace` for open connections.
+/// Runs one acceptor in the calling thread until `stop`, then waits for open connections, as long as the settings of then
+/// say. Calls `accepting` once it accepts.
 ///
 /// # Errors
 /// When the runtime cannot be built.
@@ -219,7 +204,7 @@ pub fn run(
     shared: Arc<Shared>,
     desk: DeskSeed,
     stop: watch::Receiver<bool>,
-    grace: Duration,
+    accepting: impl FnOnce(),
 ) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -233,9 +218,13 @@ pub fn run(
         let Listener { socket, held } = listener;
         let listener = tokio::net::TcpListener::from_std(socket)?;
         let desk = desk.open();
-        tokio::task::spawn_local(desk.clone().run());
+        let patience = {
+            let shared = Arc::clone(&shared);
+            move || shared.deadlines().request
+        };
+        tokio::task::spawn_local(desk.clone().run(patience));
         let acceptor = Rc::new(Acceptor {
-            parser: RefCell::new(Parser::new(shared.limits.clone(), shared.key.clone())),
+            parser: RefCell::new(Parser::new(shared.settings.load().limits.clone(), shared.key.clone())),
             arrivals: RefCell::new(vec![0; ARRIVALS_BYTES].into()),
             date: Date::default(),
             pack_scratch: RefCell::default(),
@@ -254,10 +243,11 @@ pub fn run(
         let refused = || {
             acceptor.shared.metrics.connections_refused.fetch_add(1, Relaxed);
         };
+        accepting();
         accept(&listener, held, &gate, stop, serve, refused).await;
         drop(listener);
         // Whoever takes longer is cut off.
-        tokio::time::timeout(grace, ended(&acceptor)).await.ok();
+        tokio::time::timeout(acceptor.shared.deadlines().drain, ended(&acceptor)).await.ok();
         Ok(())
     })
 }

@@ -14,13 +14,19 @@ pub struct Admission {
 }
 
 /// In the order in which they are told when several hold.
-const REASONS: [Refusal; 4] = [Refusal::StorageFailed, Refusal::ShuttingDown, Refusal::DiskReserve, Refusal::LogBudget];
+const REASONS: [Refusal; 5] =
+    [Refusal::StorageFailed, Refusal::ShuttingDown, Refusal::LogStalled, Refusal::DiskReserve, Refusal::LogBudget];
 
 impl Admission {
     /// An open gate over `budget`.
     #[must_use]
     pub fn new(budget: Arc<Budget>) -> Self {
         Admission { budget, closed: AtomicU8::new(0) }
+    }
+
+    /// Changes how many requests and bytes may be under way.
+    pub fn resize(&self, requests: usize, bytes: usize) {
+        self.budget.resize(requests, bytes);
     }
 
     /// Closes or opens the gate for one reason.

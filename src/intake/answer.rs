@@ -70,6 +70,7 @@ pub(super) fn refusal_body(reason: Refusal) -> String {
         Refusal::StorageFailed => {
             "the log cannot be written; whether this request was stored is unknown, send it again"
         }
+        Refusal::LogStalled => "the disk does not answer; try again later",
         Refusal::BatchAborted => "another event of the batch was rejected",
         _ => "the outcome is unknown; send the request again, duplicates are dropped",
     };

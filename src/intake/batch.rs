@@ -43,7 +43,7 @@ async fn try_post(acceptor: &Acceptor, head: &Parts, body: &mut Arriving) -> Res
     let started = Instant::now();
     let now = UnixMicros::now();
     let ndjson: &[u8] = if kind == Kind::NdJson { b"ndjson" } else { b"json" };
-    let claim = idempotent::claim(acceptor, headers, &[b"batch", ndjson, query.as_bytes(), &bytes], now)?;
+    let claim = idempotent::claim(acceptor, headers, &[b"batch", ndjson, query.as_bytes(), &bytes])?;
     let split = match split(acceptor, kind, headers, &bytes, options, now) {
         Ok(split) => split,
         Err(error) => return unreadable(acceptor, &error, &bytes, permit, claim, now).await,
@@ -63,7 +63,7 @@ fn split(
     let mut batch = Batch::new(&acceptor.tenant, Source::Http, now);
     batch.traceparent = headers.get(TRACEPARENT).and_then(|value| trace_context(value.as_bytes()));
     let mut failures = Vec::new();
-    let mut parser = acceptor.parser.borrow_mut();
+    let mut parser = acceptor.parser();
     let summary = match kind {
         Kind::Json => parser.batch(bytes, options, now, &mut batch, &mut failures),
         Kind::NdJson => parser.ndjson(bytes, options, now, &mut batch, &mut failures),

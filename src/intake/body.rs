@@ -113,12 +113,12 @@ pub(super) async fn read(
     body: &mut Arriving,
     permit: &mut Permit,
 ) -> Result<Bytes, Box<Answer>> {
-    let max = acceptor.shared.body_bytes_max;
+    let max = acceptor.shared.body_bytes_max();
     let codec = codec(headers)?;
     if body.body.size_hint().lower() > max as u64 {
         return Err(Box::new(too_large(max)));
     }
-    let collected = tokio::time::timeout(acceptor.shared.deadlines.body, collect(acceptor, body, permit)).await;
+    let collected = tokio::time::timeout(acceptor.shared.deadlines().body, collect(acceptor, body, permit)).await;
     let packed = match collected {
         Ok(collected) => collected?,
         Err(_) => return Err(Box::new(problem(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"))),
@@ -133,7 +133,7 @@ pub(super) async fn read(
 }
 
 async fn collect(acceptor: &Acceptor, body: &mut Arriving, permit: &mut Permit) -> Result<Bytes, Box<Answer>> {
-    let max = acceptor.shared.body_bytes_max;
+    let max = acceptor.shared.body_bytes_max();
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while let Some(data) = body.piece().await {

@@ -4,7 +4,7 @@ use super::acceptor::{Acceptor, Guest};
 use super::answer::Answer;
 use super::express::{self, End};
 use super::{http, websocket};
-use crate::net::{ConnectionPermit, Patient, Rewound, linger};
+use crate::net::{ConnectionPermit, Patient, Rewound, last_words, linger};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1::{Builder, Connection, Parts};
@@ -28,10 +28,6 @@ pub(super) const LAST_CALL: Duration = Duration::from_millis(500);
 /// How long a peer that still sends may take to read the last answer.
 const LINGER: Duration = Duration::from_secs(5);
 
-const SLOW_HEAD: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/problem+json\r\n\
-connection: close\r\ncontent-length: 110\r\n\r\n\
-{\"type\":\"about:blank\",\"title\":\"Request Timeout\",\"status\":408,\"detail\":\"the request did not arrive in time\"}   ";
-
 /// What the answers of a connection say about its end.
 #[derive(Debug, Default)]
 pub(super) struct Fate {
@@ -46,7 +42,7 @@ pub(super) async fn serve(acceptor: Rc<Acceptor>, stream: TcpStream, permit: Con
     let guest = Guest::new(&acceptor, permit);
     let connections = &acceptor.shared.metrics.connections;
     connections.fetch_add(1, Relaxed);
-    let mut stream = Patient::new(stream, acceptor.shared.deadlines.write);
+    let mut stream = Patient::new(stream, acceptor.shared.deadlines().write);
     match express::serve(&acceptor, &mut stream).await {
         // Boxed, so that a connection that stays plain does not carry the state of both ways.
         End::Other(ahead) => Box::pin(general(&acceptor, Rewound::new(ahead, stream), guest)).await,
@@ -65,7 +61,7 @@ async fn general(acceptor: &Rc<Acceptor>, stream: Rewound<Patient>, guest: Guest
     });
     let mut connection = Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(acceptor.shared.deadlines.head)
+        .header_read_timeout(acceptor.shared.deadlines().head)
         .max_buf_size(BUFFER_BYTES_MAX)
         // A client may say that it has sent everything and still wait for its answer.
         .half_close(true)
@@ -82,8 +78,9 @@ async fn general(acceptor: &Rc<Acceptor>, stream: Rewound<Patient>, guest: Guest
         // An error is the client's doing: it left, was too slow, or spoke something else.
         Err(error) => {
             if error.is_timeout() && !read_buf.is_empty() {
+                let members = "\"detail\":\"the request did not arrive in time\"";
                 // Fits the buffer of a connection on which everything else is written.
-                stream.write_all(SLOW_HEAD).await.ok();
+                stream.write_all(&last_words(408, "Request Timeout", "", members)).await.ok();
             }
             Box::pin(linger(&mut stream, LINGER)).await;
         }

@@ -2,11 +2,9 @@
 
 use super::acceptor::Acceptor;
 use super::answer::{Answer, refused};
-use crate::commit::{Remembered, Submission};
+use crate::commit::{Permit, Remembered, Submission};
 use event::{Refusal, Seq, Verdict};
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
 /// How often a waiting request looks whether the daemon stops.
@@ -15,7 +13,7 @@ const STOP_LOOK: Duration = Duration::from_millis(50);
 /// What a request waits for; taken before anything is stored, for those who may wait are bounded.
 pub(super) struct Wait {
     sinks: Vec<&'static str>,
-    _place: Option<OwnedSemaphorePermit>,
+    _place: Option<Permit>,
 }
 
 impl Wait {
@@ -27,9 +25,8 @@ impl Wait {
         let place = match sinks.is_empty() {
             true => None,
             false => {
-                let places: &Arc<Semaphore> = &acceptor.shared.ack_places;
-                let place = Arc::clone(places).try_acquire_owned();
-                Some(place.map_err(|_| Box::new(refused(Refusal::Overloaded)))?)
+                let place = acceptor.shared.ack_places.enter();
+                Some(place.ok_or_else(|| Box::new(refused(Refusal::Overloaded)))?)
             }
         };
         Ok(Wait { sinks, _place: place })
@@ -64,7 +61,7 @@ impl Wait {
             }
         };
         let is_in_time = tokio::select! {
-            waited = timeout(acceptor.shared.deadlines.ack, delivered) => waited.is_ok(),
+            waited = timeout(acceptor.shared.deadlines().ack, delivered) => waited.is_ok(),
             // The sinks finish after the last request is answered.
             () = stops(acceptor) => false,
         };
@@ -72,7 +69,12 @@ impl Wait {
             return "pending";
         }
         let is_dead = |verdict: &Verdict| self.sinks.iter().any(|sink| tail.is_dead(sink, verdict.seq()));
-        if verdicts.iter().any(is_dead) { "dead" } else { "delivered" }
+        let is_expired = |verdict: &Verdict| self.sinks.iter().any(|sink| tail.is_expired(sink, verdict.seq()));
+        match () {
+            () if verdicts.iter().any(is_dead) => "dead",
+            () if verdicts.iter().any(is_expired) => "expired",
+            () => "delivered",
+        }
     }
 }
 

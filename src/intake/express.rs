@@ -7,10 +7,10 @@
 
 use super::acceptor::{Acceptor, trace_context};
 use super::answer::{PROBLEM, RETRY_AFTER_S, put_number, refusal_body};
-use super::http::{is_request_id, new_request_id};
+use super::http::is_request_id;
 use super::{idempotent, single};
 use crate::commit::{Permit, Remembered, Submission};
-use crate::net::Patient;
+use crate::net::{Patient, new_request_id};
 use bytes::Bytes;
 use event::{Refusal, UnixMicros};
 use httparse::{Header, Status};
@@ -62,8 +62,7 @@ enum RequestId {
 pub(super) async fn serve(acceptor: &Rc<Acceptor>, stream: &mut Patient) -> End {
     let mut stop = acceptor.stop.clone();
     let mut stopped = pin!(stop.wait_for(|stop| *stop));
-    let patience = acceptor.shared.deadlines.head;
-    let mut due = Instant::now() + patience;
+    let mut due = Instant::now() + acceptor.shared.deadlines().head;
     let mut timer = pin!(sleep_until(due));
     loop {
         let arrival = poll_fn(|context| {
@@ -89,7 +88,7 @@ pub(super) async fn serve(acceptor: &Rc<Acceptor>, stream: &mut Patient) -> End 
         if is_last {
             return End::Answered;
         }
-        due = Instant::now() + patience;
+        due = Instant::now() + acceptor.shared.deadlines().head;
     }
 }
 
@@ -113,7 +112,7 @@ fn read(acceptor: &Acceptor, stream: &mut Patient, context: &mut Context<'_>) ->
 
 /// Lets the request in; `None` where the general way is to refuse it.
 fn prepare(acceptor: &Acceptor, head: &Head<'_>) -> Option<Plain> {
-    if acceptor.stopping() || head.body.len() > acceptor.shared.body_bytes_max {
+    if acceptor.stopping() || head.body.len() > acceptor.shared.body_bytes_max() {
         return None;
     }
     let mut permit: Permit = acceptor.shared.admission.enter().ok()?;

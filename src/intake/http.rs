@@ -5,6 +5,7 @@ use super::answer::{Answer, problem};
 use super::body::Arriving;
 use super::connection::Fate;
 use super::{batch, single, websocket};
+use crate::net::new_request_id;
 use hyper::body::Incoming;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -115,16 +116,6 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
 /// Whether a client's id is echoed.
 pub(super) fn is_request_id(id: &[u8]) -> bool {
     !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX
-}
-
-/// 64 random bits in hexadecimal digits.
-pub(super) fn new_request_id() -> [u8; 16] {
-    let mut random: u64 = rand::random();
-    std::array::from_fn(|_| {
-        let digit = b"0123456789abcdef"[(random & 15) as usize];
-        random >>= 4;
-        digit
-    })
 }
 
 fn not_allowed(route: Route) -> Answer {

@@ -24,14 +24,17 @@ pub(super) fn batch_options(query: &str) -> Result<BatchOptions, Box<Answer>> {
     Ok(options)
 }
 
-/// Which sinks `?ack=` waits for, of those that run.
+/// Which sinks `?ack=` waits for, of those that run; `all` are those that do.
 ///
 /// # Errors
-/// The answer when one is named that does not run.
+/// The answer when one is named that does not run, or all are and there is none.
 pub(super) fn awaited(query: &str, sinks: &[&'static str]) -> Result<Vec<&'static str>, Box<Answer>> {
     let Some((_, wanted)) = pairs(query).find(|(name, _)| *name == "ack") else { return Ok(Vec::new()) };
-    if wanted == "all" && !sinks.is_empty() {
-        return Ok(sinks.to_vec());
+    if wanted == "all" {
+        return match sinks.is_empty() {
+            true => Err(bad("query parameter ack=all: no sink is configured; nothing was stored")),
+            false => Ok(sinks.to_vec()),
+        };
     }
     match sinks.iter().find(|sink| **sink == wanted) {
         Some(sink) => Ok(vec![*sink]),
@@ -45,4 +48,21 @@ fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
 
 fn bad(detail: &str) -> Box<Answer> {
     Box::new(problem_with(StatusCode::BAD_REQUEST, detail, &[("code", "invalid_option".into())]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_sinks_are_those_that_run_and_none_is_a_mistake() {
+        let waits = |query, sinks: &[&'static str]| awaited(query, sinks).ok();
+        assert_eq!(waits("ack=all", &["clickhouse", "kafka"]), Some(vec!["clickhouse", "kafka"]));
+        assert_eq!(waits("x=1&ack=kafka", &["clickhouse", "kafka"]), Some(vec!["kafka"]));
+        assert_eq!(waits("x=1", &[]), Some(Vec::new()));
+        for query in ["ack=all", "ack=parquet", "ack="] {
+            assert_eq!(waits(query, &[]), None, "{query}");
+        }
+        assert_eq!(waits("ack=parquet", &["clickhouse"]), None);
+    }
 }

@@ -30,7 +30,7 @@ async fn try_post(acceptor: &Acceptor, head: &Parts, body: &mut Arriving) -> Res
     let bytes = body::read(acceptor, headers, body, &mut permit).await?;
     let started = Instant::now();
     let now = UnixMicros::now();
-    let claim = idempotent::claim(acceptor, headers, &[b"single", query.as_bytes(), &bytes], now)?;
+    let claim = idempotent::claim(acceptor, headers, &[b"single", query.as_bytes(), &bytes])?;
     let traceparent = headers.get(TRACEPARENT).and_then(|value| trace_context(value.as_bytes()));
     let mut submission = prepare(acceptor, &bytes, traceparent, permit, started, now);
     if let Some(mut claim) = claim {
@@ -53,7 +53,7 @@ pub(super) fn prepare(
 ) -> Box<Submission> {
     let mut submission = Box::new(Submission::new(Batch::new(&acceptor.tenant, Source::Http, now), permit));
     submission.batch.traceparent = traceparent;
-    let parsed = acceptor.parser.borrow_mut().single(body, now, &mut submission.batch);
+    let parsed = acceptor.parser().single(body, now, &mut submission.batch);
     acceptor.shared.metrics.received.fetch_add(1, Relaxed);
     if let Err(rejection) = parsed {
         submission.rejects.push(reject(0, rejection, body));

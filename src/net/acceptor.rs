@@ -1,5 +1,6 @@
 //! The accept loop: a limit on connections with a clear refusal beyond it, and a stop.
 
+use super::last_words::last_words;
 use super::linger;
 use socket2::SockRef;
 use std::io;
@@ -9,10 +10,6 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-
-const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\n\
-Retry-After: 1\r\nConnection: close\r\nContent-Length: 113\r\n\r\n\
-{\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\"reason\":\"connections\",\"detail\":\"at the limit\"} ";
 
 /// How long a refused peer may take to read why.
 const REFUSAL_LINGER: Duration = Duration::from_secs(1);
@@ -26,7 +23,7 @@ const LAST_ACCEPTS_MAX: usize = 4096;
 #[derive(Debug)]
 pub struct ConnectionGate {
     open: AtomicUsize,
-    max: usize,
+    max: AtomicUsize,
     /// Peers that were refused and may still read why.
     lingering: AtomicUsize,
 }
@@ -39,7 +36,11 @@ impl ConnectionGate {
     /// A gate that lets so many in at once.
     #[must_use]
     pub fn new(max: usize) -> Arc<Self> {
-        Arc::new(ConnectionGate { open: AtomicUsize::new(0), max, lingering: AtomicUsize::new(0) })
+        Arc::new(ConnectionGate {
+            open: AtomicUsize::new(0),
+            max: AtomicUsize::new(max),
+            lingering: AtomicUsize::new(0),
+        })
     }
 
     /// How many are in.
@@ -48,8 +49,20 @@ impl ConnectionGate {
         self.open.load(Ordering::Relaxed)
     }
 
+    /// How many are let in.
+    #[must_use]
+    pub fn max(&self) -> usize {
+        self.max.load(Ordering::Relaxed)
+    }
+
+    /// Lets so many in from now on; who is in stays.
+    pub fn resize(&self, max: usize) {
+        self.max.store(max, Ordering::Relaxed);
+    }
+
     fn enter(self: &Arc<Self>) -> Option<ConnectionPermit> {
-        let enter = |open| (open < self.max).then_some(open + 1);
+        let max = self.max();
+        let enter = |open| (open < max).then_some(open + 1);
         self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enter).ok()?;
         Some(ConnectionPermit(Arc::clone(self)))
     }
@@ -138,7 +151,9 @@ async fn waiting(listener: &TcpListener) -> Option<io::Result<TcpStream>> {
 
 fn turn_away(mut stream: TcpStream, gate: &Arc<ConnectionGate>) {
     // Fits the buffer of a new socket. The peer may already be gone.
-    SockRef::from(&stream).send(REFUSAL).ok();
+    let members = "\"reason\":\"connections\",\"detail\":\"too many connections are open; try again\"";
+    let refusal = last_words(503, "Service Unavailable", "retry-after: 1\r\n", members);
+    SockRef::from(&stream).send(&refusal).ok();
     if let Some(place) = gate.linger() {
         tokio::task::spawn_local(async move {
             linger(&mut stream, REFUSAL_LINGER).await;

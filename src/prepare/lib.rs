@@ -38,6 +38,12 @@
 //! stored beside its bytes. An event with a timestamp of its own keeps it. One id cannot name several events:
 //! `id_mismatch`, as for an id that differs from the event's own.
 //!
+//! # The processed form
+//!
+//! What sinks give to those who show events to people is made from the stored bytes: [`processed`] takes an event apart
+//! and writes its envelope and its `data` and `metadata` anew, with every string and key as [`sanitise`] says. The raw
+//! form is never touched, and ids and keys by which sinks find and partition events are the raw ones.
+//!
 //! # Memory
 //!
 //! A parser keeps what bodies up to 2 MiB need. While a larger one is parsed it takes, per byte of body, 2 bytes of
@@ -53,6 +59,7 @@ mod parser;
 pub mod processed;
 mod reader;
 mod repair;
+pub mod sanitise;
 mod span;
 mod timestamp;
 mod validate;

@@ -1,10 +1,11 @@
 //! A stored event's parts, for sinks.
 
-use crate::parse_timestamp;
 use crate::reader::{Doc, Reader};
+use crate::{parse_timestamp, sanitise};
 use event::UnixMicros;
 use record::EventView;
 use simd_json::{Node, StaticNode};
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// The parts of one stored event.
@@ -28,6 +29,37 @@ pub struct Envelope<'a> {
     pub data: &'a str,
     /// `metadata` as JSON text, byte for byte as received.
     pub metadata: Option<&'a str>,
+}
+
+/// The same parts with every text as it is in the processed form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sanitised<'a> {
+    raw: Envelope<'a>,
+    event_id: Cow<'a, str>,
+    event_type: Cow<'a, str>,
+    user_id: Option<Cow<'a, str>>,
+    session_id: Cow<'a, str>,
+    store_id: Cow<'a, str>,
+    data: Cow<'a, str>,
+    metadata: Option<Cow<'a, str>>,
+}
+
+impl Sanitised<'_> {
+    /// The parts.
+    #[must_use]
+    pub fn envelope(&self) -> Envelope<'_> {
+        Envelope {
+            event_id: &self.event_id,
+            event_type: &self.event_type,
+            user_id: self.user_id.as_deref(),
+            session_id: &self.session_id,
+            store_id: &self.store_id,
+            data: &self.data,
+            metadata: self.metadata.as_deref(),
+            // A timestamp that could be read has nothing in it to sanitise.
+            ..self.raw
+        }
+    }
 }
 
 /// A stored event that is not what was accepted: damaged, or written by something else.
@@ -105,11 +137,30 @@ impl Extractor {
     }
 }
 
-impl Envelope<'_> {
+impl<'a> Envelope<'a> {
+    /// The parts as they are in the processed form; see [`sanitise`].
+    #[must_use]
+    pub fn sanitised(&self) -> Sanitised<'a> {
+        Sanitised {
+            raw: *self,
+            event_id: sanitise::text(self.event_id),
+            event_type: sanitise::text(self.event_type),
+            user_id: self.user_id.map(sanitise::text),
+            session_id: sanitise::text(self.session_id),
+            store_id: sanitise::text(self.store_id),
+            data: sanitise::json(self.data),
+            metadata: self.metadata.map(sanitise::json),
+        }
+    }
+
     /// Writes the processed form over what is in `out`: a JSON object with the envelope's fields under their names, the
-    /// time in UTC, `data` and `metadata` as they are.
+    /// time in UTC, all texts, `data` and `metadata` [sanitised](sanitise).
     pub fn put_processed(&self, out: &mut Vec<u8>) {
         out.clear();
+        self.sanitised().envelope().put(out);
+    }
+
+    fn put(&self, out: &mut Vec<u8>) {
         out.push(b'{');
         put_field(out, "eventId", self.event_id);
         put_field(out, "eventType", self.event_type);

@@ -2,6 +2,7 @@ use crate::answer::{Answered, Verdict, judge};
 use crate::backoff::Backoff;
 use crate::batch::Batch;
 use crate::client::{Client, Reply};
+use crate::lanes::Lanes;
 use crate::outcome::{Outcome, Reason, Rejected};
 use crate::plan::{Plan, Tuning};
 use crate::stop::{Phase, Stop};
@@ -24,6 +25,7 @@ pub(crate) struct Courier {
     /// Most events in a request; lowered to what the server allows.
     batch_events_max: Arc<AtomicUsize>,
     server: Mutex<Server>,
+    lanes: Lanes,
     observer: Arc<dyn Observer>,
     stop: Stop,
 }
@@ -41,6 +43,8 @@ struct Parcel {
     batch: Batch,
     backoff: Backoff,
     attempts: u32,
+    /// When the last attempt began.
+    sent_at: Instant,
     failing_since: Option<Instant>,
     /// An attempt may have stored the events without telling.
     unclear: bool,
@@ -54,6 +58,7 @@ impl Courier {
             single: plan.single,
             retry_for: plan.retry_for,
             batch_events_max: Arc::new(AtomicUsize::new(plan.batch_events_max)),
+            lanes: Lanes::new(plan.concurrency),
             server: Mutex::new(Server { silent_until: Instant::now(), answered_at: None }),
             observer,
             stop,
@@ -85,24 +90,33 @@ impl Courier {
 
     fn parcel(&self, batch: Batch, unclear: bool) -> Parcel {
         let backoff = Backoff::new(self.tuning.backoff_first, self.tuning.backoff_longest);
-        Parcel { batch, backoff, attempts: 0, failing_since: None, unclear }
+        Parcel { batch, backoff, attempts: 0, sent_at: Instant::now(), failing_since: None, unclear }
     }
 
-    /// One request, when the server wants to be spoken to again.
+    /// One request, when the server wants to be spoken to again and a lane is free.
     async fn attempt(&self, parcel: &mut Parcel, outcome: &mut Outcome) -> Result<Reply, Phase> {
-        loop {
+        let lane = loop {
             let silent_until = self.server().silent_until;
-            if silent_until <= Instant::now() {
-                break;
+            if silent_until > Instant::now() {
+                self.sleep_until(silent_until).await?;
+                continue;
             }
-            self.sleep_until(silent_until).await?;
-        }
+            let lane = tokio::select! {
+                lane = self.lanes.enter() => lane,
+                () = self.stop.reached(Phase::Hopeless) => return Err(self.stop.phase()),
+            };
+            // It may have asked for silence meanwhile.
+            if self.server().silent_until <= Instant::now() {
+                break lane;
+            }
+        };
         if self.stop.phase() > Phase::Running {
             return Err(self.stop.phase());
         }
         outcome.requests += 1;
         outcome.retries += u64::from(parcel.attempts > 0);
         parcel.attempts += 1;
+        parcel.sent_at = lane.since;
         tokio::select! {
             reply = self.client.post(&parcel.batch) => Ok(reply),
             () = self.stop.reached(Phase::Aborted) => Err(Phase::Aborted),
@@ -112,8 +126,13 @@ impl Courier {
     /// Books what `reply` settles, and puts what it leaves open back among `parcels`.
     async fn settle(&self, parcel: Parcel, reply: &Reply, parcels: &mut Vec<Parcel>, outcome: &mut Outcome) {
         let verdict = judge(reply, parcel.batch.len(), self.single);
-        if !matches!(verdict, Verdict::Later { .. } | Verdict::Hopeless(_)) {
-            self.server().answered_at = Some(Instant::now());
+        match verdict {
+            Verdict::Later { .. } => self.lanes.lower(parcel.sent_at),
+            Verdict::Hopeless(_) => {}
+            _ => {
+                self.lanes.raise();
+                self.server().answered_at = Some(Instant::now());
+            }
         }
         match verdict {
             Verdict::Answered(answered) => {
@@ -151,7 +170,8 @@ impl Courier {
         Some(smaller)
     }
 
-    /// Waits and puts `parcel` back, unless it has failed for too long.
+    /// Waits and puts `parcel` back, unless it has failed for too long. A server that wants to be left alone for longer
+    /// than that is asked once more at the end: it may have said so in passing.
     async fn retry(
         &self,
         mut parcel: Parcel,
@@ -166,7 +186,7 @@ impl Courier {
         let mut wait = demanded.map_or(own, |demanded| demanded.saturating_add(own.min(RETRY_AFTER_JITTER_MAX)));
         if let Some(retry_for) = self.retry_for {
             let left = retry_for.saturating_sub(now - since);
-            if left.is_zero() || demanded.is_some_and(|demanded| demanded > left) {
+            if left.is_zero() {
                 let reason = format!("gave up after {:.0} s: {reason}", (now - since).as_secs_f64());
                 return self.give_up_for_now(&parcel, since, reason, outcome);
             }

@@ -30,6 +30,7 @@ mod deliver;
 mod engine;
 mod exit;
 mod input;
+mod lanes;
 mod lines;
 mod observer;
 mod options;

@@ -4,7 +4,7 @@ use dedup::Dedup;
 use event::{Batch, Seq, Source, UnixMicros};
 use ingestd::commit::{
     Budget, Control, DeadLetterLimits, DeskSeed, Engine, EngineParts, GroupLimits, Hub, Idempotency, IdempotencyLimits,
-    StopHandle, Submission, Tail,
+    Settled, StopHandle, Submission, Tail,
 };
 use ingestd::deliver::sinks::{ParquetConfig, ParquetSink};
 use ingestd::deliver::{Backoff, Handle, Step};
@@ -105,8 +105,9 @@ impl Place {
             dedup: Dedup::new(dedup, opened.recovery.next).unwrap(),
             idempotency: Idempotency::load(opened.reader.clone(), IdempotencyLimits::default()).unwrap(),
             reader: opened.reader.clone(),
-            dead_letters: DeadLetterLimits::default(),
+            dead_letters: Arc::new(Arc::new(DeadLetterLimits::default()).into()),
             limits: GroupLimits::default(),
+            incarnation: opened.incarnation,
             last_commit: opened.recovery.last_commit,
             tail: tail.clone(),
             hub: Hub::default(),
@@ -184,7 +185,7 @@ impl Log {
         let desk = self.desk.take().unwrap().open();
         let mut parser = prepare::Parser::new(prepare::Limits::default(), self.key.clone());
         tokio::task::LocalSet::new().block_on(&runtime, async {
-            tokio::task::spawn_local(desk.clone().run());
+            tokio::task::spawn_local(desk.clone().run(|| Duration::from_secs(60)));
             for events in requests {
                 let now = UnixMicros::now();
                 let mut batch = Batch::new("default", Source::Http, now);
@@ -193,7 +194,8 @@ impl Log {
                 }
                 let permit = Budget::new(1, 1 << 30).enter().unwrap();
                 let done = desk.submit(Box::new(Submission::new(batch, permit))).map_err(|(refusal, _)| refusal);
-                assert!(done.unwrap().await.unwrap().outcome.is_ok());
+                let Settled::Back(done) = done.unwrap().await else { panic!("the writer did not answer") };
+                assert!(done.outcome.is_ok());
             }
         });
     }

@@ -55,6 +55,12 @@ impl Place {
         self
     }
 
+    /// The same data folder with more variables.
+    pub fn and_all(mut self, env: Vec<(String, String)>) -> Self {
+        self.env.extend(env);
+        self
+    }
+
     /// Another place with a copy of the data folder, as from a backup.
     pub fn copied(&self) -> Place {
         let copy = Place { dir: tempfile::tempdir().unwrap(), env: self.env.clone() };

@@ -52,10 +52,17 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
+    /// Whatever the daemon says can be found again in its log.
+    #[track_caller]
+    fn assert_has_an_id(&self) {
+        assert!(self.header("x-request-id").is_some_and(|id| !id.is_empty()), "no X-Request-Id: {self:?}");
+    }
+
     /// The body of an error (RFC 9457), which must look like one.
     #[track_caller]
     pub fn problem(&self, status: u16) -> Value {
         assert_eq!(self.status, status, "{self:?}");
+        self.assert_has_an_id();
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
         let problem = self.json();
         assert_eq!(problem["status"], status, "{problem}");
@@ -69,6 +76,7 @@ impl Answer {
     #[track_caller]
     pub fn with_status(&self, status: u16) -> Value {
         assert_eq!(self.status, status, "{self:?}");
+        self.assert_has_an_id();
         self.json()
     }
 }

@@ -1,6 +1,7 @@
 //! What RocksDB's WAL looked like after an unclean stop: opening replays and deletes it, so it is linked aside first.
 
 use crate::OpenError;
+use crate::salvage::remove_folder;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,31 +10,29 @@ pub(crate) fn folder(data: &Path) -> PathBuf {
     data.join("evidence")
 }
 
-/// Hard-links every WAL file of `log` into the evidence folder. Evidence that is already there stays: it is older and
-/// belongs to a start that did not get as far as checking it.
-pub(crate) fn keep(data: &Path, log: &Path) -> Result<usize, OpenError> {
+/// Hard-links every WAL file of `log` into the evidence folder. Evidence that is already there stays as it is: it belongs
+/// to a start that did not get as far as checking it, and since then only such starts have been here.
+pub(crate) fn keep(data: &Path, log: &Path) -> Result<(), OpenError> {
     let folder = folder(data);
-    fs::create_dir_all(&folder).map_err(OpenError::io("create", &folder))?;
-    let mut kept = 0;
+    if folder.exists() {
+        return Ok(());
+    }
+    // Whole or not at all: what a start that was killed here has linked is not enough.
+    let part = data.join("evidence.part");
+    remove_folder(&part).map_err(OpenError::io("remove", &part))?;
+    fs::create_dir_all(&part).map_err(OpenError::io("create", &part))?;
     for entry in fs::read_dir(log).map_err(OpenError::io("list", log))? {
         let entry = entry.map_err(OpenError::io("list", log))?;
         let name = entry.file_name();
         if Path::new(&name).extension().is_some_and(|extension| extension == "log") {
-            match fs::hard_link(entry.path(), folder.join(&name)) {
-                Ok(()) => kept += 1,
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(OpenError::io("link aside", entry.path())(error)),
-            }
+            fs::hard_link(entry.path(), part.join(&name)).map_err(OpenError::io("link aside", entry.path()))?;
         }
     }
-    Ok(kept)
+    fs::rename(&part, &folder).map_err(OpenError::io("rename", part))
 }
 
 /// Removes the evidence once the log has been checked against the mark.
 pub(crate) fn drop_folder(data: &Path) -> Result<(), OpenError> {
     let folder = folder(data);
-    match fs::remove_dir_all(&folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(OpenError::io("remove", folder)(error)),
-        _ => Ok(()),
-    }
+    remove_folder(&folder).map_err(OpenError::io("remove", folder))
 }

@@ -1,8 +1,8 @@
 //! Looking at a log as it is, whatever state it is in.
 
+use crate::format::{self, Format};
 use crate::lock::Lock;
-use crate::mark::{Found, Mark};
-use crate::open::{open_read_only, view};
+use crate::open::{open_view, view};
 use crate::salvage::Salvage;
 use crate::{Damage, OpenError, Reader, Recovery, VerifyReport};
 use event::Seq;
@@ -17,7 +17,7 @@ pub struct Examined {
     reader: Reader,
     recovery: Recovery,
     refused: Option<Refused>,
-    mark: Found,
+    format: Format,
     // Given back last: another repair wants the same folder.
     _lock: Option<Lock>,
 }
@@ -44,9 +44,11 @@ pub(crate) fn examine_locked(data: &Path) -> Result<Examined, OpenError> {
 }
 
 fn examine_with(data: &Path, lock: impl FnOnce() -> Result<Option<Lock>, OpenError>) -> Result<Examined, OpenError> {
-    let mark = Mark::find(&data.join("mark")).map_err(OpenError::io("read", data.join("mark")))?;
-    let cause = match open_read_only(data) {
-        Ok((reader, recovery)) => return Ok(Examined { reader, recovery, refused: None, mark, _lock: None }),
+    let format = Format::find(data)?;
+    format::check_is_data_folder(data)?;
+    format.check_age()?;
+    let cause = match open_view(data) {
+        Ok((reader, recovery)) => return Ok(Examined { reader, recovery, refused: None, format, _lock: None }),
         Err(OpenError::Store { cause, .. }) => cause.to_string(),
         Err(OpenError::Damaged { what, at }) if !data.join("log/CURRENT").exists() => format!("{at}: {what}"),
         Err(error) => return Err(error),
@@ -54,7 +56,7 @@ fn examine_with(data: &Path, lock: impl FnOnce() -> Result<Option<Lock>, OpenErr
     let lock = lock()?;
     let (salvage, db) = Salvage::of(data)?;
     let (reader, recovery) = view(data, db)?;
-    Ok(Examined { reader, recovery, refused: Some(Refused { cause, salvage }), mark, _lock: lock })
+    Ok(Examined { reader, recovery, refused: Some(Refused { cause, salvage }), format, _lock: lock })
 }
 
 impl Examined {
@@ -79,8 +81,8 @@ impl Examined {
             report.unreadable_files = refused.salvage.unreadable();
             report.damaged.extend(self.reader.emptied());
         }
-        if let Some(trouble) = self.mark.trouble().filter(|_| report.events > 0) {
-            report.damaged.push(Damage { family: MARK, cause: trouble.to_owned() });
+        for (family, trouble) in [(MARK, self.recovery.mark_trouble), (format::NAME, self.format.trouble())] {
+            report.damaged.extend(trouble.map(|cause| Damage { family, cause: cause.to_owned() }));
         }
         report
     }

@@ -27,25 +27,31 @@ pub struct Incarnation {
     pub first: Seq,
 }
 
-/// Reads the identity, or draws and stores it.
-pub(crate) fn load_or_draw(db: &DB, write: bool) -> Result<Identity, OpenError> {
+/// Reads the identity, or draws and stores it in a log that is new.
+pub(crate) fn load_or_draw(db: &DB) -> Result<Identity, OpenError> {
     let get = |name: &[u8]| get(db, name);
     if let (Some(node), Some(secret)) = (get(NODE)?, get(SECRET)?) {
         let node = node.as_slice().try_into().map(u128::from_be_bytes).map_err(|_| damaged("node id"))?;
         let secret = secret.as_slice().try_into().map_err(|_| damaged("fingerprint key"))?;
         return Ok(Identity { node, fingerprint_key: FingerprintKey::new(secret) });
     }
+    if [Family::Log, Family::Ids]
+        .into_iter()
+        .any(|of| db.iterator_cf(family(db, of), IteratorMode::Start).next().is_some())
+    {
+        // Under another key no id would be recognised, and for sinks it would be another node's log.
+        let what = "who the log is (node id, key of the ids) is gone".to_owned();
+        return Err(OpenError::Damaged { at: Family::Meta.name().to_owned(), what });
+    }
     let node = u128::from_be_bytes(random()?);
     let secret: [u8; FingerprintKey::LEN] = random()?;
-    if write {
-        let mut batch = rocksdb::WriteBatch::default();
-        let meta = family(db, Family::Meta);
-        batch.put_cf(meta, NODE, node.to_be_bytes());
-        batch.put_cf(meta, SECRET, secret);
-        let mut options = rocksdb::WriteOptions::default();
-        options.set_sync(true);
-        db.write_opt(batch, &options).map_err(store(db))?;
-    }
+    let mut batch = rocksdb::WriteBatch::default();
+    let meta = family(db, Family::Meta);
+    batch.put_cf(meta, NODE, node.to_be_bytes());
+    batch.put_cf(meta, SECRET, secret);
+    let mut options = rocksdb::WriteOptions::default();
+    options.set_sync(true);
+    db.write_opt(batch, &options).map_err(store(db))?;
     Ok(Identity { node, fingerprint_key: FingerprintKey::new(secret) })
 }
 

@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! log/         RocksDB: its WAL is what an answer waits for, its tables hold what sinks have not taken yet
-//! mark         the high-water mark: what was acknowledged, at most 100 ms old
+//! mark         the high-water mark: what was acknowledged and synced, at most 100 ms old
 //! clean        present only after a clean stop
 //! evidence/    hard links to RocksDB's WAL files after an unclean stop, until continuity is checked
 //! quarantine/  the log as it was before a `repair`
@@ -35,12 +35,14 @@ mod error;
 mod evidence;
 mod examine;
 mod family;
+mod format;
 mod identity;
 mod key;
 mod lock;
 mod mark;
 mod open;
 mod poison;
+mod pulse;
 mod reader;
 mod repair;
 mod salvage;

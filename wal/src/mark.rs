@@ -2,7 +2,7 @@
 //!
 //! Point-in-time recovery stops in silence at the first record it cannot read, and what follows is gone. The mark is
 //! the second witness: a log that ends below it has lost acknowledged events. It is written by its own thread at most
-//! every 100 ms and always after the commit it names, so it can lag but never lead.
+//! every 100 ms and only names what is synced, so it can lag but never lead, at any level of durability.
 //!
 //! The file holds two slots of 32 bytes, 4,096 apart, written in turn: { magic u64, turn u64, seq u64, XXH3-64 of the
 //! first 24 bytes }, little-endian. A torn write spoils one slot; the other is at most one turn older.
@@ -39,9 +39,11 @@ impl Found {
         }
     }
 
-    /// What is wrong with it in a folder that is not new.
-    pub(crate) fn trouble(self) -> Option<&'static str> {
+    /// What is wrong with it beside a log whose next event gets `next`. An empty log has nothing to lose, and a first
+    /// start that was broken off leaves one like that.
+    pub(crate) fn trouble(self, next: Seq) -> Option<&'static str> {
         match self {
+            _ if next <= Seq::FIRST => None,
             Found::Missing => Some("the file is missing: whether the newest events are there cannot be told"),
             Found::Unreadable => Some("the file is damaged: whether the newest events are there cannot be told"),
             Found::At(_) => None,
@@ -77,11 +79,6 @@ impl Mark {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Missing),
             Err(error) => Err(error),
         }
-    }
-
-    /// The position it names.
-    pub(crate) fn seq(&self) -> Seq {
-        self.seq
     }
 
     /// Moves it forward and syncs it; a position that is not further is left out.

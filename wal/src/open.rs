@@ -5,22 +5,20 @@ use crate::family::Family;
 use crate::identity::{self, Identity, Incarnation, family};
 use crate::lock::Lock;
 use crate::mark::{Found, Mark};
+use crate::pulse::Pulses;
 use crate::reader::Shared;
 use crate::trim::Trimmer;
 use crate::verify::Gap;
 use crate::writer::Writer;
-use crate::{Durability, OpenError, Poison, Reader, background, key, trim};
+use crate::{Durability, OpenError, Poison, Reader, background, format, key, trim};
 use event::{Seq, UnixMicros};
 use record::Block;
 use rocksdb::{DB, DBRecoveryMode, IteratorMode, LogLevel};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
-
-/// Newest data-folder format this release reads and the one it writes.
-pub(crate) const FORMAT: u32 = 1;
 
 /// Tables that are open at once; others are opened when they are read.
 const OPEN_TABLES_MAX: i32 = 256;
@@ -34,7 +32,7 @@ const READ_PAUSE: Duration = Duration::from_millis(20);
 pub struct Options {
     /// What a returned commit promises.
     pub durability: Durability,
-    /// Time between syncs where `durability` is `interval`.
+    /// Time between syncs where `durability` is `interval`; 1 ms at least.
     pub sync_interval: Duration,
     /// How many finished WAL files are kept to be written again: overwriting blocks that exist halves the latency of
     /// fdatasync, for there is no file-system journal to wait for.
@@ -56,8 +54,10 @@ pub struct Recovery {
     pub start: Seq,
     /// Position the next event gets.
     pub next: Seq,
-    /// What the high-water mark said.
+    /// What the high-water mark said; zero where it says nothing.
     pub mark: Seq,
+    /// Why it says nothing, in a log that has events.
+    pub mark_trouble: Option<&'static str>,
     /// Commit time of the newest event, zero for an empty log: commit time must not run backwards from here.
     pub last_commit: UnixMicros,
     /// Gaps that an earlier repair recorded.
@@ -90,27 +90,34 @@ pub fn open(data: &Path, options: &Options) -> Result<Opened, OpenError> {
     let lock = Lock::take(data)?;
     check_log(data)?;
     fs::create_dir_all(&log).map_err(OpenError::io("create", &log))?;
-    check_format(data, true)?;
+    format::check(data)?;
     check_current(&log)?;
+    if !format::has_log(data) {
+        format::write(data)?;
+    }
     let clean = take_clean_marker(data)?;
     if !clean {
         evidence::keep(data, &log)?;
     }
     let poison = Poison::default();
     let db = open_store(&log, options)?;
-    let identity = identity::load_or_draw(&db, true)?;
+    let identity = identity::load_or_draw(&db)?;
     let found = Mark::find(&data.join("mark")).map_err(OpenError::io("read", data.join("mark")))?;
-    let recovery = inspect(&db, found.seq(), clean)?;
-    check_mark(data, found, &recovery)?;
+    let recovery = inspect(&db, found, clean)?;
+    check_mark(data, &recovery)?;
     let mark = Mark::open(&data.join("mark")).map_err(OpenError::io("open", data.join("mark")))?;
     evidence::drop_folder(data)?;
     let incarnation = Incarnation { id: identity::draw_incarnation()?, first: recovery.next };
     let shared = Arc::new(Shared {
         committed: AtomicU64::new(recovery.next.prev().get()),
+        // What was recovered has been written to tables, which are synced.
+        synced: AtomicU64::new(recovery.next.prev().get()),
+        unsynced: AtomicBool::new(false),
         start: AtomicU64::new(recovery.start.get()),
         gaps: recovery.known_gaps.clone(),
         folder: data.to_path_buf(),
         poison,
+        pulses: Pulses::default(),
         db,
         _lock: Some(lock),
     });
@@ -131,8 +138,14 @@ pub fn open(data: &Path, options: &Options) -> Result<Opened, OpenError> {
 /// # Errors
 /// [`OpenError`] when there is no log or RocksDB refuses it.
 pub fn open_read_only(data: &Path) -> Result<(Reader, Recovery), OpenError> {
+    format::check_is_data_folder(data)?;
+    format::check(data)?;
+    open_view(data)
+}
+
+/// The same for whoever has looked at the format.
+pub(crate) fn open_view(data: &Path) -> Result<(Reader, Recovery), OpenError> {
     let log = data.join("log");
-    check_format(data, false)?;
     check_log(data)?;
     check_current(&log)?;
     let mut options = rocksdb::Options::default();
@@ -155,14 +168,17 @@ pub fn open_read_only(data: &Path) -> Result<(Reader, Recovery), OpenError> {
 
 /// A view of whatever of a log can be read.
 pub(crate) fn view(data: &Path, db: DB) -> Result<(Reader, Recovery), OpenError> {
-    let mark = Mark::find(&data.join("mark")).map_err(OpenError::io("read", data.join("mark")))?.seq();
+    let mark = Mark::find(&data.join("mark")).map_err(OpenError::io("read", data.join("mark")))?;
     let recovery = survey(&db, mark, data.join("clean").exists());
     let shared = Arc::new(Shared {
         committed: AtomicU64::new(recovery.next.prev().get()),
+        synced: AtomicU64::new(recovery.next.prev().get()),
+        unsynced: AtomicBool::new(false),
         start: AtomicU64::new(recovery.start.get()),
         gaps: recovery.known_gaps.clone(),
         folder: data.to_path_buf(),
         poison: Poison::default(),
+        pulses: Pulses::default(),
         db,
         _lock: None,
     });
@@ -207,28 +223,6 @@ pub(crate) fn open_families(log: &Path, options: &Options, compactions: Compacti
             OpenError::Store { path: log.to_path_buf(), cause }
         }
     })
-}
-
-/// Refuses a newer format before anything is written; where that is wanted, writes the present one into a new folder.
-fn check_format(data: &Path, may_write: bool) -> Result<(), OpenError> {
-    let path = data.join("format");
-    match fs::read_to_string(&path) {
-        Ok(text) => {
-            let found = text.trim().parse().map_err(|_| OpenError::Damaged {
-                at: path.display().to_string(),
-                what: "not a format number".into(),
-            })?;
-            if found > FORMAT { Err(OpenError::Newer { found, known: FORMAT }) } else { Ok(()) }
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && data.join("log/CURRENT").exists() => {
-            let what = "file is missing beside a log, whose format cannot be told without it".to_owned();
-            Err(OpenError::Damaged { at: path.display().to_string(), what })
-        }
-        Err(error) if may_write && error.kind() == std::io::ErrorKind::NotFound => {
-            write_synced(&path, &format!("{FORMAT}\n")).map_err(OpenError::io("write", path))
-        }
-        Err(error) => Err(OpenError::io("read", path)(error)),
-    }
 }
 
 /// A data folder that has acknowledged events has a log.
@@ -298,7 +292,7 @@ fn read_small(db: &DB) -> Result<(), OpenError> {
 }
 
 /// Finds where the log starts and ends.
-fn inspect(db: &DB, mark: Seq, clean: bool) -> Result<Recovery, OpenError> {
+fn inspect(db: &DB, mark: Found, clean: bool) -> Result<Recovery, OpenError> {
     read_small(db)?;
     let (log_end, last_commit) = last_block(db)?;
     let ids_end = last_ids(db)?;
@@ -310,11 +304,13 @@ fn inspect(db: &DB, mark: Seq, clean: bool) -> Result<Recovery, OpenError> {
     }
     let known_gaps = crate::verify::known_gaps(db).map_err(identity::store(db))?;
     let gap_end = known_gaps.iter().map(|gap| gap.until.prev()).max().unwrap_or(Seq::ZERO);
-    Ok(Recovery { clean, start: trim::start(db)?, next: log_end.max(gap_end).next(), mark, last_commit, known_gaps })
+    let (start, next) = (trim::start(db)?, log_end.max(gap_end).next());
+    let (mark, mark_trouble) = (mark.seq(), mark.trouble(next));
+    Ok(Recovery { clean, start, next, mark, mark_trouble, last_commit, known_gaps })
 }
 
 /// Finds where the log starts and ends as far as that can be read; never fails, for this is how damage is looked at.
-fn survey(db: &DB, mark: Seq, clean: bool) -> Recovery {
+fn survey(db: &DB, mark: Found, clean: bool) -> Recovery {
     let (log_end, last_commit) = last_readable_block(db);
     let ids_end = last_ids(db).unwrap_or_default();
     let known_gaps = crate::verify::known_gaps(db).unwrap_or_default();
@@ -324,7 +320,9 @@ fn survey(db: &DB, mark: Seq, clean: bool) -> Recovery {
         // What the log knew of itself is gone, and with it how far it had been trimmed.
         false => first_key(db).unwrap_or(Seq::FIRST),
     };
-    Recovery { clean, start, next: log_end.max(ids_end).max(gap_end).next(), mark, last_commit, known_gaps }
+    let next = log_end.max(ids_end).max(gap_end).next();
+    let (mark, mark_trouble) = (mark.seq(), mark.trouble(next));
+    Recovery { clean, start, next, mark, mark_trouble, last_commit, known_gaps }
 }
 
 fn first_key(db: &DB) -> Option<Seq> {
@@ -367,8 +365,8 @@ fn last_ids(db: &DB) -> Result<Seq, OpenError> {
     Ok(first.plus(list.len() as u64).prev())
 }
 
-fn check_mark(data: &Path, found: Found, recovery: &Recovery) -> Result<(), OpenError> {
-    if let Some(trouble) = found.trouble().filter(|_| recovery.next > Seq::FIRST) {
+fn check_mark(data: &Path, recovery: &Recovery) -> Result<(), OpenError> {
+    if let Some(trouble) = recovery.mark_trouble {
         return Err(OpenError::Damaged { at: data.join("mark").display().to_string(), what: trouble.to_owned() });
     }
     if recovery.mark < recovery.next {

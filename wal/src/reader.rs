@@ -3,6 +3,7 @@
 use crate::family::Family;
 use crate::identity::{self, Incarnation, family};
 use crate::lock::Lock;
+use crate::pulse::Pulses;
 use crate::verify::Gap;
 use crate::{Poison, ReadError, key};
 use event::{Seq, UnixMicros};
@@ -11,16 +12,21 @@ use rocksdb::{DB, Direction, IteratorMode, ReadOptions};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 /// What writer and readers share.
 pub(crate) struct Shared {
     pub(crate) db: DB,
     pub(crate) folder: PathBuf,
     pub(crate) committed: AtomicU64,
+    /// The newest position that is known to be synced, and whether something was written since then.
+    pub(crate) synced: AtomicU64,
+    pub(crate) unsynced: AtomicBool,
     pub(crate) start: AtomicU64,
     pub(crate) gaps: Vec<Gap>,
     pub(crate) poison: Poison,
+    pub(crate) pulses: Pulses,
     /// Given back after RocksDB is closed; a view for reading only has none.
     pub(crate) _lock: Option<Lock>,
 }
@@ -61,6 +67,12 @@ impl Reader {
     #[must_use]
     pub fn poison(&self) -> &Poison {
         &self.shared.poison
+    }
+
+    /// How long the oldest write or sync that has not returned is under way; a disk that hangs is known by it.
+    #[must_use]
+    pub fn waiting_for(&self) -> Option<Duration> {
+        self.shared.pulses.waiting_for()
     }
 
     /// Visits committed blocks in order from the one that holds `from`, until `each` breaks or the log ends. The first

@@ -6,10 +6,11 @@
 use crate::evidence;
 use crate::examine::{MARK, examine_locked};
 use crate::family::Family;
+use crate::format::{self, Format};
 use crate::identity::{self, family};
 use crate::lock::Lock;
 use crate::mark::Mark;
-use crate::open::{FORMAT, Options, open_store, sync_folder, write_synced};
+use crate::open::{Options, open_store, sync_folder};
 use crate::reader::Shared;
 use crate::salvage::remove_folder;
 use crate::verify::{Gap, VerifyReport, first_ids, gap_entry};
@@ -68,13 +69,13 @@ pub fn repair(data: &Path, fingerprint: Fingerprinting<'_>) -> Result<RepairRepo
 /// Makes the file anew that says which format the folder has, if it says nothing. The log itself is read as what this
 /// release writes, and refused if it is not.
 fn mend_format(data: &Path) -> Result<Option<PathBuf>, OpenError> {
-    let path = data.join("format");
-    let says = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<u32>().ok());
-    if says.is_some() || !data.join("log/CURRENT").exists() {
+    let found = Format::find(data)?;
+    if found.trouble().is_none() || !format::has_log(data) {
         return Ok(None);
     }
-    let kept = if path.exists() { Some(quarantine(data, &path, "format")?) } else { None };
-    write_synced(&path, &format!("{FORMAT}\n")).map_err(OpenError::io("write", &path))?;
+    let path = format::path(data);
+    let kept = if path.exists() { Some(quarantine(data, &path, format::NAME)?) } else { None };
+    format::write(data)?;
     Ok(Some(kept.unwrap_or(path)))
 }
 
@@ -141,7 +142,7 @@ fn copy(old: &Shared, fresh: &Path, found: &VerifyReport, fingerprint: Fingerpri
     sink.write()?;
     // Under another key none of the old ids would be recognised.
     let knows_itself = identity::is_known(&old.db);
-    let key = identity::load_or_draw(&new, true)?.fingerprint_key;
+    let key = identity::load_or_draw(&new)?.fingerprint_key;
     if !knows_itself {
         trim::set_start(&new, found.start)?;
     }

@@ -52,7 +52,8 @@ fn trim(shared: &Shared, to: Seq, ids: Seq) -> Result<(), rocksdb::Error> {
     let db = &shared.db;
     let to = to.min(Seq::new(shared.committed.load(Ordering::Acquire)));
     if to > Seq::new(shared.start.load(Ordering::Acquire)) {
-        db.put_cf_opt(family(db, Family::Meta), START, key::of(to), &synced())?;
+        let start = || db.put_cf_opt(family(db, Family::Meta), START, key::of(to), &synced());
+        shared.pulses.trimmer.during(start)?;
         shared.start.store(to.get(), Ordering::Release);
         delete_before(db, Family::Log, to)?;
     }

@@ -13,10 +13,12 @@ use rocksdb::{WriteBatch, WriteOptions};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// How far the mark may lag behind the log.
+/// How far the mark may lag behind what is synced.
 const MARK_INTERVAL: Duration = Duration::from_millis(100);
+/// Shortest time between two looks, whatever is configured: without a pause the thread would spin.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
 
 /// Something that must be durable together with a group, or on its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +29,16 @@ pub enum Write {
     Delete(Family, Vec<u8>),
     /// Removes all keys from the first up to, not including, the second.
     DeleteRange(Family, Vec<u8>, Vec<u8>),
+}
+
+impl Write {
+    /// Whether the write is synced at every level of durability. What a sink is told of must not be lost here: its
+    /// manifests and cursors, and with them all events before, are on stable storage before it hears of them. A dead
+    /// letter's id is only given out once it is there.
+    fn must_be_synced(&self) -> bool {
+        let (Write::Put(of, ..) | Write::Delete(of, ..) | Write::DeleteRange(of, ..)) = self;
+        matches!(of, Family::Cursor | Family::Manifest | Family::Dead)
+    }
 }
 
 /// What one commit makes durable.
@@ -43,7 +55,9 @@ pub struct Writer {
     shared: Arc<Shared>,
     next: Seq,
     durability: Durability,
-    options: WriteOptions,
+    /// For groups that are synced, and for those that are not.
+    synced: WriteOptions,
+    written: WriteOptions,
     incarnation: Option<Incarnation>,
     keeper: Option<Keeper>,
 }
@@ -56,14 +70,12 @@ struct Keeper {
 
 impl Writer {
     pub(crate) fn new(shared: Arc<Shared>, mark: Mark, incarnation: Incarnation, options: &Options) -> Self {
-        let mut write_options = WriteOptions::default();
-        write_options.set_sync(syncs_each_commit(options.durability));
-        write_options.set_memtable_insert_hint_per_batch(true);
         let keeper = Keeper::start(Arc::clone(&shared), mark, options);
         Writer {
             next: incarnation.first,
             durability: options.durability,
-            options: write_options,
+            synced: group_options(true),
+            written: group_options(false),
             incarnation: Some(incarnation),
             keeper: Some(keeper),
             shared,
@@ -109,13 +121,21 @@ impl Writer {
             let (name, value) = identity::incarnation_entry(incarnation);
             batch.put_cf(family(db, Family::Meta), name, value);
         }
-        if let Err(error) = db.write_opt(batch, &self.options) {
+        let sync = syncs_each_commit(self.durability) || group.writes.iter().any(Write::must_be_synced);
+        let options = if sync { &self.synced } else { &self.written };
+        if let Err(error) = self.shared.pulses.writer.during(|| db.write_opt(batch, options)) {
             return Err(self.shared.poison.set(&format!("write to the log failed: {error}")));
         }
         if events > 0 {
             self.incarnation = None;
             self.next = self.next.plus(u64::from(events));
             self.shared.committed.store(self.next.prev().get(), Ordering::Release);
+        }
+        if sync {
+            // A sync covers everything that was written before.
+            self.shared.synced.fetch_max(self.next.prev().get(), Ordering::Release);
+        } else {
+            self.shared.unsynced.store(true, Ordering::Release);
         }
         Ok(())
     }
@@ -170,7 +190,8 @@ impl Keeper {
 }
 
 fn keep(shared: &Shared, mut mark: Mark, sync_every: Option<Duration>, stop: &(Mutex<bool>, Condvar)) -> Mark {
-    let pause = sync_every.unwrap_or(MARK_INTERVAL).min(MARK_INTERVAL);
+    let pause = sync_every.unwrap_or(MARK_INTERVAL).clamp(PAUSE_MIN, MARK_INTERVAL);
+    let mut synced_at = Instant::now();
     let mut stopped = stop.0.lock().unwrap_or_else(PoisonError::into_inner);
     while !*stopped {
         stopped = stop.1.wait_timeout(stopped, pause).unwrap_or_else(PoisonError::into_inner).0;
@@ -183,17 +204,37 @@ fn keep(shared: &Shared, mut mark: Mark, sync_every: Option<Duration>, stop: &(M
         if shared.poison.get().is_some() {
             continue;
         }
-        let seen = Seq::new(shared.committed.load(Ordering::Acquire));
-        if sync_every.is_some()
-            && seen > mark.seq()
-            && let Err(error) = shared.db.flush_wal(true)
-        {
-            failed(&format!("sync of the log failed: {error}"));
-        } else if let Err(error) = mark.advance(seen) {
+        if sync_every.is_some_and(|every| synced_at.elapsed() >= every) {
+            synced_at = Instant::now();
+            if let Err(error) = shared.pulses.keeper.during(|| sync(shared)) {
+                failed(&format!("sync of the log failed: {error}"));
+                continue;
+            }
+        }
+        // Only what is synced is marked: a mark that survives a power cut which its events do not would tell of a loss.
+        let synced = Seq::new(shared.synced.load(Ordering::Acquire));
+        if let Err(error) = shared.pulses.keeper.during(|| mark.advance(synced)) {
             failed(&format!("writing the high-water mark failed: {error}"));
         }
     }
     mark
+}
+
+/// Syncs what was written since the last sync.
+fn sync(shared: &Shared) -> Result<(), rocksdb::Error> {
+    if shared.unsynced.swap(false, Ordering::AcqRel) {
+        let seen = shared.committed.load(Ordering::Acquire);
+        shared.db.flush_wal(true)?;
+        shared.synced.fetch_max(seen, Ordering::Release);
+    }
+    Ok(())
+}
+
+fn group_options(sync: bool) -> WriteOptions {
+    let mut options = WriteOptions::default();
+    options.set_sync(sync);
+    options.set_memtable_insert_hint_per_batch(true);
+    options
 }
 
 fn group_bytes(group: &Group<'_>) -> usize {

@@ -310,15 +310,112 @@ fn a_mark_that_names_nothing_is_told_and_made_again_by_a_repair() {
 
 #[test]
 fn a_format_file_that_says_nothing_is_told_and_made_again_by_a_repair() {
-    for damage in [None, Some("junk"), Some("")] {
+    for damage in [None, Some(&b"junk"[..]), Some(b""), Some(b"0\n"), Some(b"-1"), Some(&[0xff; 9])] {
         let image = killed(8, 4);
         let format = image.path().join("format");
         fs::remove_file(&format).unwrap();
-        if let Some(text) = damage {
-            fs::write(&format, text).unwrap();
+        if let Some(bytes) = damage {
+            fs::write(&format, bytes).unwrap();
         }
-        let error = wal::open(image.path(), &Options::default()).err().unwrap().to_string();
-        assert!(error.contains("format") && error.contains("wal repair"), "{error}");
+        let report = wal::examine(image.path()).unwrap().verify(|_| {});
+        assert_eq!(report.damaged.iter().map(|damage| damage.family).collect::<Vec<_>>(), ["format"]);
+        let opened = wal::open(image.path(), &Options::default()).err();
+        for error in [opened, wal::open_read_only(image.path()).err()] {
+            let error = error.unwrap().to_string();
+            assert!(error.contains("format") && error.contains("wal repair"), "{error}");
+        }
         assert_saved(image.path(), &(1..=80).collect::<Vec<_>>(), 81);
     }
+}
+
+#[test]
+fn a_format_file_that_is_lost_together_with_others_is_no_new_folder() {
+    let image = killed(8, 4);
+    for name in ["format", "log/CURRENT", "mark"] {
+        fs::remove_file(image.path().join(name)).unwrap();
+    }
+    let error = wal::open(image.path(), &Options::default()).err().unwrap().to_string();
+    assert!(error.contains("wal repair"), "{error}");
+    assert!(!image.path().join("format").exists(), "nothing was written");
+    assert_saved(image.path(), &(1..=80).collect::<Vec<_>>(), 81);
+}
+
+#[test]
+fn a_newer_format_is_neither_examined_nor_repaired() {
+    let image = killed(8, 4);
+    fs::write(image.path().join("format"), "999\n").unwrap();
+    let errors = [
+        wal::examine(image.path()).err(),
+        wal::open_read_only(image.path()).err(),
+        wal::repair(image.path(), &mut fingerprint).err(),
+    ];
+    for error in errors {
+        let error = error.unwrap().to_string();
+        assert!(error.contains("use the release that wrote it"), "{error}");
+    }
+    fs::write(image.path().join("format"), "1\n").unwrap();
+    assert_eq!(open(image.path()).recovery.next.get(), 81);
+}
+
+#[test]
+fn a_log_that_has_forgotten_who_it_is_is_told_and_gets_a_new_identity_by_a_repair() {
+    for name in ["node", "fingerprint_key"] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = open(dir.path());
+        let node = log.identity.node;
+        append(&mut log.writer, 10, SIZE);
+        let writes = [Write::Delete(Family::Meta, name.as_bytes().to_vec())];
+        log.writer.commit(&Group { events: None, writes: &writes }).unwrap();
+        log.writer.close().unwrap();
+        drop((log.reader, log.trimmer));
+        for _ in 0..2 {
+            let error = wal::open(dir.path(), &Options::default()).err().unwrap().to_string();
+            assert!(error.contains("who the log is") && error.contains("wal repair"), "{error}");
+        }
+        assert!(!wal::examine(dir.path()).unwrap().verify(|_| {}).is_intact());
+        let log = assert_saved(dir.path(), &(1..=10).collect::<Vec<_>>(), 11);
+        assert_ne!(log.identity.node, node);
+    }
+}
+
+#[test]
+fn a_mark_that_is_lost_is_told_alike_by_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path());
+    append(&mut log.writer, 10, SIZE);
+    log.writer.close().unwrap();
+    drop((log.reader, log.trimmer));
+    fs::remove_file(dir.path().join("mark")).unwrap();
+    let (reader, recovery) = wal::open_read_only(dir.path()).unwrap();
+    assert!(recovery.mark_trouble.is_some());
+    drop(reader);
+    assert!(!wal::examine(dir.path()).unwrap().verify(|_| {}).is_intact());
+    wal::open(dir.path(), &Options::default()).err().unwrap();
+    wal::repair(dir.path(), &mut fingerprint).unwrap();
+    assert_eq!(open(dir.path()).recovery.mark, Seq::new(10));
+}
+
+#[test]
+fn starts_that_fail_again_and_again_keep_the_same_evidence() {
+    let image = killed(8, 4);
+    let wal = newest(image.path(), "log");
+    let mut bytes = fs::read(&wal).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&wal, &bytes).unwrap();
+    let evidence = || {
+        let entries = fs::read_dir(image.path().join("evidence")).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = entries.collect();
+        names.sort();
+        names
+    };
+    wal::open(image.path(), &Options::default()).err().unwrap();
+    let first = evidence();
+    assert!(first.iter().any(|name| name == wal.file_name().unwrap()));
+    for _ in 0..5 {
+        wal::open(image.path(), &Options::default()).err().unwrap();
+        assert_eq!(evidence(), first);
+    }
+    assert_eq!(fs::read(image.path().join("evidence").join(wal.file_name().unwrap())).unwrap(), bytes);
+    assert!(!image.path().join("evidence.part").exists());
 }

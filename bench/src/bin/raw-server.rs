@@ -7,7 +7,7 @@ use bench::known;
 use bench::raw_store::RawStore;
 use ingestd::commit::{Budget, DeadLetterLimits, Engine, EngineParts, GroupLimits, Hub, Idempotency};
 use ingestd::commit::{IdempotencyLimits, Tail};
-use ingestd::intake::{self, Admission, Deadlines, Shared};
+use ingestd::intake::{self, Admission, Deadlines, Settings, Shared};
 use ingestd::metrics::Metrics;
 use ingestd::net::{ConnectionGate, bind};
 use lexopt::prelude::*;
@@ -77,8 +77,9 @@ fn main() -> Result<()> {
         dedup: known::load(&options.data, &opened)?,
         idempotency: idempotency.clone(),
         reader: opened.reader.clone(),
-        dead_letters: DeadLetterLimits::default(),
+        dead_letters: Arc::new(Arc::new(DeadLetterLimits::default()).into()),
         limits: GroupLimits { events_max: options.group_events, ..GroupLimits::default() },
+        incarnation: opened.incarnation,
         last_commit: opened.recovery.last_commit,
         tail: tail.clone(),
         hub: hub.clone(),
@@ -91,15 +92,18 @@ fn main() -> Result<()> {
         idempotency,
         hub,
         metrics,
-        limits: prepare::Limits::default(),
+        settings: Arc::new(Settings {
+            limits: prepare::Limits::default(),
+            body_bytes_max: BODY_BYTES_MAX,
+            deadlines: Deadlines { drain: GRACE, ..Deadlines::default() },
+        })
+        .into(),
         key: opened.identity.fingerprint_key.clone(),
-        body_bytes_max: BODY_BYTES_MAX,
-        deadlines: Deadlines::default(),
         durability: event::Durability::Fsync,
         gate: ConnectionGate::new(CONNECTIONS_MAX),
         tail,
         sinks: Vec::new(),
-        ack_places: Arc::new(tokio::sync::Semaphore::new(0)),
+        ack_places: Budget::new(0, 0),
         // Whatever is asked besides: it is ready.
         fallback: Box::new(|_, _, _, _| intake::Answer::default()),
     });
@@ -108,7 +112,7 @@ fn main() -> Result<()> {
     let mut acceptors = Vec::new();
     for (socket, desk) in listeners.sockets.into_iter().zip(desks) {
         let (shared, stopped) = (Arc::clone(&shared), stopped.clone());
-        let run = move || intake::run(socket, shared, desk, stopped, GRACE);
+        let run = move || intake::run(socket, shared, desk, stopped, || ());
         acceptors.push(std::thread::Builder::new().name("accept".into()).spawn(run)?);
     }
     std::thread::sleep(options.time_limit);

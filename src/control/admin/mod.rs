@@ -9,8 +9,11 @@
 //! | `status` | version, health, log, sinks |
 //! | `sinks` | one object per sink |
 //! | `flush` | waits until a sink, or each, has all that is committed now; its positions |
-//! | `pause`, `resume` | stops a sink, also over restarts; has it go on, also after a failure |
-//! | `skip` | has a sink give up what it has not got before `until` |
+//! | `pause`, `resume` | stops a sink, also over restarts; has it go on, also after a failure; durable when answered |
+//! | `skip` | has a sink give up what it has not got before `until`; where it goes on |
+//! | `reconcile` | has a sink begin again with `from`, whatever it holds: what lies before counts as handed over |
+//! | `config_show` | every value in effect and where it was set |
+//! | `config_check`, `config_reload` | `{"changed": [{"key", "from", "to"}], "restart": […]}`, of what would change, and does |
 //! | `audit` | `{"balanced": bool, "wrong": […]}` |
 //! | `verify` | what a sink holds beside the log, of the range's beginning: `from`, `to` say how much; `until` where all that was asked for ends |
 
@@ -18,4 +21,4 @@ mod client;
 mod server;
 
 pub use client::{AskError, ask};
-pub use server::{AdminParts, serve};
+pub use server::{AdminParts, bind, serve};

@@ -1,10 +1,12 @@
 //! The answering side, on a thread of its own: it answers while the data plane is busy.
 
+use super::super::config::Reloader;
 use super::super::{Health, Pipeline};
 use crate::deliver::Handle;
 use serde_json::{Value, json};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,28 +20,32 @@ use tokio::task::LocalSet;
 const LINE_BYTES_MAX: u64 = 64 << 10;
 /// How long a flush may take.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(300);
+/// How long a sink may take to carry out an order: a call to a sink's server is broken off or over by then.
+const ORDER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What the server answers from.
 pub struct AdminParts {
-    /// Where it listens.
+    /// Where it listens; removed at the end.
     pub socket: PathBuf,
     /// The way to the sinks.
     pub pipeline: Pipeline,
     /// Health of the parts.
     pub health: Arc<Health>,
+    /// The configuration.
+    pub reloader: Arc<Reloader>,
 }
 
-/// Answers until `stop`. Blocks: it wants a thread to itself.
+/// Answers on the socket that [`bind`] has made until `stop`. Blocks: it wants a thread to itself.
 ///
 /// # Errors
-/// When the socket cannot be made.
-pub fn serve(parts: AdminParts, stop: watch::Receiver<bool>) -> io::Result<()> {
+/// When the runtime cannot be built.
+pub fn serve(parts: AdminParts, listener: net::UnixListener, stop: watch::Receiver<bool>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    LocalSet::new().block_on(&runtime, listen(Rc::new(parts), stop))
+    LocalSet::new().block_on(&runtime, listen(Rc::new(parts), listener, stop))
 }
 
-async fn listen(parts: Rc<AdminParts>, mut stop: watch::Receiver<bool>) -> io::Result<()> {
-    let listener = bind(&parts.socket)?;
+async fn listen(parts: Rc<AdminParts>, listener: net::UnixListener, mut stop: watch::Receiver<bool>) -> io::Result<()> {
+    let listener = UnixListener::from_std(listener)?;
     loop {
         tokio::select! {
             // An error means that the sender is gone: the daemon is being torn down.
@@ -57,12 +63,16 @@ async fn listen(parts: Rc<AdminParts>, mut stop: watch::Receiver<bool>) -> io::R
 }
 
 /// Makes the socket, in the place of one that a crash has left: the data folder is locked, so it is nobody's.
-fn bind(socket: &Path) -> io::Result<UnixListener> {
+///
+/// # Errors
+/// What the system says, for example that the path is too long for a socket.
+pub fn bind(socket: &Path) -> io::Result<net::UnixListener> {
     match std::fs::remove_file(socket) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let listener = UnixListener::bind(socket)?;
+    let listener = net::UnixListener::bind(socket)?;
+    listener.set_nonblocking(true)?;
     std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o660))?;
     Ok(listener)
 }
@@ -109,6 +119,14 @@ async fn answer(parts: &AdminParts, command: &str, request: &Value) -> Result<Va
             let wrong = pipeline.audit();
             Ok(json!({"balanced": wrong.is_empty(), "wrong": wrong, "sinks": pipeline.status()["sinks"].take()}))
         }
+        "config_show" => Ok(parts.reloader.settings()),
+        "config_check" | "config_reload" => {
+            let (reloader, is_meant) = (Arc::clone(&parts.reloader), command == "config_reload");
+            // It reads files.
+            let read = move || if is_meant { reloader.reload() } else { reloader.look() };
+            let reloaded = tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())?;
+            reloaded.map(|reloaded| reloaded.to_json()).map_err(|mistakes| mistakes.to_string())
+        }
         "flush" => {
             let sinks = match sink {
                 Some(name) => std::slice::from_ref(find(pipeline, name)?),
@@ -118,8 +136,15 @@ async fn answer(parts: &AdminParts, command: &str, request: &Value) -> Result<Va
         }
         "skip" => {
             let (name, until) = (sink.ok_or("skip wants the name of a sink")?, request["until"].as_u64());
-            pipeline.skip(find(pipeline, name)?, until.ok_or("skip wants `until`, a position")?)?;
-            Ok(json!({"sink": name, "until": until}))
+            let until = until.ok_or("skip wants `until`, a position")?;
+            let until = in_time(pipeline.skip(find(pipeline, name)?, until)).await?;
+            Ok(json!({"sink": name, "until": until.get()}))
+        }
+        "reconcile" => {
+            let (name, from) = (sink.ok_or("reconcile wants the name of a sink")?, request["from"].as_u64());
+            let from = from.ok_or("reconcile wants `from`, a position")?;
+            let from = in_time(pipeline.reconcile(find(pipeline, name)?, from)).await?;
+            Ok(json!({"sink": name, "from": from.get()}))
         }
         "verify" => {
             let sink = find(pipeline, sink.ok_or("verify wants the name of a sink")?)?.clone();
@@ -131,15 +156,21 @@ async fn answer(parts: &AdminParts, command: &str, request: &Value) -> Result<Va
         "pause" | "resume" => {
             let name = sink.ok_or_else(|| format!("{command} wants the name of a sink"))?;
             let sink = find(pipeline, name)?;
-            if command == "pause" {
-                sink.pause()
-            } else {
-                sink.resume()
-            }
+            let order = async {
+                let done = if command == "pause" { sink.pause().await } else { sink.resume().await };
+                done.map_err(|error| error.to_string())
+            };
+            in_time(order).await?;
             Ok(json!({"sink": name}))
         }
         other => Err(format!("there is no command `{other}`")),
     }
+}
+
+/// An order that is not carried out in time may still be.
+async fn in_time<T>(order: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let late = |_| format!("the sink is busy and has not answered within {} s: look again", ORDER_TIMEOUT.as_secs());
+    tokio::time::timeout(ORDER_TIMEOUT, order).await.map_err(late)?
 }
 
 async fn flush(sinks: &[Handle]) -> Result<Value, String> {

@@ -1,321 +1,185 @@
-//! Reading the layers and saying exactly what is wrong with them.
+//! Reading the layers, each value with where it was set, and collecting everything that is wrong with them.
 
+use super::check::{self, Wrong};
+use super::keys::{KEYS, Key, table_of};
+use super::mistake::{Mistake, Mistakes, Origin};
 use super::sections::Config;
-use crate::control::logging::parse_level;
+use super::{environment, file};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
-/// Variables that are not configuration keys.
-const OTHER_VARIABLES: [&str; 6] =
-    ["INGESTD_CONFIG", "INGESTD_URL", "INGESTD_TOKEN", "INGESTD_BIN", "INGESTD_CACHE", "INGESTD_LOG_FORMAT"];
-
-/// Older or shorter names of keys.
-const ALIASES: [(&str, &str); 1] = [("LOG_LEVEL", "log_level")];
-
-/// What is wrong with a configuration.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("cannot read {}: {cause}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        cause: std::io::Error,
-    },
-    /// The file has a mistake.
-    #[error("{}{line}: {what}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// `:line`, where it is known.
-        line: String,
-        /// What is wrong there.
-        what: String,
-    },
-    /// A variable has a mistake.
-    #[error("environment variable {name}: {what}")]
-    Variable {
-        /// The variable.
-        name: String,
-        /// What is wrong with it.
-        what: String,
-    },
-    /// Values that do not fit together.
-    #[error("{0}")]
-    Check(String),
+/// Where the layers are.
+#[derive(Clone)]
+pub struct Sources {
+    file: Option<PathBuf>,
+    environment: Vec<(String, String)>,
+    flags: Vec<(&'static str, &'static str, String)>,
 }
 
-/// Reads file (if any) and environment over the defaults; flags are the caller's.
-///
-/// # Errors
-/// The first mistake, with its place and the nearest known key.
-pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> Result<Config, ConfigError> {
-    let mut table = match file {
-        None => Table::new(),
-        Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Read { path: path.into(), cause })?;
-            // Checked on its own first, so that a mistake is reported with its line.
-            toml::from_str::<Config>(&text).map_err(|error| in_file(path, &text, &error))?;
-            text.parse::<Table>().map_err(|error| in_file(path, &text, &error))?
-        }
-    };
-    let known = known_keys();
-    // Aliases first: our own names go before them.
-    let mut environment: Vec<_> = environment.collect();
-    environment.sort_by_key(|(name, _)| name.starts_with("INGESTD_"));
-    for (name, value) in environment {
-        apply(&mut table, &known, &name, &value)?;
-    }
-    Config::deserialize(table)
-}
-
-/// Smallest budget of the log: twice what may be in memory before it is written to tables, which alone can be trimmed.
-const LOG_BUDGET_MIN: u64 = 256 << 20;
-
-/// Longest time that may be configured.
-const YEAR_S: u64 = 366 * 24 * 3600;
-
-impl Config {
-    fn deserialize(table: Table) -> Result<Config, ConfigError> {
-        table.try_into().map_err(|error: toml::de::Error| ConfigError::Check(error.message().to_owned()))
+impl Sources {
+    /// A file, if any, and the variables that concern us.
+    #[must_use]
+    pub fn new(file: Option<&Path>, variables: impl Iterator<Item = (String, String)>) -> Self {
+        let environment = variables.filter(|(name, _)| environment::is_ours(name)).collect();
+        Sources { file: file.map(Into::into), environment, flags: Vec::new() }
     }
 
-    /// Checks what no type can say.
+    /// Adds a flag of the command line, which stands for a key.
+    #[must_use]
+    pub fn flag(mut self, flag: &'static str, key: &'static str, value: impl ToString) -> Self {
+        self.flags.push((flag, key, value.to_string()));
+        self
+    }
+
+    /// Reads file, environment and flags over the defaults.
     ///
     /// # Errors
-    /// Every mistake, one a line.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        let mut wrong = Vec::new();
-        if !self.server.listen.ip().is_loopback() && !self.server.allow_unauthenticated {
-            wrong.push(format!(
-                "server.listen = \"{}\" is reachable from outside and no authentication is configured: \
-                 set server.allow_unauthenticated = true if that is meant",
-                self.server.listen
-            ));
-        }
-        for (name, value) in [
-            ("limits.event_bytes_max", self.limits.event_bytes_max),
-            ("limits.batch_events_max", self.limits.batch_events_max),
-            ("limits.depth_max", self.limits.depth_max),
-            ("limits.inflight_requests_max", self.limits.inflight_requests_max),
-            ("log.group_events_max", self.log.group_events_max),
-            ("server.connections_max", self.server.connections_max),
-        ] {
-            if value == 0 {
-                wrong.push(format!("{name} must be greater than 0"));
-            }
-        }
-        for (name, value, least) in [
-            ("server.head_timeout_s", self.server.head_timeout_s, 1),
-            ("server.body_timeout_s", self.server.body_timeout_s, 1),
-            ("server.ping_interval_s", self.server.ping_interval_s, 1),
-            ("server.write_timeout_s", self.server.write_timeout_s, 1),
-            ("server.drain_timeout_s", self.server.drain_timeout_s, 0),
-            ("server.ack_timeout_s", self.server.ack_timeout_s, 1),
-            ("dedup.window_s", self.dedup.window_s, 1),
-            ("log.hold_s", self.log.hold_s, 0),
-            ("clickhouse.batch_age_ms", self.clickhouse.batch_age_ms, 1),
-            ("kafka.batch_age_ms", self.kafka.batch_age_ms, 1),
-            ("kafka.transaction_timeout_ms", self.kafka.transaction_timeout_ms, 1000),
-            ("limits.dead_letter_age_s", self.limits.dead_letter_age_s, 1),
-            ("limits.idempotency_age_s", self.limits.idempotency_age_s, 0),
-        ] {
-            if !(least..=YEAR_S).contains(&value) {
-                wrong.push(format!("{name} must be from {least} to {YEAR_S}"));
-            }
-        }
-        if let Err(error) = parse_level(&self.log_level) {
-            wrong.push(format!("log_level = \"{}\": {error}", self.log_level));
-        }
-        if self.limits.body_bytes_max < self.limits.event_bytes_max {
-            wrong.push("limits.body_bytes_max must not be smaller than limits.event_bytes_max".into());
-        }
-        if self.limits.inflight_bytes_max < self.limits.body_bytes_max.saturating_mul(2) {
-            wrong.push("limits.inflight_bytes_max must be at least twice limits.body_bytes_max".into());
-        }
-        if self.log.budget_bytes > 0 && self.log.budget_bytes < LOG_BUDGET_MIN {
-            wrong.push(format!(
-                "log.budget_bytes must be 0 (no limit) or at least {LOG_BUDGET_MIN}: what is still in memory cannot be trimmed"
-            ));
-        }
-        if wrong.is_empty() { Ok(()) } else { Err(ConfigError::Check(wrong.join("\n"))) }
+    /// Every mistake.
+    pub fn load(self) -> Result<Loaded, Mistakes> {
+        let (loaded, mistakes) = self.read();
+        if mistakes.is_empty() { Ok(loaded) } else { Err(Mistakes(mistakes)) }
     }
-}
 
-/// Every key with its default, `section.key`.
-fn known_keys() -> Vec<(String, Value)> {
-    let mut out = Vec::new();
-    if let Ok(Value::Table(table)) = Value::try_from(Config::default()) {
-        for (name, value) in table {
-            match value {
-                Value::Table(section) => {
-                    out.extend(section.into_iter().map(|(key, value)| (format!("{name}.{key}"), value)));
-                }
-                value => out.push((name, value)),
-            }
-        }
-    }
-    out
-}
-
-fn apply(table: &mut Table, known: &[(String, Value)], name: &str, text: &str) -> Result<(), ConfigError> {
-    let wrong = |what: String| ConfigError::Variable { name: name.into(), what };
-    if name == "PORT" {
-        let port: u16 = text.parse().map_err(|_| wrong(format!("`{text}` is no port")))?;
-        return set(table, "server.listen", Value::String(format!("127.0.0.1:{port}"))).map_err(wrong);
-    }
-    let key = match ALIASES.iter().find(|(alias, _)| *alias == name) {
-        Some((_, key)) => (*key).to_owned(),
-        None => {
-            if !name.starts_with("INGESTD_") || OTHER_VARIABLES.contains(&name) {
-                return Ok(());
-            }
-            let variable = |key: &str| format!("INGESTD_{}", key.replace('.', "_").to_uppercase());
-            match known.iter().find(|(key, _)| variable(key) == name) {
-                Some((key, _)) => key.clone(),
-                None => {
-                    let names: Vec<_> = known.iter().map(|(key, _)| variable(key)).collect();
-                    return Err(wrong(format!("unknown{}", nearest(name, names.iter().map(String::as_str)))));
+    /// The same; what is wrong is left out of the configuration.
+    #[must_use]
+    pub fn read(self) -> (Loaded, Vec<Mistake>) {
+        let mut layers = Layers::default();
+        if let Some(path) = &self.file {
+            match std::fs::read_to_string(path) {
+                Ok(text) => file::read(&mut layers, path, &text),
+                Err(cause) => {
+                    let origin = Origin::File { path: path.clone(), at: None };
+                    layers.complain(origin, None, format!("cannot be read: {cause}").into());
                 }
             }
         }
-    };
-    let default = known.iter().find(|(known, _)| *known == key).map(|(_, value)| value);
-    let value = match default {
-        Some(Value::Integer(_)) => {
-            text.parse().map(Value::Integer).map_err(|_| wrong(format!("`{text}` is no whole number")))?
+        environment::read(&mut layers, &self.environment);
+        for (flag, name, text) in &self.flags {
+            if let Some(key) = super::keys::find(name) {
+                layers.put(key, Value::String(text.clone()), Origin::Flag(flag));
+            }
         }
-        Some(Value::Array(_)) => {
-            let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
-            Value::Array(parts.map(|part| Value::String(part.into())).collect())
-        }
-        Some(Value::Table(_)) => return Err(wrong("can only be set in the file".into())),
-        Some(Value::Boolean(_)) => {
-            text.parse().map(Value::Boolean).map_err(|_| wrong(format!("`{text}` is neither true nor false")))?
-        }
-        _ => Value::String(text.into()),
-    };
-    set(table, &key, value).map_err(wrong)
-}
-
-fn set(table: &mut Table, key: &str, value: Value) -> Result<(), String> {
-    match key.split_once('.') {
-        None => {
-            table.insert(key.into(), value);
-            Ok(())
-        }
-        Some((section, key)) => {
-            let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
-            let section = section.as_table_mut().ok_or_else(|| format!("{key} is not in a section"))?;
-            section.insert(key.into(), value);
-            Ok(())
-        }
+        let (config, origins, mistakes) = layers.finish();
+        (Loaded { config, origins, sources: self }, mistakes)
     }
 }
 
-fn in_file(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
-    let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
-    let mut what = error.message().to_owned();
-    if let Some(name) = what.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next()) {
-        let known = known_keys();
-        let names = known.iter().flat_map(|(key, _)| [key.as_str(), key.rsplit('.').next().unwrap_or(key)]);
-        what = format!("unknown key `{name}`{}", nearest(name, names));
-    }
-    ConfigError::File { path: path.into(), line: line.map(|line| format!(":{line}")).unwrap_or_default(), what }
+/// A configuration, and where each of its values was set.
+pub struct Loaded {
+    config: Config,
+    origins: BTreeMap<String, Origin>,
+    sources: Sources,
 }
 
-fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
-    known
-        .map(|known| (strsim::damerau_levenshtein(name, known), known))
-        .min()
-        .filter(|(distance, known)| *distance <= known.len() / 2)
-        .map(|(_, known)| format!("; did you mean `{known}`?"))
-        .unwrap_or_default()
+/// One value as it is in effect.
+pub struct Setting {
+    /// Which.
+    pub key: &'static Key,
+    /// Its value, secrets left out.
+    pub value: Value,
+    /// Where it was set.
+    pub origin: Origin,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn file(text: &str) -> Result<Config, ConfigError> {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("config.toml");
-        std::fs::write(&path, text).unwrap();
-        load(Some(&path), std::iter::empty())
+impl Loaded {
+    /// The values.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
     }
 
-    #[test]
-    fn an_unknown_key_is_named_with_its_line_and_the_nearest_one() {
-        let error = file("data_dir = \"x\"\n[server]\nlisten_ = \"127.0.0.1:1\"\n").unwrap_err().to_string();
-        assert!(error.contains("config.toml:3: unknown key `listen_`; did you mean `listen`?"), "{error}");
+    /// Where a key was set.
+    #[must_use]
+    pub fn origin(&self, key: &str) -> Origin {
+        self.origins.get(key).cloned().unwrap_or(Origin::Default)
     }
 
-    #[test]
-    fn a_variable_goes_before_the_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("config.toml");
-        std::fs::write(&path, "[log]\nhold_s = 5\n").unwrap();
-        let environment = [("INGESTD_LOG_HOLD_S".to_owned(), "7".to_owned()), ("HOME".into(), "/".into())];
-        assert_eq!(load(Some(&path), environment.into_iter()).unwrap().log.hold_s, 7);
+    /// Reads the same layers once more.
+    ///
+    /// # Errors
+    /// Every mistake.
+    pub fn again(&self) -> Result<Loaded, Mistakes> {
+        self.sources.clone().load()
     }
 
-    #[test]
-    fn an_unknown_variable_is_an_error_that_names_the_nearest() {
-        let environment = [("INGESTD_LOG_HOLDS".to_owned(), "7".to_owned())];
-        let error = load(None, environment.into_iter()).unwrap_err().to_string();
-        assert!(error.contains("did you mean `INGESTD_LOG_HOLD_S`?"), "{error}");
+    /// Every value and where it was set.
+    #[must_use]
+    pub fn settings(&self) -> Vec<Setting> {
+        let table = table_of(&self.config);
+        let setting = |key: &'static Key| {
+            let value = check::shown(key, key.of(&table)?);
+            Some(Setting { key, value, origin: self.origin(key.name) })
+        };
+        KEYS.iter().filter_map(setting).collect()
     }
 
-    #[test]
-    fn the_shipped_file_says_the_defaults_and_every_key() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config.toml");
-        assert_eq!(load(Some(&path), std::iter::empty()).unwrap(), Config::default());
-        let table: Table = std::fs::read_to_string(path).unwrap().parse().unwrap();
-        for (key, _) in known_keys() {
-            let found = match key.split_once('.') {
-                Some((section, key)) => table.get(section).and_then(|section| section.get(key)),
-                None => table.get(&key),
-            };
-            assert!(found.is_some(), "{key} is not in config.toml");
+    /// What is in effect once `taken` of `next` is, and the rest stays as it is here.
+    pub(super) fn with(&self, next: &Loaded, taken: impl Fn(&Key) -> bool) -> Loaded {
+        let (mut table, wanted) = (table_of(&self.config), table_of(&next.config));
+        let mut origins = BTreeMap::new();
+        for key in KEYS {
+            let Some(value) = key.of(&wanted) else { continue };
+            let is_next = taken(key) || key.of(&table) == Some(value);
+            origins.insert(key.name.to_owned(), if is_next { next.origin(key.name) } else { self.origin(key.name) });
+            if is_next {
+                key.set(&mut table, value.clone());
+            }
+        }
+        // Both were deserialised from such a table.
+        let config = table.try_into().unwrap_or_else(|_| self.config.clone());
+        Loaded { config, origins, sources: next.sources.clone() }
+    }
+}
+
+/// The layers read so far.
+#[derive(Default)]
+pub(super) struct Layers {
+    table: Table,
+    origins: BTreeMap<String, Origin>,
+    mistakes: Vec<Mistake>,
+    /// Keys with a value that does not count: what does not fit together with it is not known.
+    wrong: BTreeSet<&'static str>,
+}
+
+impl Layers {
+    /// Sets a key, if the value works.
+    pub(super) fn put(&mut self, key: &'static Key, value: Value, origin: Origin) {
+        match check::value(key, &value) {
+            Ok(()) => {
+                key.set(&mut self.table, value);
+                self.origins.insert(key.name.to_owned(), origin);
+            }
+            Err(wrong) => {
+                self.wrong.insert(key.name);
+                self.complain(origin, Some(key.name.to_owned()), wrong);
+            }
         }
     }
 
-    #[test]
-    fn port_is_an_alias() {
-        let config = load(None, [("PORT".to_owned(), "8080".to_owned())].into_iter()).unwrap();
-        assert_eq!(config.server.listen.to_string(), "127.0.0.1:8080");
+    pub(super) fn complain(&mut self, origin: Origin, key: Option<String>, wrong: Wrong) {
+        self.mistakes.push(Mistake { origin, key, what: wrong.what, nearest: wrong.nearest });
     }
 
-    #[test]
-    fn listening_beyond_loopback_must_be_meant() {
-        let config = file("[server]\nlisten = \"0.0.0.0:3001\"\n").unwrap();
-        assert!(config.check().unwrap_err().to_string().contains("allow_unauthenticated"));
-        let config = file("[server]\nlisten = \"0.0.0.0:3001\"\nallow_unauthenticated = true\n").unwrap();
-        config.check().unwrap();
-    }
-
-    #[test]
-    fn what_would_break_the_daemon_is_found_before_it_starts() {
-        for (text, key) in [
-            ("[server]\nping_interval_s = 0", "server.ping_interval_s"),
-            ("[server]\nhead_timeout_s = 9223372036854775807", "server.head_timeout_s"),
-            ("[dedup]\nwindow_s = 0", "dedup.window_s"),
-            ("log_level = \"verbose\"", "log_level"),
-            ("log_level = \"bogus=[\"", "log_level"),
-        ] {
-            let error = file(text).unwrap().check().unwrap_err().to_string();
-            assert!(error.contains(key), "{text}: {error}");
+    fn finish(mut self) -> (Config, BTreeMap<String, Origin>, Vec<Mistake>) {
+        // Each value was tried on its own, so that together they cannot fail.
+        let config: Config = self.table.clone().try_into().unwrap_or_default();
+        for contradiction in check::contradictions(&config) {
+            if contradiction.keys.iter().any(|key| self.wrong.contains(key)) {
+                continue;
+            }
+            let set = contradiction.keys.iter().find_map(|key| self.origins.get(*key).map(|origin| (*key, origin)));
+            let (key, origin) = set
+                .map(|(key, origin)| (Some(key), origin.clone()))
+                .unwrap_or((contradiction.keys.first().copied(), Origin::Default));
+            self.complain(origin, key.map(str::to_owned), contradiction.what.into());
         }
-        for level in ["off", "WARN", "debug", "info,hyper=warn", "ingestd::commit=trace"] {
-            file(&format!("log_level = \"{level}\"")).unwrap().check().unwrap();
-        }
-    }
-
-    #[test]
-    fn all_mistakes_are_told_at_once() {
-        let config = file("[limits]\nevent_bytes_max = 0\nbatch_events_max = 0\n").unwrap();
-        assert_eq!(config.check().unwrap_err().to_string().lines().count(), 2);
+        // As they are met in the file; then the other layers.
+        let place = |mistake: &Mistake| match &mistake.origin {
+            Origin::File { at, .. } => at.unwrap_or_default(),
+            _ => (usize::MAX, 0),
+        };
+        self.mistakes.sort_by_key(place);
+        (config, self.origins, self.mistakes)
     }
 }

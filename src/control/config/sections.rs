@@ -71,6 +71,8 @@ pub struct ServerSection {
     pub write_timeout_s: u64,
     /// Time for requests under way when the daemon stops, seconds.
     pub drain_timeout_s: u64,
+    /// Time for the log to take a request that is whole, seconds; after it the outcome is unknown.
+    pub request_timeout_s: u64,
     /// Time for the sinks that `?ack=` waits for, seconds.
     pub ack_timeout_s: u64,
 }
@@ -87,6 +89,7 @@ impl Default for ServerSection {
             ping_interval_s: 30,
             write_timeout_s: 60,
             drain_timeout_s: 20,
+            request_timeout_s: 30,
             ack_timeout_s: 30,
         }
     }
@@ -353,7 +356,7 @@ impl Default for KafkaSection {
             partitions: 6,
             replication: -1,
             transaction_timeout_ms: 60_000,
-            batch_age_ms: 20,
+            batch_age_ms: 50,
             options: BTreeMap::new(),
             option_files: BTreeMap::new(),
             backlog: BacklogPolicy::Refuse,

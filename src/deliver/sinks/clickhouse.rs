@@ -4,12 +4,14 @@
 //! `events_errors`. All of a batch's inserts go to the server that its manifest names, under tokens that follow from its
 //! range; a batch that may have been sent before is counted first, row by row where it is there in part.
 
-use super::super::verify::{Asked, Census, Held};
+use super::super::verify::Census;
 use super::super::{Cursor, Destination, Fault, Letter, Manifest, Origin, Refused, Sent, Shipper, Start};
+use super::clickhouse_rows::{event_row, what_is_known};
+use super::clickhouse_survey::{Survey, TableCensus};
 use crate::commit::{Control, Tail};
 use clickhouse_sink::{
-    Batch, Client, Config, ErrorRow, EventRow, Failure, Misfit, Partition, ProcessedRow, RawRow, Remedy, Settled,
-    Severity, Span, Table, Target,
+    Batch, Client, ErrorRow, Failure, Misfit, Outcome, Partition, ProcessedRow, RawRow, Remedy, Settled, Severity,
+    Span, Table, Target,
 };
 use event::{Seq, Source, UnixMicros};
 use prepare::processed::{Envelope, Extractor};
@@ -25,6 +27,9 @@ const LINGER: Duration = Duration::from_millis(100);
 const LAYOUT: u8 = 1;
 /// While the server has too many parts, batches grow older, up to this.
 const AGE_MAX: Duration = Duration::from_secs(30);
+const DAY_MICROS: i64 = 86_400_000_000;
+/// As long as any, and a day.
+const MONTH: Duration = Duration::from_secs(32 * 86_400);
 
 /// The ClickHouse sink.
 pub type ClickHouseSink = Shipper<ClickHouseTables>;
@@ -50,8 +55,20 @@ pub struct ClickHouseTables {
     errors: Batch,
     extractor: Extractor,
     open: Option<Open>,
-    started: bool,
+    /// What the tables hold; `None` until they are made.
+    survey: Option<Survey>,
     unreadable: u64,
+}
+
+/// Whether rows of a batch may be there before it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Past {
+    /// It is new.
+    None,
+    /// On the server that it goes to: it may have been sent before.
+    There,
+    /// On any: the tables hold rows that nobody here knows to have been sent.
+    Anywhere,
 }
 
 /// What is known of the open batch.
@@ -81,7 +98,7 @@ impl ClickHouseTables {
             errors,
             extractor: Extractor::new(),
             open: None,
-            started: false,
+            survey: None,
             unreadable: 0,
         }
     }
@@ -100,7 +117,7 @@ impl ClickHouseTables {
     }
 
     /// Makes the tables, and sees that there is nothing in them that this log has not sent.
-    async fn prepare(&self, start: &Start<'_>) -> Result<(), Fault> {
+    async fn prepare(&self, start: &Start<'_>) -> Result<Survey, Fault> {
         for (table, what) in self.client.prepare().await.map_err(fault)? {
             tracing::info!(table = ?table, "ClickHouse table: {what:?}");
         }
@@ -112,45 +129,85 @@ impl ClickHouseTables {
                 Severity::Refusal => return Err(Fault::Final(problem.to_string())),
             }
         }
-        for (table, next) in [
-            (Table::Raw, start.end.next),
-            (Table::Processed, start.end.next),
-            (Table::Errors, Seq::new(start.end.next_dead)),
-        ] {
-            let newest =
-                self.client.newest(&self.client.target(), table, self.node, start.since).await.map_err(fault)?;
-            let is_ours = |id: u64| id == 0 || start.history.iter().any(|known| known.id == id);
-            if let Some(foreign) = newest.iter().find(|held| held.last >= next || !is_ours(held.incarnation)) {
-                return Err(Fault::Final(format!(
-                    "table {} holds rows of this node that this log has not sent (up to {} of start {:016x}; the log \
-                     ends before {next}): the log is a copy, or older than the table. Bring back the newer data folder; or \
-                     give this one tables of its own: stop the daemon, `ingestd wal forget-sink clickhouse`, another \
-                     clickhouse.table_prefix",
-                    self.client.config().place(table),
-                    foreign.last,
-                    foreign.incarnation,
-                )));
-            }
-        }
-        Ok(())
+        let mut survey = Survey::new(start);
+        survey.ask_all(&self.client, self.node).await?;
+        Ok(survey)
+    }
+
+    /// Whether rows of a batch may be there already, and where. A server that was away when the sink began is asked first.
+    async fn past_of(&mut self, target: &Target, manifest: &Manifest, again: bool) -> Result<Past, Fault> {
+        let Some(survey) = &mut self.survey else { return Err(Fault::Elsewhere) };
+        survey.ask(&self.client, self.node, target).await?;
+        let held = survey.newest(manifest.dead, manifest.incarnation).filter(|newest| *newest >= manifest.first);
+        Ok(match held {
+            // As long as it is no more than what this batch explains.
+            Some(newest) if again && newest <= manifest.last => Past::There,
+            Some(_) => Past::Anywhere,
+            None if again => Past::There,
+            None => Past::None,
+        })
     }
 
     /// Brings one table's batch there; returns what the table can never take.
-    async fn insert(&self, target: &Target, batch: &Batch, token: &str, again: bool) -> Result<Vec<Refused>, Failure> {
-        let failure = match again {
-            true => match self.client.settle(target, token, batch).await {
-                Ok(Settled::Whole | Settled::Inserted) => return Ok(Vec::new()),
-                Ok(Settled::Completed(refused)) => return Ok(refusals(batch, refused)),
-                Err(failure) => failure,
-            },
-            false => match self.client.insert(target, token, batch).await {
-                Ok(()) => return Ok(Vec::new()),
-                Err(failure) => failure,
-            },
+    async fn insert(&self, target: &Target, batch: &Batch, token: &str, past: Past) -> Result<Vec<Refused>, Failure> {
+        let settled = match past {
+            Past::None => self.client.insert(target, token, batch).await.map(|()| Settled::Inserted),
+            Past::There => self.client.settle(target, token, batch).await,
+            Past::Anywhere => self.client.settle_anywhere(target, token, batch).await,
         };
-        match failure.remedy() {
-            Remedy::Isolate => Ok(refusals(batch, self.client.isolate(target, token, batch).await?)),
-            _ => Err(failure),
+        match settled {
+            Ok(Settled::Whole | Settled::Inserted) => Ok(Vec::new()),
+            Ok(Settled::Completed(refused)) => Ok(refusals(batch, refused)),
+            Err(failure) if failure.remedy() == Remedy::Isolate => {
+                Ok(refusals(batch, self.client.isolate(target, token, batch).await?))
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Brings all of a batch there, its tables side by side.
+    async fn insert_all(
+        &self,
+        target: &Target,
+        manifest: &Manifest,
+        past: Past,
+    ) -> Result<BTreeMap<Seq, Refused>, Vec<Failure>> {
+        let token = self.token(manifest);
+        let done = match manifest.dead {
+            true => [self.insert(target, &self.errors, &token, past).await, Ok(Vec::new())],
+            false => {
+                let raw = self.insert(target, &self.raw, &token, past);
+                let processed = self.insert(target, &self.processed, &token, past);
+                // None is broken off when the other one fails.
+                let (raw, processed) = tokio::join!(raw, processed);
+                [raw, processed]
+            }
+        };
+        let (mut refused, mut failures) = (BTreeMap::new(), Vec::new());
+        for done in done {
+            match done {
+                Ok(rows) => refused.extend(rows.into_iter().map(|row| (row.seq, row))),
+                Err(failure) => failures.push(failure),
+            }
+        }
+        if failures.is_empty() { Ok(refused) } else { Err(failures) }
+    }
+
+    /// What a batch's failures come to.
+    fn judge(&mut self, mut failures: Vec<Failure>, manifest: &Manifest, past: Past) -> Fault {
+        if failures.iter().any(|failure| failure.remedy() == Remedy::SlowDown) {
+            self.patience = (self.patience * 2).min(AGE_MAX);
+        }
+        let tables = if manifest.dead { 1 } else { 2 };
+        let is_unsent = past == Past::None
+            && failures.len() == tables
+            && failures.iter().all(|failure| failure.outcome == Outcome::NotApplied);
+        // What an operator has to look at counts most.
+        failures.sort_by_key(|failure| failure.remedy() != Remedy::Final);
+        match failures.into_iter().next().map(fault) {
+            Some(Fault::Retry(reason)) if is_unsent => Fault::Unsent(reason),
+            Some(fault) => fault,
+            None => Fault::Retry("the batch failed without a reason".into()),
         }
     }
 
@@ -168,11 +225,10 @@ impl Destination for ClickHouseTables {
     const LINGER: Duration = LINGER;
 
     async fn start(&mut self, start: &Start<'_>) -> Result<Cursor, Fault> {
-        if !self.started {
-            self.prepare(start).await?;
-            self.started = true;
+        if self.survey.is_none() || start.adopts {
+            self.survey = Some(self.prepare(start).await?);
         }
-        Ok(start.cursor())
+        Ok(start.cursor)
     }
 
     fn admits(&self, origin: Origin) -> bool {
@@ -194,8 +250,10 @@ impl Destination for ClickHouseTables {
         };
         let row = event_row(event, &envelope);
         self.raw.push(&RawRow { event: row, raw: event.raw }).map_err(misfit)?;
-        let metadata = envelope.metadata;
-        let processed = ProcessedRow { event: row, schema_version: 0, data: envelope.data, metadata, enriched: "{}" };
+        let clean = envelope.sanitised();
+        let Envelope { data, metadata, .. } = clean.envelope();
+        let event = event_row(event, &clean.envelope());
+        let processed = ProcessedRow { event, schema_version: 0, data, metadata, enriched: "{}" };
         self.processed.push(&processed).map_err(misfit)
     }
 
@@ -258,7 +316,7 @@ impl Destination for ClickHouseTables {
         Ok(Manifest {
             dead: open.dead,
             layout: LAYOUT,
-            day: open.origin.committed_at.get().div_euclid(86_400_000_000) as i32,
+            day: open.origin.committed_at.get().div_euclid(DAY_MICROS) as i32,
             first: open.first,
             last: open.last,
             rows: rows as u64,
@@ -273,26 +331,17 @@ impl Destination for ClickHouseTables {
     }
 
     async fn send(&mut self, manifest: &Manifest, again: bool) -> Result<Sent, Fault> {
-        let target = match manifest.name.as_str() {
-            "" => Target::Any,
-            url => Target::Host(url.to_owned()),
+        let target = target_of(manifest);
+        let past = match self.past_of(&target, manifest, again).await {
+            Err(Fault::Retry(reason)) if !again => return Err(Fault::Unsent(reason)),
+            past => past?,
         };
-        let token = self.token(manifest);
+        let mut refused = match self.insert_all(&target, manifest, past).await {
+            Ok(refused) => refused,
+            Err(failures) => return Err(self.judge(failures, manifest, past)),
+        };
         let batches: &[&Batch] = if manifest.dead { &[&self.errors] } else { &[&self.raw, &self.processed] };
-        let mut refused = BTreeMap::new();
-        let mut bytes = 0;
-        for batch in batches {
-            match self.insert(&target, batch, &token, again).await {
-                Ok(rows) => refused.extend(rows.into_iter().map(|row| (row.seq, row))),
-                Err(failure) => {
-                    if failure.remedy() == Remedy::SlowDown {
-                        self.patience = (self.patience * 2).min(AGE_MAX);
-                    }
-                    return Err(fault(failure));
-                }
-            }
-            bytes += batch.bytes() as u64;
-        }
+        let bytes = batches.iter().map(|batch| batch.bytes() as u64).sum();
         self.patience = self.age.max(self.patience - self.patience / 8);
         self.open = None;
         if manifest.dead && !refused.is_empty() {
@@ -302,12 +351,44 @@ impl Destination for ClickHouseTables {
         Ok(Sent { bytes, refused: refused.into_values().collect() })
     }
 
+    async fn count(&mut self, batch: &Manifest) -> Result<u64, Fault> {
+        let target = target_of(batch);
+        if let Target::Host(url) = &target
+            && !self.client.config().urls.contains(url)
+        {
+            tracing::warn!("ClickHouse: {url} is not named any more, so what it has of a given-up batch is not known");
+            return Ok(0);
+        }
+        let day = UnixMicros::new(i64::from(batch.day) * DAY_MICROS);
+        let span = |table| Span {
+            table,
+            origin: clickhouse_sink::Origin { node: self.node, incarnation: batch.incarnation },
+            range: batch.first..=batch.last,
+            // All of it was committed in one month.
+            committed: day..=day.plus(MONTH),
+        };
+        let (raw, processed) = (span(Table::Raw), span(Table::Processed));
+        let (raw, processed) =
+            tokio::join!(self.client.present(&target, &raw), self.client.present(&target, &processed));
+        // What one of the tables lacks was not delivered.
+        Ok(raw.map_err(fault)?.intersection(&processed.map_err(fault)?).count() as u64)
+    }
+
+    async fn ping(&mut self) -> Result<(), Fault> {
+        let answered = self.client.ping().await;
+        if answered.is_err() {
+            // It is to be reached before the sink says again that it runs.
+            self.survey = None;
+        }
+        answered.map_err(fault)
+    }
+
     fn discard(&mut self) {
         self.open = None;
     }
 
     fn revive(&mut self) {
-        self.started = false;
+        self.survey = None;
     }
 
     fn tidy(&mut self) -> Result<u64, Fault> {
@@ -323,68 +404,11 @@ impl Destination for ClickHouseTables {
     }
 }
 
-struct TableCensus {
-    config: Config,
-    node: u128,
-}
-
-impl TableCensus {
-    async fn tally(&self, client: &Client, table: Table, asked: &Asked) -> Result<Held, Failure> {
-        let mut held = asked.nothing_in(self.config.place(table));
-        for stretch in asked.stretches() {
-            let origin = clickhouse_sink::Origin { node: self.node, incarnation: stretch.incarnation };
-            let span = Span { table, origin, range: stretch.range.clone(), committed: stretch.committed.clone() };
-            client.tally(&span).await?.into_iter().for_each(|(seq, times)| held.add(seq, times));
-        }
-        Ok(held)
-    }
-}
-
-impl Census for TableCensus {
-    fn events_max(&self) -> u64 {
-        200_000
-    }
-
-    fn count(&self, asked: &Asked) -> Result<Vec<Held>, String> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        // Connections of its own: the shipper's belong to another runtime, and would die with this one.
-        let client = Client::new(self.config.clone()).map_err(|error| error.to_string())?;
-        runtime.map_err(|error| error.to_string())?.block_on(async {
-            let raw = self.tally(&client, Table::Raw, asked).await;
-            let processed = self.tally(&client, Table::Processed, asked).await;
-            [raw, processed].into_iter().map(|held| held.map_err(|failure| failure.to_string())).collect()
-        })
-    }
-}
-
-fn event_row<'a>(event: &EventView<'a>, envelope: &Envelope<'a>) -> EventRow<'a> {
-    EventRow {
-        seq: event.seq,
-        tenant: event.segment.tenant,
-        source: Source::name_of(event.segment.source),
-        event_id: envelope.event_id,
-        event_type: envelope.event_type,
-        timestamp: envelope.timestamp,
-        user_id: envelope.user_id,
-        session_id: envelope.session_id,
-        store_id: envelope.store_id,
-        received_at: event.segment.received_at,
-        committed_at: event.committed_at,
-    }
-}
-
-/// The parts of an event that cannot be taken apart.
-fn what_is_known(event: &EventView<'_>) -> Envelope<'static> {
-    Envelope {
-        event_id: "",
-        event_type: prepare::EVENT_TYPES.get(usize::from(event.event_type)).copied().unwrap_or_default(),
-        timestamp: event.segment.received_at,
-        timestamp_text: "",
-        user_id: None,
-        session_id: "",
-        store_id: "",
-        data: "{}",
-        metadata: None,
+/// The server that a batch is bound to.
+fn target_of(batch: &Manifest) -> Target {
+    match batch.name.as_str() {
+        "" => Target::Any,
+        url => Target::Host(url.to_owned()),
     }
 }
 
@@ -401,7 +425,7 @@ fn refusals(batch: &Batch, refused: Vec<clickhouse_sink::Refused>) -> Vec<Refuse
     refused.into_iter().map(refusal).collect()
 }
 
-fn fault(failure: Failure) -> Fault {
+pub(super) fn fault(failure: Failure) -> Fault {
     match failure.remedy() {
         Remedy::Final => Fault::Final(failure.to_string()),
         _ => Fault::Retry(failure.to_string()),

@@ -6,7 +6,7 @@ use super::super::verify::{Asked, Census, Held};
 use super::super::{Cursor, Destination, Fault, Letter, Manifest, Origin, Refused, Sent, Shipper, Start};
 use crate::commit::{Control, Tail};
 use event::{Seq, UnixMicros};
-use kafka_sink::{Config, DeadLetter, Event, History, Item, Position, Reason, Session, Slice};
+use kafka_sink::{Config, DeadLetter, Event, Failure, History, Item, Position, Reason, Session, Slice};
 use prepare::processed::Extractor;
 use record::EventView;
 use std::sync::Arc;
@@ -80,14 +80,26 @@ impl KafkaTopics {
     fn connect(&self, start: &Start<'_>) -> Result<Session, Fault> {
         let starts: Vec<_> = start.history.iter().map(|start| (start.id, start.first)).collect();
         let history = History { starts: &starts, end: position(start.end) };
-        let start = kafka_sink::Start {
+        let place = kafka_sink::Start {
             run: self.run,
             history,
-            cursor: start.stored.map(position),
+            cursor: (!start.is_new()).then(|| position(start.cursor)),
             passed: start.passed.map(position),
-            begin: position(start.begin),
+            begin: position(start.cursor),
         };
-        Session::open(self.config.clone(), &start).map_err(fault)
+        let session = match start.adopts {
+            true => Session::adopt(self.config.clone(), &place),
+            false => Session::open(self.config.clone(), &place),
+        };
+        let session = session.map_err(fault)?;
+        let position = session.position();
+        if let Some(mark) = session.found().filter(|mark| mark.position != position) {
+            tracing::warn!(
+                watermark = %mark.position, goes_on_after = %position,
+                "Kafka's watermark was behind: what is between was given up, sent at least once, or is in the log no more"
+            );
+        }
+        Ok(session)
     }
 }
 
@@ -99,8 +111,8 @@ impl Destination for KafkaTopics {
 
     async fn start(&mut self, start: &Start<'_>) -> Result<Cursor, Fault> {
         let session = match self.session.take() {
-            // What follows was given up, which the topics have to be told.
-            Some(session) if start.passed.is_none() => session,
+            // Unless the topics have to be told that the place is another one.
+            Some(session) if start.passed.is_none() && !start.adopts => session,
             _ => self.connect(start)?,
         };
         let Position { seq, dead_seq } = session.position();
@@ -185,7 +197,9 @@ impl Destination for KafkaTopics {
     }
 
     fn is_full(&self) -> bool {
-        self.open.is_some() && (self.slice.len() >= MESSAGES_MAX || self.slice.bytes() >= BYTES_MAX)
+        // A slow link is given less.
+        let bytes_max = self.session.as_ref().map_or(BYTES_MAX, |session| session.slice_bytes().min(BYTES_MAX));
+        self.open.is_some() && (self.slice.len() >= MESSAGES_MAX || self.slice.bytes() >= bytes_max)
     }
 
     fn due(&self) -> Option<Instant> {
@@ -225,6 +239,15 @@ impl Destination for KafkaTopics {
         }
         self.open = None;
         Ok(Sent { bytes: self.slice.bytes() as u64, refused: Vec::new() })
+    }
+
+    async fn count(&mut self, _: &Manifest) -> Result<u64, Fault> {
+        // Nothing is frozen: the watermark tells.
+        Ok(0)
+    }
+
+    async fn ping(&mut self) -> Result<(), Fault> {
+        Ok(())
     }
 
     fn discard(&mut self) {
@@ -290,10 +313,21 @@ fn refusals(refused: &[kafka_sink::Refused]) -> Vec<Refused> {
     refused.iter().filter_map(refusal).collect()
 }
 
+/// What has failed, in a word, and in a line that names what an operator can do.
+fn cure(failure: Failure) -> String {
+    let reconcile = "; or say which event the topics are to get next: `ingestd admin sinks reconcile kafka --from N`";
+    match failure {
+        Failure::Fenced { .. } => format!("fenced: {failure}: `ingestd admin sinks resume kafka`"),
+        Failure::Diverged { .. } => format!("diverged: {failure}{reconcile}"),
+        Failure::WatermarkLost { .. } => format!("watermark_lost: {failure}{reconcile}"),
+        Failure::WatermarkUnreadable => format!("watermark_unreadable: {failure}{reconcile}"),
+    }
+}
+
 fn fault(fault: kafka_sink::Fault) -> Fault {
     match fault {
         kafka_sink::Fault::Moved(_) => Fault::Elsewhere,
-        kafka_sink::Fault::Failed(failure) => Fault::Final(failure.to_string()),
+        kafka_sink::Fault::Failed(failure) => Fault::Final(cure(failure)),
         fault => Fault::Retry(fault.to_string()),
     }
 }

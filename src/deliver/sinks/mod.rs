@@ -1,6 +1,8 @@
 //! The destinations, one room each, all with the same file names inside.
 
 mod clickhouse;
+mod clickhouse_rows;
+mod clickhouse_survey;
 mod kafka;
 mod parquet;
 

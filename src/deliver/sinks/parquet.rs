@@ -97,12 +97,12 @@ impl Destination for ParquetFiles {
     const LINGER: Duration = LINGER;
 
     async fn start(&mut self, start: &Start<'_>) -> Result<Cursor, Fault> {
-        let (mut cursor, frozen) = (start.cursor().next, start.frozen);
+        let (mut cursor, frozen) = (start.cursor.next, start.frozen);
         if self.surveyed {
-            return Ok(start.cursor());
+            return Ok(start.cursor);
         }
         let survey = self.folder.survey().map_err(retry)?;
-        if start.stored.is_none()
+        if start.is_new()
             && let Some(newest) = survey.published.last()
             && self.is_of(start, newest)?
         {
@@ -122,7 +122,7 @@ impl Destination for ParquetFiles {
             self.published = survey.published;
         }
         self.surveyed = true;
-        Ok(Cursor { next: cursor, ..start.cursor() })
+        Ok(Cursor { next: cursor, ..start.cursor })
     }
 
     fn admits(&self, origin: Origin) -> bool {
@@ -225,6 +225,15 @@ impl Destination for ParquetFiles {
         let file = self.folder.publish(date, batch.first, batch.last).map_err(retry)?;
         self.keep_in_mind(file);
         Ok(Sent { bytes: file.bytes, refused: Vec::new() })
+    }
+
+    async fn count(&mut self, _: &Manifest) -> Result<u64, Fault> {
+        // Files are given up for nobody.
+        Ok(0)
+    }
+
+    async fn ping(&mut self) -> Result<(), Fault> {
+        Ok(())
     }
 
     fn discard(&mut self) {

@@ -1,8 +1,8 @@
 //! The messages that go out, written by hand into one buffer for each round.
 
 use crate::commit::Confirmation;
-use crate::intake::answer::put_number;
-use event::{Batch, Entry, Receipt, Seq, UnixMicros, Verdict};
+use crate::intake::answer::{put_durability, put_number};
+use event::{Durability, Receipt, Seq, UnixMicros, Verdict};
 use frame::put_text_with;
 
 /// What an `event_error` says.
@@ -20,10 +20,21 @@ pub(super) struct EventError<'a> {
     pub(super) pointer: &'a str,
 }
 
-pub(super) fn put_ack(out: &mut Vec<u8>, batch: &Batch, entry: &Entry, receipt: &Receipt, verdict: Verdict) {
+/// An event that is stored, or was before.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ack<'a> {
+    /// The event's id as the content of a JSON string.
+    pub(super) id_json: &'a [u8],
+    pub(super) receipt: &'a Receipt,
+    pub(super) verdict: Verdict,
+    pub(super) durability: Durability,
+}
+
+pub(super) fn put_ack(out: &mut Vec<u8>, ack: &Ack<'_>) {
+    let Ack { id_json, receipt, verdict, durability } = *ack;
     put_text_with(out, |out| {
         out.extend_from_slice(b"{\"type\":\"event_ack\",\"eventId\":\"");
-        out.extend_from_slice(batch.id_json(entry));
+        out.extend_from_slice(id_json);
         out.extend_from_slice(b"\",\"status\":\"received\",\"timestamp\":\"");
         receipt.committed_at.put_rfc3339(out);
         out.extend_from_slice(b"\",\"seq\":");
@@ -31,6 +42,7 @@ pub(super) fn put_ack(out: &mut Vec<u8>, batch: &Batch, entry: &Entry, receipt: 
         if matches!(verdict, Verdict::Duplicate { .. }) {
             out.extend_from_slice(b",\"duplicate\":true");
         }
+        put_durability(out, durability);
         out.push(b'}');
     });
 }
@@ -67,7 +79,7 @@ pub(super) fn put_simple(out: &mut Vec<u8>, kind: &str, channel: Option<&str>) {
     });
 }
 
-pub(super) fn put_confirmation(out: &mut Vec<u8>, confirmation: &Confirmation) {
+pub(super) fn put_confirmation(out: &mut Vec<u8>, confirmation: &Confirmation, durability: Durability) {
     put_text_with(out, |out| {
         out.extend_from_slice(b"{\"type\":\"event_confirmation\",\"eventId\":\"");
         out.extend_from_slice(&confirmation.id_json);
@@ -78,7 +90,12 @@ pub(super) fn put_confirmation(out: &mut Vec<u8>, confirmation: &Confirmation) {
         }
         out.extend_from_slice(format!(",\"status\":\"{}\",\"timestamp\":\"", confirmation.status.as_str()).as_bytes());
         confirmation.at.put_rfc3339(out);
-        out.extend_from_slice(b"\"}");
+        out.push(b'"');
+        // Nothing is stored of one that is rejected.
+        if confirmation.seq.is_some() {
+            put_durability(out, durability);
+        }
+        out.push(b'}');
     });
 }
 

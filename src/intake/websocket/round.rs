@@ -1,11 +1,11 @@
 //! What one read brought, what became of it, and how that is told.
 
-use super::outgoing::{EventError, put_ack, put_error, put_simple};
+use super::outgoing::{Ack, EventError, put_ack, put_error, put_simple};
 use crate::commit::{Reject, Submission};
 use crate::intake::acceptor::Acceptor;
 use crate::intake::answer::message;
 use crate::intake::single::reject;
-use event::{Batch, Refusal, Rejection, Source, UnixMicros};
+use event::{Batch, Durability, Refusal, Rejection, Source, UnixMicros};
 use frame::{Decoder, Event, close, put_pong};
 use prepare::{Channel, Failure, Message, Subscription};
 use std::ops::ControlFlow;
@@ -81,7 +81,7 @@ impl Round {
         self.messages += 1;
         let mut failures = Vec::new();
         let first = self.batch.entries.len();
-        let parsed = acceptor.parser.borrow_mut().message(text, now, &mut self.batch, &mut failures);
+        let parsed = acceptor.parser().message(text, now, &mut self.batch, &mut failures);
         match parsed {
             Ok(Message::Events { total, array }) => self.message_events(first, total, array, failures, text),
             Ok(Message::Heartbeat) => self.steps.push(Step::Heartbeat),
@@ -134,7 +134,7 @@ impl Step {
     }
 
     /// Writes the answer.
-    pub(super) fn put(&self, out: &mut Vec<u8>, stored: &Stored) {
+    pub(super) fn put(&self, out: &mut Vec<u8>, stored: &Stored, durability: Durability) {
         match self {
             Step::Pong(payload) => put_pong(out, payload),
             Step::Heartbeat => put_simple(out, "heartbeat_ack", None),
@@ -145,22 +145,22 @@ impl Step {
             Step::Error(code, error) => {
                 put_error(out, &EventError { id_json: None, index: None, code, error, pointer: "" });
             }
-            Step::Entry { at, index } => stored.put_entry(out, *at, *index),
+            Step::Entry { at, index } => stored.put_entry(out, *at, *index, durability),
             Step::Reject { at, index } => stored.put_reject(out, *at, *index),
         }
     }
 }
 
 impl Stored {
-    fn put_entry(&self, out: &mut Vec<u8>, at: usize, index: Option<u32>) {
+    fn put_entry(&self, out: &mut Vec<u8>, at: usize, index: Option<u32>, durability: Durability) {
         match self {
             Stored::Done(submission) => {
-                let (batch, entry) = (&submission.batch, &submission.batch.entries[at]);
+                let id_json = submission.batch.id_json(&submission.batch.entries[at]);
                 let told =
                     submission.outcome.as_ref().ok().and_then(|receipt| Some((receipt, receipt.verdicts.get(at)?)));
                 match told {
-                    Some((receipt, verdict)) => put_ack(out, batch, entry, receipt, *verdict),
-                    None => put_refused(out, Some(batch.id_json(entry)), index, Refusal::Unknown),
+                    Some((receipt, verdict)) => put_ack(out, &Ack { id_json, receipt, verdict: *verdict, durability }),
+                    None => put_refused(out, Some(id_json), index, Refusal::Unknown),
                 }
             }
             Stored::Refused(reason, Some((batch, _))) => {
@@ -193,7 +193,10 @@ impl Stored {
 }
 
 fn put_refused(out: &mut Vec<u8>, id_json: Option<&[u8]>, index: Option<u32>, reason: Refusal) {
-    let error = "not taken now; send it again";
+    let error = match reason {
+        Refusal::Unknown => "whether it is stored is unknown; send it again",
+        _ => "not taken now; send it again",
+    };
     put_error(out, &EventError { id_json, index, code: reason.as_str(), error, pointer: "" });
 }
 

@@ -5,7 +5,7 @@ use super::round::{Round, Step, Stored};
 use crate::commit::{Confirmation, ConfirmationStatus, Permit, Reject, Submission};
 use crate::intake::acceptor::{Acceptor, Guest, Shared};
 use crate::net::linger;
-use event::{Batch, Refusal, Seq};
+use event::{Batch, Durability, Refusal, Seq};
 use frame::{Decoder, Limits, close, put_close, put_ping};
 use prepare::Channel;
 use std::io;
@@ -34,7 +34,7 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// Goes on with a connection after its handshake, in a task of its own: what HTTP needed is given back.
 pub(in crate::intake) fn serve(acceptor: &Rc<Acceptor>, stream: TcpStream, guest: Guest, already_read: Vec<u8>) {
-    let limits = Limits { message_bytes_max: acceptor.shared.body_bytes_max };
+    let limits = Limits { message_bytes_max: acceptor.shared.body_bytes_max() };
     let metrics = &acceptor.shared.metrics;
     metrics.websockets.fetch_add(1, Relaxed);
     metrics.websockets_total.fetch_add(1, Relaxed);
@@ -86,7 +86,7 @@ enum Wake {
 
 impl Socket {
     async fn run(mut self, already_read: Vec<u8>) {
-        let mut ping = interval(self.acceptor.shared.deadlines.ping);
+        let mut ping = interval(self.acceptor.shared.deadlines().ping);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ping.reset();
         let mut flow = match already_read.is_empty() {
@@ -212,7 +212,7 @@ impl Socket {
         let mut out = Vec::with_capacity(steps.len() * 160);
         for step in &steps {
             self.subscription(step);
-            step.put(&mut out, &stored);
+            step.put(&mut out, &stored, self.acceptor.shared.durability);
         }
         // What the round held is given back first: a peer that reads slowly must not take the room of others.
         drop(stored);
@@ -277,8 +277,9 @@ impl Socket {
         let mut out = Vec::new();
         match (news, &mut self.listening) {
             (Ok(group), Some(listening)) => {
-                let messages = listening.put(&mut out, &group, &self.acceptor.tenant);
-                self.acceptor.shared.metrics.ws_sent.fetch_add(messages, Relaxed);
+                let Acceptor { shared, tenant, .. } = &*self.acceptor;
+                let messages = listening.put(&mut out, &group, tenant, shared.durability);
+                shared.metrics.ws_sent.fetch_add(messages, Relaxed);
             }
             (Err(RecvError::Lagged(groups)), Some(listening)) => listening.missed_groups += groups,
             (Err(RecvError::Closed), _) | (_, None) => self.listening = None,
@@ -287,7 +288,7 @@ impl Socket {
     }
 
     async fn ping(&mut self) -> ControlFlow<()> {
-        let deadline = self.acceptor.shared.deadlines.body;
+        let deadline = self.acceptor.shared.deadlines().body;
         if self.gathering.as_ref().is_some_and(|gathering| gathering.since.elapsed() > deadline) {
             return self.close(Some(close::POLICY), "the message did not arrive in time").await;
         }
@@ -305,7 +306,7 @@ impl Socket {
         if out.is_empty() {
             return ControlFlow::Continue(());
         }
-        let deadline = self.acceptor.shared.deadlines.write;
+        let deadline = self.acceptor.shared.deadlines().write;
         match tokio::time::timeout(deadline, self.stream.write_all(out)).await {
             Ok(Ok(())) => ControlFlow::Continue(()),
             _ => ControlFlow::Break(()),
@@ -335,7 +336,7 @@ impl Drop for Socket {
 
 impl Listening {
     /// Writes what concerns `tenant`, behind what was missed before; returns the number of messages.
-    fn put(&mut self, out: &mut Vec<u8>, group: &[Confirmation], tenant: &str) -> u64 {
+    fn put(&mut self, out: &mut Vec<u8>, group: &[Confirmation], tenant: &str, durability: Durability) -> u64 {
         let mut messages = 0;
         let mut stored =
             group.iter().filter(|one| one.status == ConfirmationStatus::Accepted).filter_map(|one| one.seq);
@@ -351,7 +352,7 @@ impl Listening {
             self.next = Some(stored.next_back().unwrap_or(first).next());
         }
         for confirmation in group.iter().filter(|one| *one.tenant == *tenant) {
-            put_confirmation(out, confirmation);
+            put_confirmation(out, confirmation, durability);
             messages += 1;
         }
         messages

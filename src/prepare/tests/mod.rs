@@ -4,6 +4,7 @@ mod properties;
 mod real_data;
 mod reference;
 mod rules;
+mod sanitised;
 mod stored;
 mod texts;
 mod timestamps;

@@ -8,7 +8,9 @@
  *   FAULT_STICKY        1: all later ones fail too (default 0)
  *   FAULT_ERRNO         EIO (default), ENOSPC, EROFS or EDQUOT
  *   FAULT_SHORT         1: a write does only half of its work instead of failing
+ *   FAULT_HANG          1: a call waits until FAULT_TRIGGER_FILE is gone instead of failing, as on a disk that hangs
  *   FAULT_TRIGGER_FILE  if set: nothing is counted or failed unless this file exists
+ *   FAULT_CLOCK         if set: a file with the seconds by which the wall clock is wrong; the monotonic one is not
  *   FAULT_LOG           if set: each injected failure appends a line "N CALL PATH"
  *
  * Only calls through libc are seen; that is what RocksDB and Rust's standard library make. A failing call does nothing:
@@ -26,6 +28,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 static atomic_long matched;
@@ -69,6 +72,14 @@ static int error_number(void) {
     return EIO;
 }
 
+/* Waits until TRIGGER is gone, if that is wanted. Says whether it was. */
+static int hang(const char *trigger) {
+    const char *text = getenv("FAULT_HANG");
+    if (!text || *text != '1' || !trigger) return 0;
+    while (syscall(SYS_faccessat, AT_FDCWD, trigger, F_OK) == 0) usleep(10000);
+    return 1;
+}
+
 /* Decides about one call on PATH. */
 static int strikes(const char *name, const char *path) {
     const char *trigger = getenv("FAULT_TRIGGER_FILE"), *nth = getenv("FAULT_NTH"), *sticky = getenv("FAULT_STICKY");
@@ -77,7 +88,7 @@ static int strikes(const char *name, const char *path) {
     long count = atomic_fetch_add(&matched, 1) + 1, wanted = nth ? atol(nth) : 1;
     int hit = count == wanted || (sticky && *sticky == '1' && count > wanted);
     if (hit) note(count, name, path);
-    return hit;
+    return hit && hang(trigger) ? 0 : hit;
 }
 
 /* The same for a relative or absolute name; errno is left as it was. */
@@ -199,3 +210,19 @@ OPEN(open, AT_FDCWD, (const char *path, int flags, ...), (const char *, int, ...
 OPEN(open64, AT_FDCWD, (const char *path, int flags, ...), (const char *, int, ...), (path, flags, mode))
 OPEN(openat, dir, (int dir, const char *path, int flags, ...), (int, const char *, int, ...), (dir, path, flags, mode))
 OPEN(openat64, dir, (int dir, const char *path, int flags, ...), (int, const char *, int, ...), (dir, path, flags, mode))
+
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    int failed = (int)syscall(SYS_clock_gettime, clock, now);
+    const char *file = getenv("FAULT_CLOCK");
+    if (failed || clock != CLOCK_REALTIME || !file) return failed;
+    int kept = errno;
+    char text[32] = "";
+    long fd = syscall(SYS_openat, AT_FDCWD, file, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        syscall(SYS_read, fd, text, sizeof text - 1);
+        syscall(SYS_close, fd);
+        now->tv_sec += atol(text);
+    }
+    errno = kept;
+    return 0;
+}

@@ -1,7 +1,11 @@
 //! A real ClickHouse server to ship to: started in a folder of its own, killed, started again, gone when dropped.
 
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "each chapter uses its own part")]
+#![allow(dead_code, unused_imports, unreachable_pub, missing_docs, reason = "each chapter uses its own part")]
 
+mod proxy;
+
+pub use proxy::Proxy;
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -29,6 +33,12 @@ impl Server {
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Stops it in its tracks, or has it go on.
+    pub fn freeze(&self, frozen: bool) {
+        let signal = if frozen { Signal::STOP } else { Signal::CONT };
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Starts again with the same data, on the same port.

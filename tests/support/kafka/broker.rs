@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// For starts and conditions: far above what they take on a busy machine.
-const WITHIN: Duration = Duration::from_secs(120);
+const WITHIN: Duration = Duration::from_secs(180);
 const STARTED: &str = "Kafka Server started";
 /// Any will do: no two brokers of the tests ever meet.
 const CLUSTER_ID: &str = "aW5nZXN0ZC10ZXN0cy0wMQ";
@@ -60,8 +60,9 @@ fn certificates() -> PathBuf {
     here().join("../../../src/deliver/sinks/clickhouse/tests/fixtures")
 }
 
-/// `java` with Kafka's jars.
-pub(super) fn java(heap: &str) -> Command {
+/// `java` with Kafka's jars. Its temporary files, unpacked native libraries among them, lie in `place`: brokers that run
+/// side by side never meet there.
+pub(super) fn java(heap: &str, place: &Path) -> Command {
     static JARS: Mutex<Option<String>> = Mutex::new(None);
     let mut jars = JARS.lock().unwrap_or_else(PoisonError::into_inner);
     let jars = jars.get_or_insert_with(|| {
@@ -71,7 +72,8 @@ pub(super) fn java(heap: &str) -> Command {
     });
     let mut command = Command::new("java");
     // The second compiler costs more time than it saves in a life this short.
-    command.arg(heap).args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]).arg("-cp").arg(format!("{jars}/*"));
+    command.arg(heap).args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData"]);
+    command.arg(format!("-Djava.io.tmpdir={}", place.display())).arg("-cp").arg(format!("{jars}/*"));
     command.stdin(Stdio::null());
     command
 }
@@ -83,7 +85,7 @@ impl Broker {
         let broker = Broker { place, ports: free_ports(), process: Mutex::new(None), reader: Mutex::new(None) };
         broker.configure();
         let format = ["kafka.tools.StorageTool", "format", "--standalone", "-t", CLUSTER_ID, "-c"];
-        let output = java("-Xmx256m").args(format).arg(broker.settings()).output().unwrap();
+        let output = java("-Xmx128m", broker.place.path()).args(format).arg(broker.settings()).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         broker.restart();
         broker
@@ -132,7 +134,7 @@ impl Broker {
     pub fn restart(&self) {
         let log = File::create(self.log()).unwrap();
         let errors = log.try_clone().unwrap();
-        let mut command = java("-Xmx512m");
+        let mut command = java("-Xmx256m", self.place.path());
         command.arg("kafka.Kafka").arg(self.settings()).stdout(log).stderr(errors);
         *self.process() = Some(command.spawn().unwrap());
         eventually("the broker starts", || {
@@ -141,6 +143,31 @@ impl Broker {
             assert!(status.is_none(), "the broker ended: {text}");
             text.contains(STARTED)
         });
+    }
+
+    /// Makes a topic, which must not be there, with settings of its own.
+    #[track_caller]
+    pub fn make_topic(&self, name: &str, settings: &[&str]) {
+        let settings = settings.iter().flat_map(|setting| ["--config", *setting]);
+        self.topics(
+            &["--create", "--topic", name, "--partitions", "3"].into_iter().chain(settings).collect::<Vec<_>>(),
+        );
+    }
+
+    /// Takes a topic away.
+    #[track_caller]
+    pub fn delete_topic(&self, name: &str) {
+        self.topics(&["--delete", "--topic", name]);
+    }
+
+    /// As `kafka-topics.sh` with these arguments.
+    #[track_caller]
+    fn topics(&self, arguments: &[&str]) {
+        let mut command = java("-Xmx128m", self.place.path());
+        command.args(["org.apache.kafka.tools.TopicCommand", "--bootstrap-server", &self.address()]).args(arguments);
+        let output = command.output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&said));
     }
 
     /// What readers of committed records see, topic by topic, partition by partition, in order.
@@ -160,7 +187,8 @@ impl Broker {
 
     fn read(&self, isolation: &str, topics: &[&str]) -> (Vec<Record>, Vec<String>) {
         let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        let reader = reader.get_or_insert_with(|| Reader::start(&here().join("Reader.java"), &self.address()));
+        let reader = reader
+            .get_or_insert_with(|| Reader::start(&here().join("Reader.java"), &self.address(), self.place.path()));
         reader.read(isolation, topics)
     }
 

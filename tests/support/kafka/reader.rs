@@ -40,8 +40,8 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn start(source: &Path, address: &str) -> Self {
-        let mut command = java("-Xmx256m");
+    pub(super) fn start(source: &Path, address: &str, place: &Path) -> Self {
+        let mut command = java("-Xmx256m", place);
         command.arg(source).arg(address).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut process = command.spawn().unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();

@@ -62,14 +62,34 @@ pub(crate) fn open(data: &Path) -> Opened {
     wal::open(data, &Options::default()).unwrap()
 }
 
-/// Copies a folder whose log is open: what a process that is killed now would leave behind.
+/// Copies a folder whose log is open: what a process that is killed now would leave behind. A copy takes its time, in which
+/// RocksDB may have replaced files; such a mixture no crash leaves, and it is made again.
 pub(crate) fn crash_image(from: &Path, to: &Path) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    loop {
+        let before = tables(from);
+        copy(from, to);
+        if tables(from) == before {
+            return;
+        }
+        assert!(std::time::Instant::now() < deadline, "the files never stand still");
+        fs::remove_dir_all(to).unwrap();
+    }
+}
+
+/// The files that RocksDB makes and removes by itself, and how long those are that it appends to.
+fn tables(data: &Path) -> std::collections::BTreeMap<std::ffi::OsString, u64> {
+    let entries = fs::read_dir(data.join("log")).into_iter().flatten().map(|entry| entry.unwrap());
+    entries.map(|entry| (entry.file_name(), entry.metadata().map_or(0, |metadata| metadata.len()))).collect()
+}
+
+fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let target = to.join(entry.file_name());
         if entry.file_type().unwrap().is_dir() {
-            crash_image(&entry.path(), &target);
+            copy(&entry.path(), &target);
         } else if entry.file_name() != "LOCK" {
             // A file may go while we look, as when RocksDB deletes an obsolete one.
             if let Err(error) = fs::copy(entry.path(), &target) {

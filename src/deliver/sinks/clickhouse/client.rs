@@ -98,6 +98,15 @@ impl Client {
         }
     }
 
+    /// Everywhere that rows can be: each server, where each has its own.
+    #[must_use]
+    pub fn targets(&self) -> Vec<Target> {
+        match self.config.cluster {
+            Some(_) => vec![Target::Any],
+            None => self.config.urls.iter().cloned().map(Target::Host).collect(),
+        }
+    }
+
     /// Asks the server that is in use whether it can answer a query.
     ///
     /// # Errors

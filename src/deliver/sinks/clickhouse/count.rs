@@ -18,6 +18,8 @@ pub struct Held {
     pub last: Seq,
     /// How many rows there are; more than positions when some are there twice.
     pub rows: u64,
+    /// When the newest of them was committed.
+    pub committed_at: UnixMicros,
 }
 
 impl Client {
@@ -62,19 +64,21 @@ impl Client {
     ) -> Result<Vec<Held>, Failure> {
         let at = table.position();
         let sql = format!(
-            "SELECT incarnation, min({at}) AS first, max({at}) AS last, count() FROM {} \
+            "SELECT incarnation, min({at}) AS first, max({at}) AS last, count(), \
+             toUnixTimestamp64Micro(max(committed_at)) FROM {} \
              WHERE node = '{}' AND committed_at >= {} GROUP BY incarnation ORDER BY last, incarnation",
             self.config().place(table),
             uuid(node),
             moment(since),
         );
-        let rows: Vec<(u64, u64, u64, u64)> = self.on(target, async |host| host.all(&sql, &[]).await).await?;
-        let held = |(incarnation, first, last, rows)| Held {
+        let rows: Vec<(u64, u64, u64, u64, i64)> = self.on(target, async |host| host.all(&sql, &[]).await).await?;
+        let held = |(incarnation, first, last, rows, committed_at)| Held {
             node,
             incarnation,
             first: Seq::new(first),
             last: Seq::new(last),
             rows,
+            committed_at: UnixMicros::new(committed_at),
         };
         Ok(rows.into_iter().map(held).collect())
     }
@@ -87,12 +91,8 @@ impl Client {
         let at = span.table.position();
         let place = self.config().place(span.table);
         let sql = format!("SELECT {at}, count() FROM {place} WHERE {} GROUP BY {at}", condition(span));
-        let targets = match self.target() {
-            Target::Any => vec![Target::Any],
-            Target::Host(_) => self.config().urls.iter().cloned().map(Target::Host).collect(),
-        };
         let mut found = Vec::new();
-        for target in &targets {
+        for target in &self.targets() {
             let rows: Vec<(u64, u64)> = self.on(target, async |host| host.all(&sql, &[]).await).await?;
             found.extend(rows.into_iter().map(|(seq, times)| (Seq::new(seq), times)));
         }
@@ -100,7 +100,10 @@ impl Client {
     }
 
     /// Positions of a span that the table holds.
-    pub(crate) async fn present(&self, target: &Target, span: &Span) -> Result<BTreeSet<Seq>, Failure> {
+    ///
+    /// # Errors
+    /// [`Failure`] when that cannot be found out.
+    pub async fn present(&self, target: &Target, span: &Span) -> Result<BTreeSet<Seq>, Failure> {
         let at = span.table.position();
         let place = self.config().place(span.table);
         let sql = format!("SELECT DISTINCT {at} FROM {place} WHERE {}", condition(span));

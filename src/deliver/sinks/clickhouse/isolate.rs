@@ -66,13 +66,37 @@ impl Client {
     /// # Errors
     /// [`Failure`]; of kind [`Kind::Row`] when none of it is there and some row is refused.
     pub async fn settle(&self, target: &Target, token: &str, batch: &Batch) -> Result<Settled, Failure> {
+        self.settle_among(std::slice::from_ref(target), target, token, batch).await
+    }
+
+    /// The same for rows that may be on any server: what is on none of them goes to `target`.
+    ///
+    /// # Errors
+    /// As [`Client::settle`]; also when one of the servers cannot be asked.
+    pub async fn settle_anywhere(&self, target: &Target, token: &str, batch: &Batch) -> Result<Settled, Failure> {
+        self.settle_among(&self.targets(), target, token, batch).await
+    }
+
+    async fn settle_among(
+        &self,
+        places: &[Target],
+        target: &Target,
+        token: &str,
+        batch: &Batch,
+    ) -> Result<Settled, Failure> {
         let Some(span) = batch.span() else { return Ok(Settled::Whole) };
-        let count = self.count(target, &span).await?;
+        let mut count = 0;
+        for place in places {
+            count += self.count(place, &span).await?;
+        }
         if count == 0 {
             // It may be on its way in this very moment: the token takes care of that.
             return self.insert(target, token, batch).await.map(|()| Settled::Inserted);
         }
-        let present = self.present(target, &span).await?;
+        let mut present = BTreeSet::new();
+        for place in places {
+            present.extend(self.present(place, &span).await?);
+        }
         if batch.positions().iter().all(|seq| present.contains(seq)) {
             return Ok(Settled::Whole);
         }

@@ -3,10 +3,11 @@
 use crate::connection::Deadline;
 use crate::decide::{self, Action, Known};
 use crate::producer::Producer;
-use crate::reports::{Batches, Stop};
+use crate::reports::Stop;
+use crate::stretch::{Pace, Stretch, Suspects};
 use crate::topics::{self, Layout};
 use crate::watermark_reader;
-use crate::{Config, Delivery, Failure, Fault, History, Position, Slice, Watermark};
+use crate::{Config, Delivery, Failure, Fault, History, Message, Position, Reason, Refused, Slice, Watermark};
 
 /// The moments of a slice between which a crash makes a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,8 +47,8 @@ pub struct Session {
     sent: Position,
     /// `None` after anything whose outcome is unknown.
     producer: Option<Producer>,
-    /// How the next producer is to send.
-    batches: Batches,
+    pace: Pace,
+    found: Option<Watermark>,
     failed: Option<Failure>,
     probe: Option<Probe>,
 }
@@ -64,29 +65,68 @@ impl Session {
     pub fn open(config: Config, start: &Start<'_>) -> Result<Self, Fault> {
         config.check().map_err(|error| Fault::Denied(error.to_string()))?;
         let deadline = Deadline::after(config.patience);
+        let mut session = Session::new(config, start, deadline)?;
+        let passed = match session.config.delivery {
+            Delivery::ExactlyOnce => start.passed,
+            // The cursor alone says what they must have; but what they have beyond it need not come again.
+            Delivery::AtLeastOnce => Some(Position::START),
+        };
+        let Start { history, cursor: confirmed, begin, .. } = *start;
+        session.establish(&Known::Log { history, confirmed, passed, begin }, deadline)?;
+        Ok(session)
+    }
+
+    /// As [`Session::open`], but goes on after the cursor whatever the watermark says, if there is one at all, and writes
+    /// it anew: an operator has said that this is how far the topics have everything.
+    ///
+    /// # Errors
+    /// [`Fault`], but neither moved nor refused.
+    pub fn adopt(config: Config, start: &Start<'_>) -> Result<Self, Fault> {
+        config.check().map_err(|error| Fault::Denied(error.to_string()))?;
+        let deadline = Deadline::after(config.patience);
+        let mut session = Session::new(config, start, deadline)?;
+        session.claim(deadline)?;
+        Ok(session)
+    }
+
+    fn new(config: Config, start: &Start<'_>, deadline: Deadline) -> Result<Self, Fault> {
         let layout = topics::prepare(&config, deadline)?;
         let position = start.cursor.unwrap_or(start.begin);
         let incarnation = start.history.incarnation_at(position.seq);
         let mark = Watermark { run: start.run, incarnation, position };
-        let mut session = Session {
+        Ok(Session {
             config,
             layout,
             run: start.run,
             mark,
             sent: position,
             producer: None,
-            batches: Batches::Shared,
+            pace: Pace::START,
+            found: None,
             failed: None,
             probe: None,
-        };
-        match session.config.delivery {
-            Delivery::ExactlyOnce => {
-                let known = Known::Log { history: start.history, confirmed: start.cursor, passed: start.passed };
-                session.establish(&known, deadline)?;
+        })
+    }
+
+    /// A new producer, and our own place as the watermark.
+    fn claim(&mut self, deadline: Deadline) -> Result<(), Fault> {
+        for contests in 0.. {
+            let producer = Producer::open(&self.config, &self.layout)?;
+            producer.init(deadline).map_err(|stop| told(&producer, "cannot begin to send", stop))?;
+            let nothing = Slice::new(self.mark.position);
+            match producer.fill(&nothing.stretch(0, 0), &self.mark).and_then(|()| producer.commit()) {
+                Ok(()) => {
+                    self.go_on(self.mark, producer);
+                    break;
+                }
+                // Somebody else begins at this very moment, or the cluster has trouble.
+                Err(Stop::Do(Action::Repeat | Action::Renew, _)) if !deadline.is_over() => {
+                    deadline.step_aside(contests);
+                }
+                Err(stop) => return Err(told(&producer, "cannot write the watermark", stop)),
             }
-            Delivery::AtLeastOnce => session.connect(deadline)?,
         }
-        Ok(session)
+        Ok(())
     }
 
     /// Sets who is told of each step: for crash tests.
@@ -102,8 +142,22 @@ impl Session {
         self.mark.position
     }
 
-    /// Brings a slice to its topics, all of it or nothing; returns once that is final. A slice that is there already
-    /// is fine.
+    /// The watermark that was there when the session was opened or last renewed. It may be behind
+    /// [`Session::position`]: what is between was given up, or sent at least once by a release that wrote none, or is in
+    /// the log no more.
+    #[must_use]
+    pub fn found(&self) -> Option<Watermark> {
+        self.found
+    }
+
+    /// How many bytes a slice should have: less while the link is slow. A larger one is sent in parts.
+    #[must_use]
+    pub fn slice_bytes(&self) -> usize {
+        self.pace.bytes()
+    }
+
+    /// Brings a slice to its topics; returns once that is final. What the topics have of it already is not sent again,
+    /// and what they have when this fails is behind [`Session::position`].
     ///
     /// # Errors
     /// [`Fault`].
@@ -111,34 +165,58 @@ impl Session {
         if let Some(failure) = self.failed {
             return Err(Fault::Failed(failure));
         }
-        let deadline = Deadline::after(self.config.patience);
+        let mut deadline = Deadline::after(self.config.patience);
+        let mut suspects = Suspects::default();
         loop {
             self.connect(deadline)?;
             if self.mark.position == slice.end() {
                 return Ok(());
             }
-            if self.mark.position != slice.after() {
-                return Err(Fault::Moved(self.mark.position));
+            let from = slice.place_after(self.mark.position).ok_or(Fault::Moved(self.mark.position))?;
+            self.check_sizes(&slice.stretch(from, slice.len()))?;
+            let to = suspects.reach(from, slice.reach(from, self.pace.bytes()));
+            let stretch = slice.stretch(from, to);
+            match self.attempt(&stretch) {
+                Ok(()) => suspects.acquit(to),
+                Err(Stop::Refused(refused)) if !stretch.is_one_item() => {
+                    suspects = Suspects::among(slice, refused.iter().map(|refused| refused.item));
+                    self.producer = None;
+                }
+                Err(stop) => {
+                    self.recover(stop, &stretch, deadline)?;
+                    continue;
+                }
             }
-            match self.attempt(slice, deadline) {
-                Ok(()) => return Ok(()),
-                Err(stop) => self.recover(stop, deadline)?,
-            }
+            // It got on, or the search for somebody who is refused did.
+            deadline = Deadline::after(self.config.patience);
         }
     }
 
-    /// Makes sure that there is a producer, and that we know what the topics have.
+    /// Names what is known to be too large, before anything is sent.
+    fn check_sizes(&self, stretch: &Stretch<'_>) -> Result<(), Fault> {
+        let too_large = |message: &Message<'_>| message.batch_bytes() > self.layout.bytes_max(message.topic);
+        let found = stretch.messages().map(|(_, message)| message).filter(too_large);
+        let mut refused: Vec<_> = found
+            .map(|message| Refused { item: message.item, topic: message.topic, reason: Reason::TooLarge })
+            .collect();
+        refused.dedup_by_key(|refused| refused.item);
+        if refused.is_empty() { Ok(()) } else { Err(Fault::Refused(refused)) }
+    }
+
+    /// Makes sure that there is a producer, and that we know what the topics have, how much they take, and that they are
+    /// there: what has failed may have failed because one is not.
     fn connect(&mut self, deadline: Deadline) -> Result<(), Fault> {
         if self.producer.is_some() {
             return Ok(());
         }
+        self.layout = topics::prepare(&self.config, deadline)?;
         match self.config.delivery {
             Delivery::ExactlyOnce => {
                 let known = Known::Own { run: self.run, confirmed: self.mark.position, sent: self.sent };
                 self.establish(&known, deadline)
             }
             Delivery::AtLeastOnce => {
-                self.producer = Some(Producer::open(&self.config, &self.layout, self.batches)?);
+                self.producer = Some(Producer::open(&self.config, &self.layout)?);
                 Ok(())
             }
         }
@@ -152,7 +230,7 @@ impl Session {
         let mut first_found = None;
         let mut contests = 0;
         loop {
-            let producer = Producer::open(&self.config, &self.layout, self.batches)?;
+            let producer = Producer::open(&self.config, &self.layout)?;
             producer.init(deadline).map_err(|stop| told(&producer, "cannot begin to send", stop))?;
             let found = self.find(known, deadline)?;
             let run = found.map(|mark| mark.run);
@@ -167,7 +245,7 @@ impl Session {
             }
             let claim = Watermark { run: self.run, ..found.unwrap_or(self.mark) };
             let nothing = Slice::new(claim.position);
-            match producer.fill(&nothing, &claim, deadline).and_then(|()| producer.commit(deadline)) {
+            match producer.fill(&nothing.stretch(0, 0), &claim).and_then(|()| producer.commit()) {
                 Ok(()) => {
                     self.go_on(claim, producer);
                     return Ok(());
@@ -191,8 +269,9 @@ impl Session {
     /// The watermark, if it is one to go on from.
     fn find(&mut self, known: &Known<'_>, deadline: Deadline) -> Result<Option<Watermark>, Fault> {
         let found = watermark_reader::read(&self.config, &self.layout, deadline)?.transpose();
-        let found = found.map_err(|_| Failure::WatermarkUnreadable);
-        found.and_then(|found| decide::resume(known, found)).map_err(|failure| self.fail(failure))
+        let found = found.map_err(|_| self.fail(Failure::WatermarkUnreadable))?;
+        self.found = found;
+        decide::resume(known, found).map_err(|failure| self.fail(failure))
     }
 
     fn fail(&mut self, failure: Failure) -> Fault {
@@ -201,26 +280,17 @@ impl Session {
         Fault::Failed(failure)
     }
 
-    /// Sends the slice once.
-    fn attempt(&mut self, slice: &Slice, deadline: Deadline) -> Result<(), Stop> {
+    /// Sends a stretch once.
+    fn attempt(&mut self, stretch: &Stretch<'_>) -> Result<(), Stop> {
         let Some(producer) = &self.producer else { return Err(Stop::Do(Action::Renew, "not connected".into())) };
-        let incarnation = slice.incarnation().unwrap_or(self.mark.incarnation);
-        let mark = Watermark { run: self.run, incarnation, position: slice.end() };
-        match self.config.delivery {
-            Delivery::ExactlyOnce => {
-                self.sent = self.sent.max(slice.end());
-                producer.fill(slice, &mark, deadline)?;
-                tell(&mut self.probe, Step::Filled);
-                producer.commit(deadline)?;
-            }
-            Delivery::AtLeastOnce => producer.send(slice, deadline)?,
-        }
+        let incarnation = stretch.incarnation.unwrap_or(self.mark.incarnation);
+        let mark = Watermark { run: self.run, incarnation, position: stretch.end };
+        self.sent = self.sent.max(mark.position);
+        producer.fill(stretch, &mark)?;
+        tell(&mut self.probe, Step::Filled);
+        producer.commit()?;
         self.mark = mark;
-        if producer.batches() == Batches::OfOne {
-            // It has found what it was to find.
-            self.batches = Batches::Shared;
-            self.producer = None;
-        }
+        self.pace.went_well(stretch.bytes());
         tell(&mut self.probe, Step::Committed);
         Ok(())
     }
@@ -229,18 +299,19 @@ impl Session {
     ///
     /// Whatever went wrong, the producer is given up: its successor has the transaction aborted that it left open.
     /// Aborting by itself would have to wait for what is on its way, and behind a refusal that is for ever.
-    fn recover(&mut self, stop: Stop, deadline: Deadline) -> Result<(), Fault> {
+    fn recover(&mut self, stop: Stop, stretch: &Stretch<'_>, deadline: Deadline) -> Result<(), Fault> {
         let Some(producer) = self.producer.take() else { return Ok(()) };
         match stop {
-            Stop::Refused(_, Batches::Shared) => {
-                self.batches = Batches::OfOne;
-                Ok(())
-            }
             Stop::Do(Action::Repeat | Action::Renew, _) if !deadline.is_over() => {
                 deadline.pause();
                 Ok(())
             }
-            stop => Err(told(&producer, "cannot send", stop)),
+            stop => {
+                if matches!(stop, Stop::Late(_)) {
+                    self.pace.timed_out(stretch.bytes());
+                }
+                Err(told(&producer, "cannot send", stop))
+            }
         }
     }
 }
@@ -266,6 +337,6 @@ fn told(producer: &Producer, what: &str, stop: Stop) -> Fault {
     match stop {
         Stop::Do(Action::Deny, text) => Fault::Denied(format!("{what}: {text}")),
         Stop::Do(_, text) | Stop::Late(text) => producer.fault(what, &text),
-        Stop::Refused(refused, _) => Fault::Refused(refused),
+        Stop::Refused(refused) => Fault::Refused(refused),
     }
 }

@@ -16,7 +16,7 @@ pub struct Config {
     pub transaction_timeout: Duration,
     /// How topics that are missing are made; `None`: they are not, and a missing one is an error.
     pub create: Option<Create>,
-    /// How long one call goes on trying before it says [`Fault::Unavailable`](crate::Fault::Unavailable).
+    /// How long one call goes on without getting on before it says [`Fault::Unavailable`](crate::Fault::Unavailable).
     pub patience: Duration,
     /// Passed to librdkafka as they are, after and above our own settings: `security.protocol`, `sasl.*`, `ssl.*`,
     /// `compression.type`, `linger.ms` and so on.

@@ -56,6 +56,29 @@ impl Deadline {
     }
 }
 
+/// The wait for reports of messages: it goes on as long as some arrive in time, and not past its end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Vigil {
+    patience: Duration,
+    next: Deadline,
+    end: Deadline,
+}
+
+impl Vigil {
+    pub(crate) fn new(patience: Duration, longest: Duration) -> Self {
+        Vigil { patience, next: Deadline::after(patience), end: Deadline::after(longest) }
+    }
+
+    /// A report has come.
+    pub(crate) fn heard(&mut self) {
+        self.next = Deadline::after(self.patience);
+    }
+
+    pub(crate) fn is_over(self) -> bool {
+        self.next.is_over() || self.end.is_over()
+    }
+}
+
 /// Keeps what a client complained of: calls that fail say only that they timed out.
 #[derive(Debug, Default)]
 pub(crate) struct Ears {

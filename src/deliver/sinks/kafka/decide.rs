@@ -6,9 +6,10 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 /// What a session knows when it reads the watermark.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Known<'a> {
-    /// It has just begun. `confirmed` is the stored cursor, `None` for a sink that is new; `passed` is where the topics
-    /// ended when what follows, up to the cursor, was given up.
-    Log { history: History<'a>, confirmed: Option<Position>, passed: Option<Position> },
+    /// It has just begun. `confirmed` is the stored cursor, `None` for a sink that is new, which goes on after `begin` if
+    /// the topics do not have more; `passed` is what the topics must have, if that is not all up to the cursor: what
+    /// follows was given up, or sent at least once, which the cursor alone tells.
+    Log { history: History<'a>, confirmed: Option<Position>, passed: Option<Position>, begin: Position },
     /// It has written its own watermark, which says `confirmed`, or up to `sent` if a transaction of unknown outcome
     /// went through.
     Own { run: u64, confirmed: Position, sent: Position },
@@ -22,21 +23,18 @@ pub(crate) enum Known<'a> {
 /// | own | another run's | [`Failure::Fenced`] |
 /// | own | ours, and ahead of all that we sent: we are a copy of a running machine | [`Failure::Diverged`] |
 /// | log | none, sink new or cursor zero | begin |
-/// | log | none, or older than the cursor, and all in between was given up | go on after the cursor |
+/// | log | in our history, sink new: it was forgotten | go on after it, or where the log begins |
+/// | log | none, or older than the cursor, and the topics need not have what is between | go on after the cursor |
 /// | any | none otherwise, or older than the cursor | [`Failure::WatermarkLost`] |
 /// | log | not in our history | [`Failure::Diverged`] |
 /// | log | in our history, at the cursor or ahead of it | go on after it |
 pub(crate) fn resume(known: &Known<'_>, found: Option<Watermark>) -> Result<Option<Watermark>, Failure> {
-    let confirmed = match known {
-        Known::Log { confirmed, .. } => confirmed.unwrap_or(Position::START),
-        Known::Own { confirmed, .. } => *confirmed,
+    let (reached, needed) = match *known {
+        Known::Log { confirmed: None, begin, .. } => (begin, Position::START),
+        Known::Log { confirmed: Some(confirmed), passed, .. } => (confirmed, passed.unwrap_or(confirmed)),
+        Known::Own { confirmed, .. } => (confirmed, confirmed),
     };
-    let lost = Failure::WatermarkLost { found, confirmed };
-    // What the topics must have.
-    let needed = match known {
-        Known::Log { passed: Some(passed), .. } => *passed,
-        _ => confirmed,
-    };
+    let lost = Failure::WatermarkLost { found, confirmed: reached };
     let Some(mark) = found else {
         let begins = matches!(known, Known::Log { .. }) && needed == Position::START;
         return if begins { Ok(None) } else { Err(lost) };
@@ -52,7 +50,7 @@ pub(crate) fn resume(known: &Known<'_>, found: Option<Watermark>) -> Result<Opti
     if !mark.position.covers(&needed) {
         return Err(lost);
     }
-    let position = mark.position.max(confirmed);
+    let position = mark.position.max(reached);
     match known {
         Known::Log { history, .. } if position != mark.position => {
             Ok(Some(Watermark { position, incarnation: history.incarnation_at(position.seq), ..mark }))
@@ -190,13 +188,14 @@ mod tests {
 
     /// A log that ends with event 150, of a sink whose cursor is at `confirmed`.
     fn log(confirmed: Option<u64>) -> Known<'static> {
-        Known::Log { history: History { starts: &STARTS, end: at(150) }, confirmed: confirmed.map(at), passed: None }
+        let history = History { starts: &STARTS, end: at(150) };
+        Known::Log { history, confirmed: confirmed.map(at), passed: None, begin: at(0) }
     }
 
     /// The same, after everything up to the cursor was given up that the topics did not have at `passed`.
     fn gave_up(passed: u64, confirmed: u64) -> Known<'static> {
         let history = History { starts: &STARTS, end: at(150) };
-        Known::Log { history, confirmed: Some(at(confirmed)), passed: Some(at(passed)) }
+        Known::Log { history, confirmed: Some(at(confirmed)), passed: Some(at(passed)), begin: at(0) }
     }
 
     /// A session that had `confirmed`, and has sent up to 140 since.
@@ -264,6 +263,15 @@ mod tests {
         let older = Some(mark(7, 7, 49));
         assert_eq!(resume(&gave_up(50, 120), older), Err(Failure::WatermarkLost { found: older, confirmed: at(120) }));
         assert!(resume(&gave_up(50, 120), None).is_err());
+    }
+
+    #[test]
+    fn a_sink_that_was_forgotten_goes_on_where_the_topics_end_or_where_the_log_begins() {
+        let history = History { starts: &STARTS, end: at(150) };
+        let forgotten = |begin| Known::Log { history, confirmed: None, passed: None, begin: at(begin) };
+        assert_eq!(resume(&forgotten(60), Some(mark(7, 9, 120))), Ok(Some(mark(7, 9, 120))));
+        assert_eq!(resume(&forgotten(110), Some(mark(7, 7, 60))), Ok(Some(mark(7, 9, 110))));
+        assert_eq!(resume(&forgotten(110), None), Ok(None));
     }
 
     #[test]

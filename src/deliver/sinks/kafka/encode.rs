@@ -1,123 +1,11 @@
 //! Events and dead letters to messages: keys, headers and values in one piece of memory. No I/O.
 
-use crate::Position;
-use event::Seq;
+use crate::stretch::Stretch;
+use crate::{DeadLetter, Event, Headers, Item, Message, Position, Topic};
 use std::fmt::{self, Write};
 use std::ops::Range;
 
-/// One event in the forms that the topics want.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Event<'a> {
-    /// Position in the log.
-    pub seq: Seq,
-    /// The incarnation that committed it.
-    pub incarnation: u64,
-    /// The owner.
-    pub tenant: &'a str,
-    /// `eventId`.
-    pub event_id: &'a str,
-    /// `eventType`.
-    pub event_type: &'a str,
-    /// `sessionId`: the key. Empty, which no accepted event's is, for one that cannot be taken apart.
-    pub session_id: &'a str,
-    /// Version of the schema that the processed forms have.
-    pub schema_version: u32,
-    /// W3C trace context.
-    pub traceparent: Option<&'a str>,
-    /// The bytes as received.
-    pub raw: &'a [u8],
-    /// The processed form before enrichment; `None` for an event that has none.
-    pub validated: Option<&'a [u8]>,
-    /// The enriched form; `None` for an event that has none.
-    pub enriched: Option<&'a [u8]>,
-}
-
-/// One dead letter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DeadLetter<'a> {
-    /// Position among the dead letters.
-    pub dead_seq: u64,
-    /// Position in the log, if it was accepted and a sink could not take it.
-    pub seq: Option<Seq>,
-    /// The owner.
-    pub tenant: &'a str,
-    /// `eventId`, if it could be read.
-    pub event_id: Option<&'a str>,
-    /// `eventType`, if it could be read.
-    pub event_type: Option<&'a str>,
-    /// `sessionId`, if it could be read: the key.
-    pub session_id: Option<&'a str>,
-    /// Why it is here, as in answers to clients.
-    pub code: &'a str,
-    /// Where in the event.
-    pub pointer: Option<&'a str>,
-    /// The same for a person.
-    pub detail: Option<&'a str>,
-    /// W3C trace context.
-    pub traceparent: Option<&'a str>,
-    /// The bytes as received.
-    pub raw: &'a [u8],
-}
-
-/// What a message is of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Item {
-    /// An event.
-    Event(Seq),
-    /// A dead letter.
-    DeadLetter(u64),
-}
-
-/// Where a message goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Topic {
-    /// Events as received.
-    Raw,
-    /// The processed form before enrichment.
-    Validated,
-    /// The enriched form.
-    Enriched,
-    /// Dead letters.
-    Dead,
-}
-
-/// One message of a slice.
-#[derive(Debug, Clone, Copy)]
-pub struct Message<'a> {
-    /// What it is of.
-    pub item: Item,
-    /// Where it goes.
-    pub topic: Topic,
-    /// What decides on the partition.
-    pub key: Option<&'a [u8]>,
-    /// Names and values, in the order in which they are written.
-    pub headers: Headers<'a>,
-    /// The content.
-    pub value: &'a [u8],
-}
-
-/// The headers of a message; see the [crate's](crate) table.
-#[derive(Debug, Clone, Copy)]
-pub struct Headers<'a> {
-    bytes: &'a [u8],
-    spans: &'a [(&'static str, Range<usize>)],
-}
-
-impl<'a> Headers<'a> {
-    /// Name and value of each.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &'a [u8])> + use<'a> {
-        let Headers { bytes, spans } = *self;
-        spans.iter().map(|(name, span)| (*name, bytes.get(span.clone()).unwrap_or_default()))
-    }
-
-    /// How many there are.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.spans.len()
-    }
-}
-
-/// A stretch of the log on its way: everything after one position up to another. Sent as a whole or not at all.
+/// A slice of the log on its way: everything after one position up to another.
 #[derive(Debug, Clone, Default)]
 pub struct Slice {
     after: Position,
@@ -135,6 +23,9 @@ struct Part {
     key: Option<Range<usize>>,
     headers: Range<usize>,
     value: Range<usize>,
+    /// What a slice says that ends with this part's item.
+    end: Position,
+    incarnation: Option<u64>,
 }
 
 impl Slice {
@@ -167,16 +58,15 @@ impl Slice {
         self.optional_header("traceparent", event.traceparent);
         let headers = headers_at..self.headers.len();
         let key = (!event.session_id.is_empty()).then(|| self.put(event.session_id.as_bytes()));
+        self.end.seq = event.seq;
+        self.incarnation = Some(event.incarnation);
         let forms =
             [(Topic::Raw, Some(event.raw)), (Topic::Validated, event.validated), (Topic::Enriched, event.enriched)];
         for (topic, value) in forms {
             let Some(value) = value else { continue };
             let value = self.put(value);
-            let item = Item::Event(event.seq);
-            self.parts.push(Part { item, topic, key: key.clone(), headers: headers.clone(), value });
+            self.add(Item::Event(event.seq), topic, key.clone(), headers.clone(), value);
         }
-        self.end.seq = event.seq;
-        self.incarnation = Some(event.incarnation);
     }
 
     /// Adds the next dead letter.
@@ -197,8 +87,13 @@ impl Slice {
         let headers = headers_at..self.headers.len();
         let key = letter.session_id.map(|session| self.put(session.as_bytes()));
         let value = self.put(letter.raw);
-        self.parts.push(Part { item: Item::DeadLetter(letter.dead_seq), topic: Topic::Dead, key, headers, value });
         self.end.dead_seq = letter.dead_seq;
+        self.add(Item::DeadLetter(letter.dead_seq), Topic::Dead, key, headers, value);
+    }
+
+    fn add(&mut self, item: Item, topic: Topic, key: Option<Range<usize>>, headers: Range<usize>, value: Range<usize>) {
+        let (end, incarnation) = (self.end, self.incarnation);
+        self.parts.push(Part { item, topic, key, headers, value, end, incarnation });
     }
 
     /// Says that it reaches up to `end`, whose last event `incarnation` committed, though there is nothing to send of
@@ -263,6 +158,27 @@ impl Slice {
         self.parts.get(place).map(|part| self.message(part))
     }
 
+    /// Where in that order begins what comes after `position`; `None` if the slice has no border there.
+    pub(crate) fn place_after(&self, position: Position) -> Option<usize> {
+        let place = self.parts.partition_point(|part| position.covers(&part.end));
+        let border = place.checked_sub(1).and_then(|last| self.parts.get(last)).map_or(self.after, |last| last.end);
+        (border == position).then_some(place)
+    }
+
+    /// Which places an item has.
+    pub(crate) fn places_of(&self, item: Item) -> Range<usize> {
+        let first = self.parts.iter().position(|part| part.item == item).unwrap_or(self.parts.len());
+        let count = self.parts.iter().skip(first).take_while(|part| part.item == item).count();
+        first..first + count
+    }
+
+    /// The part with these places, which begins and ends at borders of items.
+    pub(crate) fn stretch(&self, from: usize, to: usize) -> Stretch<'_> {
+        let last = if to == self.parts.len() { None } else { to.checked_sub(1).and_then(|last| self.parts.get(last)) };
+        let (end, incarnation) = last.map_or((self.end, self.incarnation), |last| (last.end, last.incarnation));
+        Stretch { slice: self, from, to, end, incarnation }
+    }
+
     fn message(&self, part: &Part) -> Message<'_> {
         let bytes = |span: &Range<usize>| self.bytes.get(span.clone()).unwrap_or_default();
         Message {
@@ -309,18 +225,10 @@ impl Write for Bytes<'_> {
     }
 }
 
-impl fmt::Display for Item {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Item::Event(seq) => write!(f, "event {seq}"),
-            Item::DeadLetter(dead_seq) => write!(f, "dead letter {dead_seq}"),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use event::Seq;
 
     fn event(seq: u64) -> Event<'static> {
         Event {

@@ -10,12 +10,13 @@ pub enum Fault {
     /// again once somebody has mended that, with the same session. Never a reason to dead-letter an event.
     #[error("{0}")]
     Denied(String),
-    /// The slice does not begin where the topics end: build it again after this position.
-    #[error("the topics have everything up to {0}: the slice begins elsewhere")]
+    /// The slice has no border where the topics end: build it again after this position.
+    #[error("the topics have everything up to {0}: the slice is from elsewhere")]
     Moved(Position),
     /// A topic will never take these, and perhaps others. Dead-letter them, [remove] them from the slice and send it
-    /// again: nothing of it was delivered, or, at least once, some of it and it comes again.
+    /// again: exactly once, nothing of them was delivered; what comes before the [position] need not come again.
     ///
+    /// [position]: crate::Session::position
     /// [remove]: crate::Slice::remove
     #[error("{}", refusals(.0))]
     Refused(Vec<Refused>),
@@ -87,9 +88,10 @@ fn lost(found: Option<&Watermark>, confirmed: &Position) -> String {
         Some(mark) => format!("a watermark at {}", mark.position),
     };
     format!(
-        "the watermark topic has {found}, though the topics had everything up to {confirmed}: records were lost or the \
-         topic was made anew. Bring it back; or begin again in topics of its own: stop the daemon, `ingestd wal \
-         forget-sink kafka`, another kafka.topic_prefix"
+        "the watermark topic has {found}, though the topics had everything up to {confirmed}: records were lost, the \
+         topic was made anew, or an earlier release has sent at-least-once, without a watermark. Bring it back; or, if \
+         the topics have it all, start once with kafka.delivery = \"at-least-once\", which writes it; or begin again in \
+         topics of its own: stop the daemon, `ingestd wal forget-sink kafka`, another kafka.topic_prefix"
     )
 }
 

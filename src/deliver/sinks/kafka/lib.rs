@@ -5,7 +5,7 @@
 //! There is no state elsewhere that could disagree: whatever happens to us, to the cluster or to an answer on its way,
 //! the watermark tells the next session, or the next producer of this one, where to go on.
 //!
-//! Calls block, for as long as [`Config::patience`] at most and a little more: a session wants a thread to itself.
+//! Calls block, as long as they get on: a session wants a thread to itself.
 //!
 //! ```text
 //!                         ┌───────────────── one transaction ─────────────────┐
@@ -44,7 +44,8 @@
 //! 4. [`Session::send`] it. `Ok`: the topics have it for good; store the new position as the cursor, at leisure. It may
 //!    lag, for the watermark counts; it must never be ahead. What lies after it stays in the log.
 //!    * [`Fault::Refused`]: store a dead letter for each *first*, durably, then [`remove`](Slice::remove) it from the
-//!      slice and send again. A dead letter that is refused stays where it is stored; only remove it.
+//!      slice and send again, or build another one after [`Session::position`], which may have moved. A dead letter that
+//!      is refused stays where it is stored; only remove it.
 //!    * [`Fault::Moved`]: back to 3. [`Fault::Unavailable`], [`Fault::Denied`]: the same slice again, later, on the same
 //!      session.
 //!    * [`Fault::Failed`]: store that the sink has failed, and why. A new session only when an operator says so.
@@ -56,14 +57,29 @@
 //! | | then |
 //! |---|---|
 //! | the call may be made again | it is, until [`Config::patience`] is over |
+//! | no message is acknowledged for that long, or not all within 4/5 of [`Config::transaction_timeout`] | [`Fault::Unavailable`], and transactions of half the size from then on, down to 64 KiB; they grow again slowly |
 //! | transaction failed, outcome unknown, fatal, fenced | a new producer, which has aborted what was open, and the watermark: ours → go on after it; another run's → [`Failure::Fenced`] |
 //! | watermark gone or older than the cursor | [`Failure::WatermarkLost`] |
 //! | watermark not in our history, or ahead of all that we sent | [`Failure::Diverged`] |
-//! | the topic refuses a message | [`Fault::Refused`]: nothing of the slice was delivered |
-//! | the cluster refuses *us*, or a topic is missing | [`Fault::Denied`] |
+//! | a message is larger than its topic takes | [`Fault::Refused`] before anything is sent |
+//! | the topic refuses a message | [`Fault::Refused`], once it is known which |
+//! | the cluster refuses *us*, or a topic is missing and is not to be made | [`Fault::Denied`] |
 //!
-//! A broker refuses batches, not messages. So a slice with a refusal is sent once more with every message in a batch
-//! of its own, and whoever is refused then is named.
+//! The limit of a message is its topic's `max.message.bytes`, or `message.max.bytes` of [`Config::options`] if that is
+//! less, and it is held to it before it is compressed, as Kafka's own producers do: whether an event arrives does not
+//! hang on how well it, or its neighbours, compress. Limits are read when a session opens and after each fault.
+//!
+//! A broker refuses batches, not messages. So after a refusal that was not foreseen, smaller and smaller parts of the
+//! slice are sent, each a transaction, until who is refused is alone; the rest is delivered on the way.
+//!
+//! A topic that has gone is made again, when topics are to be made, as soon as sending to it has failed. A watermark
+//! topic made anew is empty, and the session is over: [`Failure::WatermarkLost`].
+//!
+//! # At least once
+//!
+//! The watermark is written here, too, without a transaction and after the messages, so that either kind of delivery can
+//! follow the other. A start goes on after it or after the cursor, whichever is further: what the cursor says was
+//! acknowledged. Whoever wrote it must be in the log's history all the same.
 //!
 //! # Two daemons under one id
 //!
@@ -86,25 +102,30 @@
 
 mod blocking;
 mod census;
+mod check;
 mod client;
 mod config;
 mod connection;
 mod decide;
 mod encode;
 mod error;
+mod message;
 mod partition;
 mod position;
 mod producer;
 mod reader;
 mod reports;
+mod stretch;
 mod topics;
 mod watermark;
 mod watermark_reader;
 
 pub use census::count;
+pub use check::check;
 pub use client::{Probe, Session, Start, Step};
 pub use config::{Config, ConfigError, Create, Delivery, Options, Topics};
-pub use encode::{DeadLetter, Event, Headers, Item, Message, Slice, Topic};
+pub use encode::Slice;
 pub use error::{Failure, Fault, Reason, Refused};
+pub use message::{DeadLetter, Event, Headers, Item, Message, Topic};
 pub use position::{History, Position};
 pub use watermark::{Unreadable, Watermark};

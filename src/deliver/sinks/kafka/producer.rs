@@ -1,8 +1,9 @@
 //! One producer: it fences whoever had our id before, sends slices, and is thrown away when in doubt.
 
-use crate::connection::{Deadline, EARFUL, not_made, settings};
+use crate::connection::{Deadline, EARFUL, Vigil, not_made, settings};
 use crate::decide::{self, Action, Trouble, Undelivered};
-use crate::reports::{Batches, Reports, Stop, WATERMARK, judge};
+use crate::reports::{Reports, Stop, WATERMARK, judge};
+use crate::stretch::Stretch;
 use crate::topics::Layout;
 use crate::{Config, Delivery, Fault, Item, Message, Reason, Refused, Slice, Topic, Topics, Watermark};
 use rdkafka::config::FromClientConfigAndContext;
@@ -11,8 +12,9 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use std::time::Duration;
 
-/// How long it listens for reports at a time.
-const TICK: Duration = Duration::from_millis(1);
+/// How long it rests when no report is there. Waiting in the client itself spins: it counts in whole milliseconds, and
+/// asks without a pause for what is left of one.
+const REST: Duration = Duration::from_micros(500);
 
 /// A producer.
 pub(crate) struct Producer {
@@ -21,15 +23,14 @@ pub(crate) struct Producer {
     delivery: Delivery,
     transactional_id: String,
     watermark_partition: i32,
-    batches: Batches,
+    patience: Duration,
+    longest: Duration,
 }
 
 impl Producer {
-    /// A producer that has done nothing yet. One with batches of one message is slow, but what a topic says of a batch
-    /// is then said of a message.
-    pub(crate) fn open(config: &Config, layout: &Layout, batches: Batches) -> Result<Self, Fault> {
+    /// A producer that has done nothing yet.
+    pub(crate) fn open(config: &Config, layout: &Layout) -> Result<Self, Fault> {
         let transaction_timeout = config.transaction_timeout.as_millis().to_string();
-        let patience = config.patience.as_millis().to_string();
         let batch_bytes = layout.batch_bytes_max.to_string();
         let message_bytes = layout.message_bytes_max.to_string();
         let mut own = vec![
@@ -45,26 +46,20 @@ impl Producer {
                 ("transactional.id", config.transactional_id.as_str()),
                 ("transaction.timeout.ms", &transaction_timeout),
             ]),
-            Delivery::AtLeastOnce => own.push(("message.timeout.ms", &patience)),
+            // Its messages are given up when the wait for them is: the client is not to do so before.
+            Delivery::AtLeastOnce => own.push(("message.timeout.ms", &transaction_timeout)),
         }
-        let mut settings = settings(config, &own);
-        if batches == Batches::OfOne {
-            settings.set("batch.num.messages", "1");
-        }
-        let inner = BaseProducer::from_config_and_context(&settings, Reports::default());
+        let inner = BaseProducer::from_config_and_context(&settings(config, &own), Reports::default());
         Ok(Producer {
             inner: inner.map_err(|error| not_made(&error))?,
             topics: config.topics.clone(),
             delivery: config.delivery,
             transactional_id: config.transactional_id.clone(),
             watermark_partition: layout.watermark_partition,
-            batches,
+            patience: config.patience,
+            // What has not been sent by then could not be committed before the cluster aborts it.
+            longest: config.transaction_timeout / 5 * 4,
         })
-    }
-
-    /// What it says of batches is said of.
-    pub(crate) fn batches(&self) -> Batches {
-        self.batches
     }
 
     /// The fault that a failed attempt comes to.
@@ -76,53 +71,63 @@ impl Producer {
 
     /// Fences whoever had our transactional id, and has their transaction ended.
     pub(crate) fn init(&self, deadline: Deadline) -> Result<(), Stop> {
+        if self.delivery == Delivery::AtLeastOnce {
+            return Ok(());
+        }
         self.persist(deadline, |remaining| self.inner.init_transactions(remaining))
     }
 
-    /// Sends all of a slice and the watermark in one transaction, up to the point where it can be committed. Once it has
-    /// failed, this producer is of no more use.
-    pub(crate) fn fill(&self, slice: &Slice, watermark: &Watermark, deadline: Deadline) -> Result<(), Stop> {
-        self.persist(deadline, |_| self.inner.begin_transaction())?;
-        match self.put_all(slice, deadline).and_then(|()| self.put_watermark(watermark, deadline)) {
+    /// Sends all of a stretch and the watermark: exactly once, in one transaction up to the point where it can be
+    /// committed; at least once, the watermark when the topics have the rest. Once it has failed, this producer is of no
+    /// more use.
+    pub(crate) fn fill(&self, stretch: &Stretch<'_>, watermark: &Watermark) -> Result<(), Stop> {
+        let mut vigil = Vigil::new(self.patience, self.longest);
+        let filled = match self.delivery {
+            Delivery::ExactlyOnce => {
+                self.persist(Deadline::after(self.patience), |_| self.inner.begin_transaction())?;
+                self.put_all(stretch, &mut vigil)
+            }
+            Delivery::AtLeastOnce => {
+                self.put_all(stretch, &mut vigil).and_then(|()| self.flush(stretch.slice, &mut vigil))
+            }
+        };
+        match filled.and_then(|()| self.put_watermark(watermark, &mut vigil)) {
             // It takes no more: the reports say why.
             Err(Stop::Do(Action::Renew, text)) => {
-                self.flush(slice, deadline)?;
+                self.flush(stretch.slice, &mut vigil)?;
                 Err(Stop::Do(Action::Renew, text))
             }
             Err(stop) => Err(stop),
-            Ok(()) => self.flush(slice, deadline),
+            Ok(()) => self.flush(stretch.slice, &mut vigil),
         }
     }
 
     /// Commits what was sent.
-    pub(crate) fn commit(&self, deadline: Deadline) -> Result<(), Stop> {
-        self.persist(deadline, |remaining| self.inner.commit_transaction(remaining))
+    pub(crate) fn commit(&self) -> Result<(), Stop> {
+        if self.delivery == Delivery::AtLeastOnce {
+            return Ok(());
+        }
+        self.persist(Deadline::after(self.patience), |remaining| self.inner.commit_transaction(remaining))
     }
 
-    /// Sends all of a slice without a transaction.
-    pub(crate) fn send(&self, slice: &Slice, deadline: Deadline) -> Result<(), Stop> {
-        self.put_all(slice, deadline)?;
-        self.flush(slice, deadline)
-    }
-
-    fn put_all(&self, slice: &Slice, deadline: Deadline) -> Result<(), Stop> {
+    fn put_all(&self, stretch: &Stretch<'_>, vigil: &mut Vigil) -> Result<(), Stop> {
         // The messages of an item stand together and have the same headers.
         let mut headers: Option<(Item, OwnedHeaders)> = None;
         let mut refused: Vec<Refused> = Vec::new();
-        for (place, message) in slice.messages().enumerate() {
+        for (place, message) in stretch.messages() {
             let (item, made) = match headers.take() {
                 Some((item, made)) if item == message.item => (item, made),
                 _ => (message.item, make_headers(&message)),
             };
             // Said by our own client, and of this very message.
-            if let Some(reason) = self.put(place, &message, &made, deadline)?
+            if let Some(reason) = self.put(place, &message, &made, vigil)?
                 && refused.last().is_none_or(|last| last.item != item)
             {
                 refused.push(Refused { item, topic: message.topic, reason });
             }
             headers = Some((item, made));
         }
-        if refused.is_empty() { Ok(()) } else { Err(Stop::Refused(refused, Batches::OfOne)) }
+        if refused.is_empty() { Ok(()) } else { Err(Stop::Refused(refused)) }
     }
 
     fn put(
@@ -130,19 +135,19 @@ impl Producer {
         place: usize,
         message: &Message<'_>,
         headers: &OwnedHeaders,
-        deadline: Deadline,
+        vigil: &mut Vigil,
     ) -> Result<Option<Reason>, Stop> {
         let topic = self.name(message.topic);
-        self.enqueue(deadline, || {
+        self.enqueue(vigil, || {
             let mut record = BaseRecord::with_opaque_to(topic, place).payload(message.value).headers(headers.clone());
             record.key = message.key;
             self.inner.send(record).map_err(|(error, _)| error)
         })
     }
 
-    fn put_watermark(&self, watermark: &Watermark, deadline: Deadline) -> Result<(), Stop> {
+    fn put_watermark(&self, watermark: &Watermark, vigil: &mut Vigil) -> Result<(), Stop> {
         let value = watermark.encode();
-        let refused = self.enqueue(deadline, || {
+        let refused = self.enqueue(vigil, || {
             let record = BaseRecord::with_opaque_to(&self.topics.watermarks, WATERMARK)
                 .partition(self.watermark_partition)
                 .key(self.transactional_id.as_bytes())
@@ -156,12 +161,12 @@ impl Producer {
     }
 
     /// Hands a message to the client, which may have to send others first; says why if it will never take it.
-    fn enqueue(&self, deadline: Deadline, send: impl Fn() -> Result<(), KafkaError>) -> Result<Option<Reason>, Stop> {
+    fn enqueue(&self, vigil: &mut Vigil, send: impl Fn() -> Result<(), KafkaError>) -> Result<Option<Reason>, Stop> {
         loop {
             let Err(error) = send() else { return Ok(None) };
             let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
             if code == RDKafkaErrorCode::QueueFull && !self.has_failed() {
-                self.listen(deadline)?;
+                self.listen(vigil)?;
                 continue;
             }
             return match decide::undelivered(code) {
@@ -173,13 +178,14 @@ impl Producer {
     }
 
     /// Waits for the report of every message, or until the transaction has failed.
-    fn flush(&self, slice: &Slice, deadline: Deadline) -> Result<(), Stop> {
+    fn flush(&self, slice: &Slice, vigil: &mut Vigil) -> Result<(), Stop> {
         while self.inner.in_flight_count() > 0 && !self.has_failed() {
-            self.listen(deadline)?;
+            self.listen(vigil)?;
         }
+        self.hear_out();
         let failed = self.inner.context().take();
         if !failed.is_empty() {
-            return Err(judge(slice, &failed, self.batches));
+            return Err(judge(slice, &failed));
         }
         self.inner.context().ears.forget();
         Ok(())
@@ -191,11 +197,28 @@ impl Producer {
         self.delivery == Delivery::ExactlyOnce && self.inner.context().has_failed()
     }
 
-    fn listen(&self, deadline: Deadline) -> Result<(), Stop> {
-        if deadline.is_over() {
-            return Err(Stop::Late("messages are not acknowledged".into()));
+    /// Takes all reports that are there: the first one may be of a message that only fell with the one that is to blame.
+    fn hear_out(&self) {
+        loop {
+            let before = self.inner.context().heard();
+            (0..EARFUL).for_each(|_| self.inner.poll(Duration::ZERO));
+            if self.inner.context().heard() == before {
+                return;
+            }
         }
-        self.inner.poll(TICK);
+    }
+
+    /// Takes a report, or rests a little if there is none.
+    fn listen(&self, vigil: &mut Vigil) -> Result<(), Stop> {
+        let before = self.inner.context().heard();
+        self.inner.poll(Duration::ZERO);
+        if self.inner.context().heard() != before {
+            vigil.heard();
+        } else if vigil.is_over() {
+            return Err(Stop::Late("messages are not acknowledged".into()));
+        } else {
+            std::thread::sleep(REST);
+        }
         Ok(())
     }
 

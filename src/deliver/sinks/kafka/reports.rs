@@ -2,12 +2,13 @@
 
 use crate::connection::Ears;
 use crate::decide::{self, Action, Undelivered};
-use crate::{Refused, Slice};
+use crate::{Reason, Refused, Slice};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::ProducerContext;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// Stands for the watermark where others have their place in the slice.
@@ -20,25 +21,24 @@ pub(crate) enum Stop {
     Do(Action, String),
     /// Time is up, and the outcome unknown.
     Late(String),
-    /// Topics refuse these; or some of these, if they may have shared a batch.
-    Refused(Vec<Refused>, Batches),
-}
-
-/// Whether what is said of a message may be meant for another one of its batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Batches {
-    OfOne,
-    Shared,
+    /// Topics refuse these, or others that shared a batch with them.
+    Refused(Vec<Refused>),
 }
 
 /// Where reports and complaints arrive.
 #[derive(Default)]
 pub(crate) struct Reports {
     pub(crate) ears: Ears,
+    heard: AtomicU64,
     failed: Mutex<Vec<(usize, RDKafkaErrorCode)>>,
 }
 
 impl Reports {
+    /// How many messages were reported of, delivered or not.
+    pub(crate) fn heard(&self) -> u64 {
+        self.heard.load(Ordering::Relaxed)
+    }
+
     /// Whether there are messages that were not delivered.
     pub(crate) fn has_failed(&self) -> bool {
         !self.failed.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
@@ -65,6 +65,7 @@ impl ProducerContext for Reports {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, report: &DeliveryResult<'_>, place: usize) {
+        self.heard.fetch_add(1, Ordering::Relaxed);
         if let Err((error, _)) = report {
             let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
             self.failed.lock().unwrap_or_else(PoisonError::into_inner).push((place, code));
@@ -73,13 +74,19 @@ impl ProducerContext for Reports {
 }
 
 /// What the reports of undelivered messages come to. What the cluster says of us comes first: no event is blamed for it.
-pub(crate) fn judge(slice: &Slice, failed: &[(usize, RDKafkaErrorCode)], batches: Batches) -> Stop {
+pub(crate) fn judge(slice: &Slice, failed: &[(usize, RDKafkaErrorCode)]) -> Stop {
     let mut refused: Vec<Refused> = Vec::new();
+    // What fell with an invalid record, which is not always told of itself.
+    let mut beside: Vec<Refused> = Vec::new();
     let mut gravest: Option<(Action, RDKafkaErrorCode)> = None;
     for &(place, code) in failed {
         let action = match (decide::undelivered(code), slice.get(place)) {
             (Undelivered::Refused(reason), Some(message)) => {
                 refused.push(Refused { item: message.item, topic: message.topic, reason });
+                continue;
+            }
+            (Undelivered::Collateral, Some(message)) if code == RDKafkaErrorCode::InvalidDifferentRecord => {
+                beside.push(Refused { item: message.item, topic: message.topic, reason: Reason::Invalid });
                 continue;
             }
             // The watermark topic does not even take forty bytes.
@@ -94,11 +101,14 @@ pub(crate) fn judge(slice: &Slice, failed: &[(usize, RDKafkaErrorCode)], batches
     if let Some((action, code)) = gravest {
         return undelivered(action, code);
     }
+    if refused.is_empty() {
+        refused = beside;
+    }
     refused.sort_by_key(|refused| refused.item);
     refused.dedup_by_key(|refused| refused.item);
     match failed.first() {
         Some((_, code)) if refused.is_empty() => undelivered(Action::Renew, *code),
-        _ => Stop::Refused(refused, batches),
+        _ => Stop::Refused(refused),
     }
 }
 
@@ -109,7 +119,7 @@ fn undelivered(action: Action, code: RDKafkaErrorCode) -> Stop {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Event, Item, Position, Reason, Topic};
+    use crate::{Event, Item, Position, Topic};
     use event::Seq;
     use rdkafka::error::RDKafkaErrorCode as Code;
 
@@ -148,25 +158,33 @@ mod tests {
             (WATERMARK, Code::PurgeQueue),
         ];
         let wanted = vec![refused(1, Topic::Validated), refused(2, Topic::Enriched)];
-        assert_eq!(judge(&slice(), &failed, Batches::OfOne), Stop::Refused(wanted, Batches::OfOne));
+        assert_eq!(judge(&slice(), &failed), Stop::Refused(wanted));
     }
 
     #[test]
     fn no_event_is_blamed_for_what_the_cluster_says_of_us() {
         let failed = [(0, Code::MessageSizeTooLarge), (1, Code::TopicAuthorizationFailed), (2, Code::ProducerFenced)];
-        let stop = judge(&slice(), &failed, Batches::OfOne);
+        let stop = judge(&slice(), &failed);
         assert!(matches!(&stop, Stop::Do(Action::Deny, text) if text.contains("authorization")), "{stop:?}");
-        let stop = judge(&slice(), &failed[..1], Batches::Shared);
-        assert_eq!(stop, Stop::Refused(vec![refused(1, Topic::Raw)], Batches::Shared));
-        let stop = judge(&slice(), &[(0, Code::MessageSizeTooLarge), (2, Code::ProducerFenced)], Batches::OfOne);
+        let stop = judge(&slice(), &failed[..1]);
+        assert_eq!(stop, Stop::Refused(vec![refused(1, Topic::Raw)]));
+        let stop = judge(&slice(), &[(0, Code::MessageSizeTooLarge), (2, Code::ProducerFenced)]);
         assert!(matches!(stop, Stop::Do(Action::Renew, _)), "{stop:?}");
-        let stop = judge(&slice(), &[(WATERMARK, Code::MessageSizeTooLarge)], Batches::OfOne);
+        let stop = judge(&slice(), &[(WATERMARK, Code::MessageSizeTooLarge)]);
         assert!(matches!(stop, Stop::Do(Action::Deny, _)), "{stop:?}");
     }
 
     #[test]
+    fn who_fell_with_an_invalid_record_is_a_suspect_only_while_that_one_is_not_known() {
+        let invalid = |seq| Refused { reason: Reason::Invalid, ..refused(seq, Topic::Raw) };
+        let failed = [(0, Code::InvalidDifferentRecord), (3, Code::InvalidRecord)];
+        assert_eq!(judge(&slice(), &failed), Stop::Refused(vec![invalid(2)]));
+        assert_eq!(judge(&slice(), &failed[..1]), Stop::Refused(vec![invalid(1)]));
+    }
+
+    #[test]
     fn messages_that_only_fell_are_sent_again() {
-        let stop = judge(&slice(), &[(0, Code::PurgeQueue), (1, Code::MessageTimedOut)], Batches::Shared);
+        let stop = judge(&slice(), &[(0, Code::PurgeQueue), (1, Code::MessageTimedOut)]);
         assert!(matches!(stop, Stop::Do(Action::Renew, _)), "{stop:?}");
     }
 }

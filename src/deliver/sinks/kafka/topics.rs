@@ -1,7 +1,7 @@
 //! The topics as they are on the cluster: made if that is wanted, and checked before anything is sent.
 
 use crate::connection::{Deadline, EARFUL, Ears, not_made, settings};
-use crate::{Config, Create, Delivery, Fault, blocking, decide, partition};
+use crate::{Config, Create, Fault, Topic, blocking, decide, partition};
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -11,6 +11,9 @@ use std::time::Duration;
 
 /// librdkafka's own limit of a message and of a batch, used where the cluster does not tell us its limits.
 const DEFAULT_BYTES_MAX: usize = 1_000_000;
+
+/// librdkafka weighs a message before it is laid out, and may find it heavier than it will be.
+const SLACK: usize = 1_000;
 
 /// What librdkafka takes for `message.max.bytes`; topics may say more.
 const BYTES_RANGE: (usize, usize) = (1_000, 1_000_000_000);
@@ -23,10 +26,28 @@ const SEGMENT_BYTES: &str = "16777216";
 pub(crate) struct Layout {
     /// The partition of the watermark topic that holds our key.
     pub(crate) watermark_partition: i32,
-    /// The largest message that any of the topics takes.
+    /// The largest message that each of the topics of events takes, in the order of [`Topics::of_events`].
+    ///
+    /// [`Topics::of_events`]: crate::Topics::of_events
+    topic_bytes_max: [usize; 4],
+    /// The largest message that the producer is to take: all of those, unless an option says less.
     pub(crate) message_bytes_max: usize,
     /// The largest batch that all of the topics take.
     pub(crate) batch_bytes_max: usize,
+}
+
+impl Layout {
+    /// The largest message that this topic takes from this producer.
+    pub(crate) fn bytes_max(&self, topic: Topic) -> usize {
+        let [raw, validated, enriched, dead] = self.topic_bytes_max;
+        let of_topic = match topic {
+            Topic::Raw => raw,
+            Topic::Validated => validated,
+            Topic::Enriched => enriched,
+            Topic::Dead => dead,
+        };
+        of_topic.min(self.message_bytes_max)
+    }
 }
 
 /// Makes what is missing, if that is wanted, and looks at what is there.
@@ -51,12 +72,9 @@ pub(crate) fn prepare(config: &Config, deadline: Deadline) -> Result<Layout, Fau
     Ok(Layout { watermark_partition: partition::of(config.transactional_id.as_bytes(), marks), ..limits })
 }
 
-fn wanted(config: &Config) -> Vec<&str> {
-    let mut wanted = config.topics.of_events().to_vec();
-    if config.delivery == Delivery::ExactlyOnce {
-        wanted.push(&config.topics.watermarks);
-    }
-    wanted
+pub(crate) fn wanted(config: &Config) -> Vec<&str> {
+    let [raw, validated, enriched, dead] = config.topics.of_events();
+    vec![raw, validated, enriched, dead, &config.topics.watermarks]
 }
 
 pub(crate) fn metadata(client: &BaseConsumer<Ears>, deadline: Deadline) -> Result<Metadata, Fault> {
@@ -133,20 +151,28 @@ fn limits(admin: &AdminClient<Ears>, config: &Config, wanted: &[&str], deadline:
     let asked: Vec<_> = wanted.iter().copied().map(ResourceSpecifier::Topic).collect();
     let answers = blocking::wait(admin.describe_configs(&asked, &options));
     let answers = answers.map_err(|error| denied_or_away(admin, &error))?;
-    let (mut largest, mut smallest) = (None, None);
-    for (name, answer) in wanted.iter().zip(answers) {
+    let (mut known, mut smallest) = ([None; 4], None);
+    for (place, (name, answer)) in wanted.iter().zip(answers).enumerate() {
         // We may send without being allowed to look; then the topic is taken as it is.
         let Ok(resource) = answer else { continue };
         if *name == config.topics.watermarks {
             check_policy(name, &resource)?;
         }
         let bytes = setting(&resource, "max.message.bytes").and_then(|text| text.parse::<usize>().ok());
-        largest = largest.max(bytes);
+        if let Some(known) = known.get_mut(place) {
+            *known = bytes;
+        }
         smallest = [smallest, bytes].into_iter().flatten().min();
     }
+    // An option goes before what we would set, as in the producer itself.
+    let option = config.options.iter().filter(|(name, _)| *name == "message.max.bytes").last();
+    let option: Option<usize> = option.and_then(|(_, text)| text.parse().ok());
+    let topic_bytes_max = known.map(|known| known.or(option).unwrap_or(DEFAULT_BYTES_MAX));
+    let largest = topic_bytes_max.into_iter().max().unwrap_or(DEFAULT_BYTES_MAX);
     Ok(Layout {
         watermark_partition: 0,
-        message_bytes_max: largest.unwrap_or(DEFAULT_BYTES_MAX).clamp(BYTES_RANGE.0, BYTES_RANGE.1),
+        topic_bytes_max,
+        message_bytes_max: option.unwrap_or_else(|| (largest + SLACK).clamp(BYTES_RANGE.0, BYTES_RANGE.1)),
         batch_bytes_max: smallest.unwrap_or(DEFAULT_BYTES_MAX).min(DEFAULT_BYTES_MAX),
     })
 }

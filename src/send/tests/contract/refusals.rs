@@ -178,14 +178,26 @@ fn an_unreachable_server_is_given_up_after_the_time_allowed() {
 }
 
 #[test]
-fn a_wait_longer_than_the_time_allowed_is_not_begun() {
+fn a_wait_longer_than_the_time_allowed_ends_with_it_and_one_more_attempt() {
     let (daemon, desk) = (Daemon::start(), Desk::new());
-    let file = desk.file("a.ndjson", events("a", 5));
-    daemon.script([refuse(503, Some(3600))]);
-    let begun = Instant::now();
-    let summary = send(&daemon, &file, &[]);
-    assert!(begun.elapsed() < Duration::from_secs(60));
-    assert_eq!((summary.unsent, summary.requests), (5, 1));
+    for (answers, accepted, unsent) in [(1, 5, 0), (2, 0, 5)] {
+        daemon.script(vec![refuse(503, Some(3600)); answers]);
+        let file = desk.file("a.ndjson", events(&format!("a{answers}"), 5));
+        let begun = Instant::now();
+        let summary = send(&daemon, &file, &["--retry-for", "300ms"]);
+        assert!(begun.elapsed() >= Duration::from_millis(300), "it gives up no earlier");
+        assert_eq!((summary.accepted, summary.unsent, summary.requests), (accepted, unsent, 2));
+    }
+}
+
+#[test]
+fn a_server_that_takes_few_requests_at_once_gets_no_more_and_takes_all() {
+    let (daemon, desk) = (Daemon::start(), Desk::new());
+    let file = desk.file("a.ndjson", events("a", 400));
+    daemon.script(vec![refuse(429, None); 40]);
+    let summary = send(&daemon, &file, &["--batch", "10", "--concurrency", "32"]);
+    assert_eq!((summary.accepted, summary.retries), (400, 40));
+    assert_eq!(summary.exit(), Exit::Complete);
 }
 
 #[test]

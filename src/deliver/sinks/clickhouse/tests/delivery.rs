@@ -201,6 +201,7 @@ async fn a_clone_and_a_restored_copy_show_in_the_table() {
         first: Seq::new(first),
         last: Seq::new(last),
         rows,
+        committed_at: noon(),
     };
     client.insert(&target, "a", &numbered(&client, 11..=20)).await.unwrap();
     // Our own history: nothing beyond what our log knows.

@@ -94,7 +94,7 @@ fn real_events_arrive_once_each_in_every_topic() {
             );
         }
     }
-    let marks = broker.committed(&[&config.topics.watermarks]);
+    let marks = support::decided(&broker, &[&config.topics.watermarks]);
     let newest = marks.last().unwrap();
     assert_eq!(newest.key.as_deref(), Some(config.transactional_id.as_bytes()));
     let mark = Watermark::decode(newest.value.as_deref().unwrap()).unwrap();
@@ -146,9 +146,12 @@ fn a_slice_that_comes_again_changes_nothing() {
     let first = log.slice(at(0), 10);
     session.send(&first).unwrap();
     session.send(&first).unwrap();
-    assert_eq!(session.send(&log.slice(at(5), 10)), Err(Fault::Moved(at(10))));
     assert_eq!(session.send(&log.slice(at(15), 5)), Err(Fault::Moved(at(10))));
-    session.send(&log.slice(at(10), 10)).unwrap();
+    // Of one that is there in part, the rest is sent.
+    session.send(&log.slice(at(5), 10)).unwrap();
+    assert_eq!(session.position(), at(15));
+    assert_eq!(session.send(&log.slice(at(5), 9)), Err(Fault::Moved(at(15))));
+    session.send(&log.slice(at(15), 5)).unwrap();
     assert_each_once(&broker, &config, 20);
 }
 
@@ -180,7 +183,7 @@ fn dead_letters_have_a_position_of_their_own() {
     slice.cover(Position { seq: Seq::new(3), dead_seq: 5 }, INCARNATION);
     session.send(&slice).unwrap();
     drop(session);
-    let records = broker.committed(&[&config.topics.dead]);
+    let records = support::decided(&broker, &[&config.topics.dead]);
     let mut numbers: Vec<_> = records.iter().map(|record| record.header("dead_seq")).collect();
     numbers.sort_unstable();
     assert_eq!(numbers, ["1", "2", "3"]);
@@ -194,83 +197,10 @@ fn dead_letters_have_a_position_of_their_own() {
     assert_eq!(session.position(), Position { seq: Seq::new(3), dead_seq: 5 });
 }
 
-#[test]
-fn an_event_that_a_topic_refuses_is_named_and_the_rest_flows() {
-    let broker = Broker::shared();
-    let mut config = config(&broker.address());
-    config.options.set("compression.type", "none");
-    // Batches larger than the topic takes, so that the small messages of one are refused with the large one.
-    config.options.set("batch.size", "1000000");
-    let log = Log::of(40);
-    support::make_topic(&config, &config.topics.raw, &[("max.message.bytes", "20000")]);
-    let mut session = Session::open(config.clone(), &log.start(1, None)).unwrap();
-    // Beyond what the topic takes; beyond what any of our topics takes; and small ones, many to a batch.
-    let sizes = HashMap::from([(7, 30_000), (23, 3_000_000), (31, 30_000)]);
-    let mut slice = Slice::new(Position::START);
-    for seq in 1..=40 {
-        push(&mut slice, INCARNATION, seq, &vec![b'x'; sizes.get(&seq).copied().unwrap_or(0)]);
-    }
-    let mut dead = Vec::new();
-    loop {
-        match session.send(&slice) {
-            Ok(()) => break,
-            Err(Fault::Refused(refused)) => {
-                assert!(broker.committed(&event_topics(&config)).is_empty());
-                for refused in refused {
-                    assert_eq!((refused.topic, refused.reason), (Topic::Raw, Reason::TooLarge));
-                    slice.remove(refused.item);
-                    dead.push(refused.item);
-                }
-            }
-            Err(fault) => panic!("{fault}"),
-        }
-    }
-    dead.sort_unstable();
-    assert_eq!(dead, [7, 23, 31].map(|seq| Item::Event(Seq::new(seq))));
-    let records = broker.committed(&event_topics(&config));
-    assert_in_order(&records);
-    for (topic, found) in support::seqs(&records) {
-        let wanted: Vec<_> = (1..=40).filter(|seq| !sizes.contains_key(seq)).collect();
-        assert_eq!(found, wanted, "{topic}");
-    }
-    assert_eq!(session.position(), at(40));
-}
-
-#[test]
-fn a_refusal_is_named_though_the_slice_is_still_being_handed_over() {
-    let broker = Broker::shared();
-    let mut config = config(&broker.address());
-    config.options.set("compression.type", "none");
-    // Room for a part of the slice: the rest waits for what the broker says of the first ones.
-    config.options.set("queue.buffering.max.messages", "300");
-    let log = Log::of(1_000);
-    support::make_topic(&config, &config.topics.raw, &[("max.message.bytes", "20000")]);
-    let mut session = Session::open(config.clone(), &log.start(1, None)).unwrap();
-    let mut slice = Slice::new(Position::START);
-    for seq in 1..=1_000 {
-        push(&mut slice, INCARNATION, seq, if seq == 7 { &[b'x'; 30_000] } else { &[] });
-    }
-    let Err(Fault::Refused(refused)) = session.send(&slice) else { panic!("it takes it") };
-    let [refused] = &*refused else { panic!("{refused:?}") };
-    assert_eq!((refused.item, refused.topic), (Item::Event(Seq::new(7)), Topic::Raw));
-    slice.remove(refused.item);
-    session.send(&slice).unwrap();
-    let records = broker.committed(&event_topics(&config));
-    assert_in_order(&records);
-    assert_eq!(records.len(), 3 * 999);
-}
-
-#[test]
-fn a_record_that_a_topic_finds_invalid_is_named() {
-    let broker = Broker::shared();
-    let config = config(&broker.address());
-    // A compacted topic takes no record without a key.
-    support::make_topic(&config, &config.topics.raw, &[("cleanup.policy", "compact")]);
-    let log = Log::of(5);
-    let mut session = Session::open(config.clone(), &log.start(1, None)).unwrap();
-    let mut slice = log.slice(Position::START, 4);
+/// An event that cannot be taken apart: it has no key.
+fn push_keyless(slice: &mut Slice, seq: u64) {
     slice.push(&Event {
-        seq: Seq::new(5),
+        seq: Seq::new(seq),
         incarnation: INCARNATION,
         tenant: "default",
         event_id: "",
@@ -282,13 +212,113 @@ fn a_record_that_a_topic_finds_invalid_is_named() {
         validated: None,
         enriched: None,
     });
-    let Err(Fault::Refused(refused)) = session.send(&slice) else { panic!("it takes it") };
-    let [refused] = &*refused else { panic!("{refused:?}") };
-    let wanted = (Item::Event(Seq::new(5)), Topic::Raw, Reason::Invalid);
-    assert_eq!((refused.item, refused.topic, refused.reason), wanted);
-    slice.remove(refused.item);
+}
+
+/// Each of the events but these is once in each topic.
+#[track_caller]
+fn assert_once_without(broker: &Broker, config: &kafka_sink::Config, end: u64, refused: &[u64]) {
+    let records = support::decided(broker, &event_topics(config));
+    assert_in_order(&records);
+    let wanted: Vec<_> = (1..=end).filter(|seq| !refused.contains(seq)).collect();
+    let found = support::seqs(&records);
+    assert_eq!(found.len(), 3);
+    for (topic, found) in found {
+        assert_eq!(found, wanted, "{topic}");
+    }
+}
+
+#[test]
+fn what_is_too_large_for_a_topic_is_named_before_anything_is_sent_and_the_rest_flows() {
+    let broker = Broker::shared();
+    let config = config(&broker.address());
+    support::make_topic(&config, &config.topics.raw, &[("max.message.bytes", "102400")]);
+    let log = Log::of(2_000);
+    let mut session = Session::open(config.clone(), &log.start(1, None)).unwrap();
+    // Beyond what the topic takes, though it compresses well; beyond what any of our topics takes.
+    let sizes = HashMap::from([(700, 200 << 10), (1_100, 3_000_000), (1_999, 200 << 10)]);
+    let mut slice = Slice::new(Position::START);
+    for seq in 1..=2_000 {
+        push(&mut slice, INCARNATION, seq, &vec![b'x'; sizes.get(&seq).copied().unwrap_or(0)]);
+    }
+    let Err(Fault::Refused(refused)) = session.send(&slice) else { panic!("it takes them") };
+    assert!(broker.uncommitted(&event_topics(&config)).is_empty());
+    let named: Vec<_> = refused.iter().map(|refused| (refused.item, refused.topic, refused.reason)).collect();
+    let wanted = [700, 1_100, 1_999].map(|seq| (Item::Event(Seq::new(seq)), Topic::Raw, Reason::TooLarge));
+    assert_eq!(named, wanted);
+    refused.iter().for_each(|refused| slice.remove(refused.item));
     session.send(&slice).unwrap();
-    assert_each_once(&broker, &config, 4);
+    assert_eq!(session.position(), at(2_000));
+    assert_once_without(&broker, &config, 2_000, &[700, 1_100, 1_999]);
+}
+
+#[test]
+fn a_limit_is_kept_to_the_byte() {
+    let broker = Broker::shared();
+    let mut config = config(&broker.address());
+    support::uncompressed(&mut config);
+    support::make_topic(&config, &config.topics.raw, &[("max.message.bytes", "20000")]);
+    let log = Log::of(2);
+    let mut session = Session::open(config.clone(), &log.start(1, None)).unwrap();
+    let of_size = |more: usize| {
+        let mut slice = Slice::new(Position::START);
+        push(&mut slice, INCARNATION, 1, &vec![b'x'; more]);
+        slice
+    };
+    let less = 20_000 - of_size(10_000).messages().next().unwrap().batch_bytes() + 10_000;
+    assert!(matches!(session.send(&of_size(less + 1)), Err(Fault::Refused(_))));
+    // The broker itself takes what just fits: nothing is refused that could be delivered.
+    session.send(&of_size(less)).unwrap();
+    assert_each_once(&broker, &config, 1);
+}
+
+#[test]
+fn small_messages_whose_batch_is_too_large_are_blamed_for_nothing() {
+    let broker = Broker::shared();
+    let mut config = config(&broker.address());
+    support::uncompressed(&mut config);
+    // Batches larger than the topic takes.
+    config.options.set("batch.size", "1000000");
+    config.options.set("linger.ms", "100");
+    support::make_topic(&config, &config.topics.raw, &[("max.message.bytes", "20000")]);
+    let log = Log::of(120);
+    let mut session = Session::open(config.clone(), &log.start(1, None)).unwrap();
+    let mut slice = Slice::new(Position::START);
+    for seq in 1..=120 {
+        push(&mut slice, INCARNATION, seq, &[b'x'; 1_000]);
+    }
+    session.send(&slice).unwrap();
+    assert_each_once(&broker, &config, 120);
+}
+
+#[test]
+fn a_record_that_a_topic_finds_invalid_is_named_among_many() {
+    let broker = Broker::shared();
+    let mut config = config(&broker.address());
+    // Room for a part of the slice: the rest waits for what the broker says of the first ones.
+    config.options.set("queue.buffering.max.messages", "300");
+    // A compacted topic takes no record without a key.
+    support::make_topic(&config, &config.topics.raw, &[("cleanup.policy", "compact")]);
+    let log = Log::of(400);
+    let mut session = Session::open(config.clone(), &log.start(1, None)).unwrap();
+    let mut slice = Slice::new(Position::START);
+    for seq in 1..=400 {
+        if seq == 7 || seq == 280 {
+            push_keyless(&mut slice, seq);
+        } else {
+            push(&mut slice, INCARNATION, seq, &[]);
+        }
+    }
+    for guilty in [7, 280] {
+        let sent = session.send(&slice);
+        let Err(Fault::Refused(refused)) = sent else { panic!("{sent:?}, {session:?}") };
+        let [refused] = &*refused else { panic!("{refused:?}") };
+        let wanted = (Item::Event(Seq::new(guilty)), Topic::Raw, Reason::Invalid);
+        assert_eq!((refused.item, refused.topic, refused.reason), wanted);
+        assert_eq!(session.position(), at(guilty - 1), "what comes before is delivered");
+        slice.remove(refused.item);
+    }
+    session.send(&slice).unwrap();
+    assert_once_without(&broker, &config, 400, &[7, 280]);
 }
 
 #[test]
@@ -304,6 +334,7 @@ fn at_least_once_needs_no_transaction() {
     log.ship(&mut session, 100, 25).unwrap();
     let records = assert_each_once(&broker, &config, 100);
     assert_eq!(records.len(), broker.uncommitted(&event_topics(&config)).len());
-    // The watermark topic was not made.
-    support::make_topic(&config, &config.topics.watermarks, &[]);
+    let marks = support::decided(&broker, &[&config.topics.watermarks]);
+    let newest = Watermark::decode(marks.last().unwrap().value.as_deref().unwrap()).unwrap();
+    assert_eq!(newest, Watermark { run: 2, incarnation: INCARNATION, position: at(100) });
 }

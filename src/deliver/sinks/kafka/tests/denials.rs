@@ -71,25 +71,53 @@ fn a_watermark_topic_that_forgets_is_refused() {
     assert!(text.contains(&config.topics.watermarks) && text.contains("compact"), "{text}");
 }
 
-#[test]
-fn a_topic_that_is_taken_away_stops_the_sink_until_it_is_back() {
-    let broker = Broker::shared();
+/// Settings under which a topic that has gone is missed soon.
+fn attentive(broker: &Broker) -> kafka_sink::Config {
     let mut config = config(&broker.address());
     config.patience = Duration::from_secs(10);
     config.options.set("topic.metadata.refresh.interval.ms", "500");
     config.options.set("topic.metadata.propagation.max.ms", "1000");
+    config
+}
+
+#[test]
+fn a_topic_that_is_taken_away_is_made_again() {
+    let broker = Broker::shared();
+    let config = attentive(&broker);
     let log = Log::of(20);
     let mut session = open(&config, &log);
     log.ship(&mut session, 10, 10).unwrap();
     delete_topic(&config, &config.topics.enriched);
     let slice = log.slice(session.position(), 10);
-    match session.send(&slice) {
-        Err(Fault::Denied(_) | Fault::Unavailable(_)) => {}
+    eventually("it is made again", || match session.send(&slice) {
+        Ok(()) => true,
+        Err(Fault::Denied(_) | Fault::Unavailable(_)) => false,
         other => panic!("{other:?}"),
-    }
+    });
+    let records = support::decided(&broker, &[&config.topics.raw, &config.topics.enriched]);
+    let found: Vec<_> = support::seqs(&records).into_values().collect();
+    assert_eq!(found, [(11..=20).collect::<Vec<_>>(), (1..=20).collect()]);
+}
+
+#[test]
+fn a_topic_that_is_taken_away_and_not_to_be_made_stops_the_sink_until_it_is_back() {
+    let broker = Broker::shared();
+    let mut config = attentive(&broker);
+    let log = Log::of(20);
+    drop(open(&config, &log));
+    config.create = None;
+    let mut session = Session::open(config.clone(), &log.start(2, Some(0))).unwrap();
+    log.ship(&mut session, 10, 10).unwrap();
+    delete_topic(&config, &config.topics.enriched);
+    let slice = log.slice(session.position(), 10);
+    eventually("it is told", || match session.send(&slice) {
+        Err(Fault::Denied(text)) => text.contains(&config.topics.enriched) && text.contains("missing"),
+        Err(Fault::Unavailable(_)) => false,
+        other => panic!("{other:?}"),
+    });
     support::make_topic(&config, &config.topics.enriched, &[]);
     eventually("it is found again", || session.send(&slice).is_ok());
-    let records = broker.committed(&[&config.topics.raw, &config.topics.enriched]);
+    let records = support::decided(&broker, &[&config.topics.raw, &config.topics.enriched]);
     let found: Vec<_> = support::seqs(&records).into_values().collect();
     assert_eq!(found, [(11..=20).collect::<Vec<_>>(), (1..=20).collect()]);
 }

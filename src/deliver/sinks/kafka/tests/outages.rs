@@ -141,14 +141,48 @@ fn a_commit_whose_answer_is_lost_is_found_in_the_watermark() {
     let topics = event_topics(&config);
     eventually("it is committed", || broker.committed(&topics).len() == 60);
     proxy.mend();
-    // The very same slice, and one of another size: both find it there.
-    let mut session = session.with_probe(Box::new(|_| ()));
-    eventually("it is asked for", || match session.send(&log.slice(at(10), 20)) {
-        Err(Fault::Moved(position)) => position == at(20),
+    // The very same slice: it is found there.
+    let mut session = session.with_probe(Box::new(|step| panic!("{step:?} of what is there already")));
+    eventually("it is asked for", || match session.send(&slice) {
+        Ok(()) => true,
         Err(Fault::Unavailable(_)) => false,
         other => panic!("{other:?}"),
     });
-    assert_eq!(session.send(&slice), Ok(()));
+    assert_eq!(session.position(), at(20));
+    let mut session = session.with_probe(Box::new(|_| ()));
     log.ship(&mut session, 30, 10).unwrap();
     assert_each_once(&broker, &config, 30);
+}
+
+#[test]
+fn a_link_on_which_a_slice_takes_longer_than_a_transaction_may_gets_it_in_parts() {
+    // The way past the proxy is one for each broker.
+    let broker = Broker::start();
+    let proxy = broker.proxy();
+    let mut config = config(&proxy.address());
+    support::uncompressed(&mut config);
+    let log = Log::of(120);
+    let mut session = open(&config, &log);
+    log.ship(&mut session, 20, 20).unwrap();
+    drop(session);
+    config.patience = Duration::from_secs(4);
+    config.transaction_timeout = Duration::from_secs(10);
+    let mut session = open(&config, &log);
+    assert_eq!(session.position(), at(20));
+    let mut slice = kafka_sink::Slice::new(at(20));
+    for seq in 21..=120 {
+        support::push(&mut slice, support::INCARNATION, seq, &vec![b'x'; 100_000]);
+    }
+    // Ten megabytes: fifteen seconds at once.
+    proxy.slow_down(650_000);
+    eventually("it arrives", || match session.send(&slice) {
+        Ok(()) => true,
+        Err(Fault::Unavailable(text)) => {
+            eprintln!("again with {}: {text}", session.slice_bytes());
+            false
+        }
+        other => panic!("{other:?}"),
+    });
+    assert!(session.slice_bytes() < 8 << 20, "{}", session.slice_bytes());
+    assert_each_once(&broker, &config, 120);
 }

@@ -134,6 +134,15 @@ impl Drop for Sender {
     }
 }
 
+/// Whether every thread of a process is stopped: the signal is sent before they are.
+fn stands_still(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    threads.map(|thread| std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap()).all(|stat| {
+        // After the name, which is in parentheses.
+        stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('T'))
+    })
+}
+
 #[test]
 fn a_daemon_that_was_stopped_past_its_transaction_goes_on_after_the_watermark() {
     let broker = Broker::shared();
@@ -148,6 +157,7 @@ fn a_daemon_that_was_stopped_past_its_transaction_goes_on_after_the_watermark() 
     lines.find(|line| line == "filled").expect("it sends");
     let pid = Pid::from_child(&sender.0);
     kill_process(pid, Signal::STOP).unwrap();
+    eventually("all of it stands still", || stands_still(sender.0.id()));
     // It wakes up in the very moment before the commit.
     sender.0.stdin.take().unwrap().write_all(b"\n").unwrap();
     let topics = event_topics(&config);

@@ -3,7 +3,7 @@
 mod support;
 
 use event::Seq;
-use kafka_sink::{Create, Failure, Fault, Position, Session, Step, Watermark};
+use kafka_sink::{Create, Delivery, Failure, Fault, Position, Session, Step, Watermark};
 use std::time::Duration;
 use support::{Broker, INCARNATION, Log, assert_each_once, at, config, delete_topic, eventually};
 
@@ -82,6 +82,82 @@ fn a_watermark_older_than_the_cursor_is_a_lost_one() {
 }
 
 #[test]
+fn delivery_may_be_switched_either_way() {
+    let (broker, config, _) = thirty();
+    let log = Log::of(90);
+    let at_least_once = kafka_sink::Config { delivery: Delivery::AtLeastOnce, ..config.clone() };
+    // A cursor that lags is no reason to send again.
+    let mut session = Session::open(at_least_once.clone(), &log.start(2, Some(20))).unwrap();
+    assert_eq!(session.position(), at(30));
+    log.ship(&mut session, 60, 10).unwrap();
+    drop(session);
+    let mut session = Session::open(config.clone(), &log.start(3, Some(40))).unwrap();
+    assert_eq!((session.position(), session.found().map(|mark| mark.run)), (at(60), Some(2)));
+    log.ship(&mut session, 90, 10).unwrap();
+    assert_each_once(&broker, &config, 90);
+    // A copy is told from its original here, too.
+    let other = Log { starts: vec![(0xc3, Seq::FIRST)], end: 90 };
+    let refused = failure(Session::open(at_least_once, &other.start(4, Some(90))));
+    assert!(matches!(refused, Failure::Diverged { .. }), "{refused}");
+}
+
+#[test]
+fn what_an_older_release_sent_at_least_once_is_not_passed_over_and_not_sent_again() {
+    let (broker, config, _) = thirty();
+    let log = Log::of(80);
+    // It wrote no watermark, so that the cursor is ahead of it.
+    let lost = failure(Session::open(config.clone(), &log.start(2, Some(50))));
+    assert!(lost.to_string().contains("at-least-once"), "{lost}");
+    let at_least_once = kafka_sink::Config { delivery: Delivery::AtLeastOnce, ..config.clone() };
+    let session = Session::open(at_least_once, &log.start(3, Some(50))).unwrap();
+    assert_eq!((session.position(), session.found().map(|mark| mark.position)), (at(50), Some(at(30))));
+    drop(session);
+    let mut session = Session::open(config.clone(), &log.start(4, Some(50))).unwrap();
+    assert_eq!(session.position(), at(50));
+    log.ship(&mut session, 80, 10).unwrap();
+    let records = support::decided(&broker, &[&config.topics.raw]);
+    let wanted: Vec<_> = (1..=30).chain(51..=80).collect();
+    assert_eq!(support::seqs(&records).into_values().collect::<Vec<_>>(), [wanted]);
+}
+
+#[test]
+fn a_sink_that_was_forgotten_goes_on_after_what_the_topics_have() {
+    let (broker, config, _) = thirty();
+    let log = Log::of(70);
+    let mut session = Session::open(config.clone(), &log.start(2, None)).unwrap();
+    assert_eq!(session.position(), at(30));
+    log.ship(&mut session, 40, 10).unwrap();
+    drop(session);
+    // Nobody held the log for it meanwhile: it begins later than the topics end.
+    let mut start = log.start(3, None);
+    start.begin = at(60);
+    let mut session = Session::open(config.clone(), &start).unwrap();
+    assert_eq!((session.position(), session.found().map(|mark| mark.position)), (at(60), Some(at(40))));
+    log.ship(&mut session, 70, 10).unwrap();
+    let records = support::decided(&broker, &[&config.topics.raw]);
+    let wanted: Vec<_> = (1..=40).chain(61..=70).collect();
+    assert_eq!(support::seqs(&records).into_values().collect::<Vec<_>>(), [wanted]);
+}
+
+#[test]
+fn a_watermark_topic_that_is_taken_away_while_it_is_needed_ends_the_session() {
+    let (broker, mut config, log) = thirty();
+    config.patience = Duration::from_secs(10);
+    config.options.set("topic.metadata.refresh.interval.ms", "500");
+    config.options.set("topic.metadata.propagation.max.ms", "1000");
+    let log = Log { end: 40, ..log };
+    let mut session = Session::open(config.clone(), &log.start(2, Some(30))).unwrap();
+    delete_topic(&config, &config.topics.watermarks);
+    let slice = log.slice(at(30), 10);
+    let lost = Fault::Failed(Failure::WatermarkLost { found: None, confirmed: at(30) });
+    eventually("it is told", || match session.send(&slice) {
+        Err(Fault::Denied(_) | Fault::Unavailable(_)) => false,
+        other => other == Err(lost.clone()),
+    });
+    assert_each_once(&broker, &config, 30);
+}
+
+#[test]
 fn a_new_sink_may_begin_in_the_middle_of_a_log() {
     let broker = Broker::shared();
     let config = config(&broker.address());
@@ -93,7 +169,7 @@ fn a_new_sink_may_begin_in_the_middle_of_a_log() {
     let mut session = Session::open(config.clone(), &log.start(2, Some(20))).unwrap();
     assert_eq!(session.position(), at(20));
     log.ship(&mut session, 30, 10).unwrap();
-    let records = broker.committed(&[&config.topics.raw]);
+    let records = support::decided(&broker, &[&config.topics.raw]);
     assert_eq!(support::seqs(&records).into_values().collect::<Vec<_>>(), [(21..=30).collect::<Vec<_>>()]);
 }
 

@@ -122,12 +122,18 @@ pub fn seqs(records: &[Record]) -> BTreeMap<&str, Vec<u64>> {
     seqs
 }
 
+/// What readers of committed records see once no transaction is open: a commit may return before readers can see it.
+pub fn decided(broker: &Broker, topics: &[&str]) -> Vec<Record> {
+    eventually("no transaction is open", || !broker.has_open_transaction(topics));
+    broker.committed(topics)
+}
+
 /// Each of the events 1 to `end` is once in each topic, where Kafka's own producer would have put it, and those of a
 /// session are in order.
 #[track_caller]
 pub fn assert_each_once(broker: &Broker, config: &Config, end: u64) -> Vec<Record> {
     let topics = event_topics(config);
-    let records = broker.committed(&topics);
+    let records = decided(broker, &topics);
     assert_in_order(&records);
     let seqs = seqs(&records);
     for topic in topics {
@@ -155,6 +161,11 @@ pub fn make_topic(config: &Config, name: &str, settings: &[(&str, &str)]) {
     let topic = settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value));
     let made = wait(admin(config).create_topics([&topic], &AdminOptions::new()));
     made.unwrap().remove(0).unwrap();
+}
+
+/// The settings under which a batch is no larger, and no smaller, than its messages.
+pub fn uncompressed(config: &mut Config) {
+    config.options.set("compression.type", "none");
 }
 
 /// Takes a topic away, and waits until it is gone.

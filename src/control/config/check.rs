@@ -1,0 +1,155 @@
+//! What is wrong with values, as far as they themselves tell: nothing outside is looked at.
+
+use super::destinations;
+use super::keys::{Key, LOG_BUDGET_MIN, table_of};
+use super::mistake::nearest;
+use super::sections::Config;
+use crate::control::logging::parse_level;
+use toml::{Table, Value};
+
+/// What is wrong with one value.
+#[derive(Debug)]
+pub(super) struct Wrong {
+    pub(super) what: String,
+    pub(super) nearest: Option<String>,
+}
+
+impl From<String> for Wrong {
+    fn from(what: String) -> Self {
+        Wrong { what, nearest: None }
+    }
+}
+
+/// Values that do not fit together, or one that works with no other.
+pub(super) struct Contradiction {
+    pub(super) keys: Vec<&'static str>,
+    pub(super) what: String,
+}
+
+/// Whether a value works for its key.
+pub(super) fn value(key: &'static Key, value: &Value) -> Result<(), Wrong> {
+    let name = key.name;
+    let defaults = table_of(&Config::default());
+    let Some(default) = key.of(&defaults) else { return Err(format!("`{name}` has no default").into()) };
+    if std::mem::discriminant(default) != std::mem::discriminant(value) {
+        return Err(format!("`{name}` must be {}, is {}", kind(default), kind(value)).into());
+    }
+    if let (Some((least, most)), Value::Integer(number)) = (key.range, value)
+        && !(least..=most).contains(number)
+    {
+        let unit = key.unit.map(|unit| format!(" ({unit})")).unwrap_or_default();
+        let range = if most == i64::MAX { format!("at least {least}") } else { format!("from {least} to {most}") };
+        return Err(format!("`{name}` must be {range}{unit}, is {number}").into());
+    }
+    if let (false, Value::String(text)) = (key.choices.is_empty(), value)
+        && !key.choices.contains(&text.as_str())
+    {
+        let nearest = nearest(text, key.choices.iter().map(|choice| (*choice).to_owned()));
+        let choices = key.choices.join("\", \"");
+        return Err(Wrong { what: format!("`{name}` must be one of \"{choices}\", is \"{text}\""), nearest });
+    }
+    let mut alone = Table::new();
+    key.set(&mut alone, value.clone());
+    let tried = alone.try_into::<Config>();
+    tried.map(drop).map_err(|error| format!("`{name}` = {value}: {}", error.message().replace('\n', ", ")).into())
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::String(_) => "a text in quotes",
+        Value::Integer(_) => "a whole number",
+        Value::Float(_) => "a number with a fraction",
+        Value::Boolean(_) => "true or false",
+        Value::Datetime(_) => "a time",
+        Value::Array(_) => "a list of texts",
+        Value::Table(_) => "a table",
+    }
+}
+
+/// Checks what no value can say alone.
+pub(super) fn contradictions(config: &Config) -> Vec<Contradiction> {
+    let (server, limits, kafka) = (&config.server, &config.limits, &config.kafka);
+    let mut found = Vec::new();
+    let mut look = |is_wrong: bool, keys: &[&'static str], what: &dyn Fn() -> String| {
+        if is_wrong {
+            found.push(Contradiction { keys: keys.to_vec(), what: what() });
+        }
+    };
+    look(config.data_dir.as_os_str().is_empty(), &["data_dir"], &|| "`data_dir` is empty".into());
+    let level = parse_level(&config.log_level);
+    look(level.is_err(), &["log_level"], &|| {
+        format!("`log_level` = \"{}\": {}", config.log_level, level.as_ref().err().map_or("", String::as_str))
+    });
+    look(
+        !server.listen.ip().is_loopback() && !server.allow_unauthenticated,
+        &["server.listen", "server.allow_unauthenticated"],
+        &|| {
+            format!(
+                "`server.listen` = \"{}\" is reachable from outside and no authentication is configured: \
+                 set server.allow_unauthenticated = true if that is meant",
+                server.listen
+            )
+        },
+    );
+    look(limits.body_bytes_max < limits.event_bytes_max, &["limits.body_bytes_max", "limits.event_bytes_max"], &|| {
+        let (body, event) = (limits.body_bytes_max, limits.event_bytes_max);
+        format!("`limits.body_bytes_max` = {body} must not be smaller than limits.event_bytes_max = {event}")
+    });
+    look(
+        limits.inflight_bytes_max < limits.body_bytes_max.saturating_mul(2),
+        &["limits.inflight_bytes_max", "limits.body_bytes_max"],
+        &|| {
+            let (inflight, body) = (limits.inflight_bytes_max, limits.body_bytes_max);
+            format!("`limits.inflight_bytes_max` = {inflight} must be at least twice limits.body_bytes_max = {body}")
+        },
+    );
+    let budget = config.log.budget_bytes;
+    look(budget > 0 && budget < LOG_BUDGET_MIN, &["log.budget_bytes"], &|| {
+        format!(
+            "`log.budget_bytes` = {budget} must be 0 (no limit) or at least {LOG_BUDGET_MIN}: what is still in memory \
+             cannot be trimmed"
+        )
+    });
+    look(kafka.replication == 0, &["kafka.replication"], &|| {
+        "`kafka.replication` must be -1 (the cluster's default) or at least 1, is 0".into()
+    });
+    look(
+        kafka.transaction_timeout_ms <= kafka.batch_age_ms,
+        &["kafka.transaction_timeout_ms", "kafka.batch_age_ms"],
+        &|| {
+            let (timeout, age) = (kafka.transaction_timeout_ms, kafka.batch_age_ms);
+            format!("`kafka.transaction_timeout_ms` = {timeout} must be more than kafka.batch_age_ms = {age}")
+        },
+    );
+    for (key, what) in destinations::wrong(config) {
+        look(true, &[key], &|| format!("`{key}`: {what}"));
+    }
+    found
+}
+
+/// Parts of names behind which librdkafka's settings hold secrets.
+const SECRETS: [&str; 6] = ["password", "secret", "key", "pem", "token", "oauth"];
+
+/// A value as it may be shown: without secrets.
+pub(super) fn shown(key: &Key, value: &Value) -> Value {
+    match value {
+        Value::Table(entries) if key.name == "kafka.options" => {
+            let is_secret = |name: &str| SECRETS.iter().any(|part| name.contains(part));
+            let show = |(name, value): (&String, &Value)| {
+                (name.clone(), if is_secret(name) { "(secret)".into() } else { value.clone() })
+            };
+            Value::Table(entries.iter().map(show).collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(without_user).collect()),
+        other => other.clone(),
+    }
+}
+
+/// An address without the user and password that do not belong into it.
+fn without_user(item: &Value) -> Value {
+    let Some(text) = item.as_str() else { return item.clone() };
+    match (text.split_once("://"), text.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://(secret)@{host}").into(),
+        _ => item.clone(),
+    }
+}

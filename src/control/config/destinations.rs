@@ -1,0 +1,138 @@
+//! The sections of the sinks as what the sinks' clients take.
+
+use super::sections::{ClickHouseSection, Config, DeliveryName, KafkaSection};
+use crate::deliver::sinks::clickhouse_client::{self, Cluster, Names};
+use crate::deliver::sinks::kafka_client::{self, Create, Delivery, Options, Topics};
+use std::path::Path;
+use std::time::Duration;
+
+/// How long a call to Kafka goes on trying: no longer than the drain waits.
+const KAFKA_PATIENCE: Duration = Duration::from_secs(10);
+
+impl ClickHouseSection {
+    /// The client's configuration.
+    ///
+    /// # Errors
+    /// What is wrong with the password's file.
+    pub fn client(&self) -> Result<clickhouse_client::Config, String> {
+        let password = match is_set(&self.password_file) {
+            true => secret(&self.password_file)?,
+            false => String::new(),
+        };
+        Ok(clickhouse_client::Config { password, ..self.client_without_secrets() })
+    }
+
+    fn client_without_secrets(&self) -> clickhouse_client::Config {
+        clickhouse_client::Config {
+            database: self.database.clone(),
+            user: self.user.clone(),
+            certificates: is_set(&self.ca_file).then(|| self.ca_file.clone()),
+            names: Names::with_prefix(&self.table_prefix),
+            raw_months: self.raw_months,
+            cluster: (!self.cluster.is_empty()).then(|| Cluster::new(&self.cluster)),
+            compress: self.compress,
+            batch_rows_max: self.batch_rows_max,
+            batch_bytes_max: self.batch_bytes_max,
+            ..clickhouse_client::Config::new(self.urls.iter().cloned())
+        }
+    }
+}
+
+impl KafkaSection {
+    /// The client's configuration on the node `node`.
+    ///
+    /// # Errors
+    /// What is wrong with a secret's file.
+    pub fn client(&self, node: u128) -> Result<kafka_client::Config, String> {
+        let mut config = self.client_without_secrets(node);
+        for (name, file) in &self.option_files {
+            config.options.set(name, secret(file)?);
+        }
+        Ok(config)
+    }
+
+    fn client_without_secrets(&self, node: u128) -> kafka_client::Config {
+        let id = match self.transactional_id.as_str() {
+            "" => format!("ingestd-{node:032x}"),
+            id => id.to_owned(),
+        };
+        let mut options = Options::default();
+        for (name, value) in &self.options {
+            options.set(name, value);
+        }
+        let create = Create { partitions: self.partitions, replication: self.replication, ..Create::default() };
+        kafka_client::Config {
+            topics: Topics::with_prefix(&self.topic_prefix),
+            delivery: match self.delivery {
+                DeliveryName::ExactlyOnce => Delivery::ExactlyOnce,
+                DeliveryName::AtLeastOnce => Delivery::AtLeastOnce,
+            },
+            transaction_timeout: Duration::from_millis(self.transaction_timeout_ms),
+            create: self.create_topics.then_some(create),
+            patience: KAFKA_PATIENCE,
+            options,
+            ..kafka_client::Config::new(&self.bootstrap_servers, id)
+        }
+    }
+}
+
+/// Keys of sinks that are switched on and could not work, with what is wrong, each looked at as if the others were right.
+pub(super) fn wrong(config: &Config) -> Vec<(&'static str, String)> {
+    let mut found = Vec::new();
+    let mut look = |key, result: Result<(), String>| {
+        if let Err(what) = result {
+            found.push((key, what));
+        }
+    };
+    if config.clickhouse.enabled {
+        let section = config.clickhouse.clone();
+        let check = |section: ClickHouseSection| section.client_without_secrets().check().map_err(|e| e.to_string());
+        let base = ClickHouseSection::default;
+        // An address may hold a password, which is not to be repeated.
+        let urls = match section.urls.iter().any(|url| url.contains('@')) {
+            true => Err("user and password have keys of their own: take them out of the address".into()),
+            false => check(ClickHouseSection { urls: section.urls, ..base() }),
+        };
+        look("clickhouse.urls", urls);
+        look("clickhouse.database", check(ClickHouseSection { database: section.database, ..base() }));
+        look("clickhouse.table_prefix", check(ClickHouseSection { table_prefix: section.table_prefix, ..base() }));
+        look("clickhouse.cluster", check(ClickHouseSection { cluster: section.cluster, ..base() }));
+    }
+    if config.kafka.enabled {
+        let section = config.kafka.clone();
+        let check = |section: KafkaSection| section.client_without_secrets(0).check().map_err(|e| e.to_string());
+        let base = KafkaSection::default;
+        let servers = section.bootstrap_servers;
+        look("kafka.bootstrap_servers", check(KafkaSection { bootstrap_servers: servers, ..base() }));
+        look("kafka.topic_prefix", check(KafkaSection { topic_prefix: section.topic_prefix, ..base() }));
+        let id = section.transactional_id;
+        look("kafka.transactional_id", check(KafkaSection { transactional_id: id, ..base() }));
+        look("kafka.options", check(KafkaSection { options: section.options, ..base() }));
+        let names = section.option_files.into_keys().map(|name| (name, String::new())).collect();
+        look("kafka.option_files", check(KafkaSection { options: names, ..base() }));
+    }
+    found
+}
+
+/// Files of secrets that are named.
+pub(super) fn secret_files(config: &Config) -> Vec<(String, &Path)> {
+    let mut files = Vec::new();
+    if config.clickhouse.enabled && is_set(&config.clickhouse.password_file) {
+        files.push(("clickhouse.password_file".to_owned(), config.clickhouse.password_file.as_path()));
+    }
+    if config.kafka.enabled {
+        let named = config.kafka.option_files.iter();
+        files.extend(named.map(|(name, file)| (format!("kafka.option_files.\"{name}\""), file.as_path())));
+    }
+    files
+}
+
+fn is_set(path: &Path) -> bool {
+    !path.as_os_str().is_empty()
+}
+
+/// A secret from a file, without the end of its line.
+pub(super) fn secret(file: &Path) -> Result<String, String> {
+    let text = std::fs::read_to_string(file).map_err(|cause| format!("cannot read {}: {cause}", file.display()))?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}

@@ -1,0 +1,312 @@
+//! The one table of every key: what it means, in which unit, which values work and whether a reload takes it. From it come
+//! `config.toml`, `docs/configuration.md`, the checks of single values and the names in complaints; the defaults are
+//! those of the sections.
+
+use super::sections::Config;
+use toml::{Table, Value};
+
+/// When another value of a key takes effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reload {
+    /// With SIGHUP or `ingestd admin config reload`.
+    Hot,
+    /// With the next start.
+    Restart,
+}
+
+impl Reload {
+    /// The word for it in documents and answers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Reload::Hot => "hot",
+            Reload::Restart => "restart",
+        }
+    }
+}
+
+/// A key of the configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// `section.key`, or `key` where it is in none.
+    pub name: &'static str,
+    /// What it means.
+    pub about: &'static str,
+    /// What its numbers count.
+    pub unit: Option<&'static str>,
+    /// The numbers that work.
+    pub range: Option<(i64, i64)>,
+    /// The texts that work, where they are few.
+    pub choices: &'static [&'static str],
+    /// When another value takes effect.
+    pub reload: Reload,
+}
+
+impl Key {
+    const fn new(name: &'static str, about: &'static str) -> Self {
+        Key { name, about, unit: None, range: None, choices: &[], reload: Reload::Restart }
+    }
+
+    const fn number(mut self, unit: &'static str, least: i64, most: i64) -> Self {
+        self.unit = Some(unit);
+        self.range = Some((least, most));
+        self
+    }
+
+    const fn one_of(mut self, choices: &'static [&'static str]) -> Self {
+        self.choices = choices;
+        self
+    }
+
+    const fn hot(mut self) -> Self {
+        self.reload = Reload::Hot;
+        self
+    }
+
+    /// The section and the name in it.
+    #[must_use]
+    pub fn parts(&self) -> (Option<&'static str>, &'static str) {
+        self.name.split_once('.').map_or((None, self.name), |(section, name)| (Some(section), name))
+    }
+
+    /// The environment variable that sets it.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        format!("INGESTD_{}", self.name.replace('.', "_").to_uppercase())
+    }
+
+    /// Its value in a table of sections.
+    #[must_use]
+    pub fn of<'a>(&self, table: &'a Table) -> Option<&'a Value> {
+        match self.parts() {
+            (None, name) => table.get(name),
+            (Some(section), name) => table.get(section)?.get(name),
+        }
+    }
+
+    /// Sets its value in a table of sections.
+    pub(super) fn set(&self, table: &mut Table, value: Value) {
+        let (section, name) = self.parts();
+        let within = match section {
+            None => Some(table),
+            Some(section) => table.entry(section).or_insert_with(|| Value::Table(Table::new())).as_table_mut(),
+        };
+        if let Some(within) = within {
+            within.insert(name.to_owned(), value);
+        }
+    }
+}
+
+/// The key of that name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+/// All keys with their values.
+pub(super) fn table_of(config: &Config) -> Table {
+    // Every value came from a TOML value or is a default, so there is one for it.
+    Table::try_from(config).unwrap_or_default()
+}
+
+const YEAR_S: i64 = 366 * 24 * 3600;
+const YEAR_MS: i64 = YEAR_S * 1000;
+const GIB: i64 = 1 << 30;
+const ANY: i64 = i64::MAX;
+/// Twice what may be in memory before it is written to tables, which alone can be trimmed.
+pub(super) const LOG_BUDGET_MIN: u64 = 256 << 20;
+const BACKLOG: &[&str] = &["refuse", "expire"];
+const BACKLOG_ABOUT: &str = "While it is away and the log has reached log.budget_bytes: \"refuse\" events, or \
+    \"expire\" what it has not got.";
+
+/// Every section with what it is about, in the order of the file.
+pub const SECTIONS: &[(&str, &str)] = &[
+    ("server", "HTTP and WebSocket. Timeouts hold for requests and connections that begin after a reload."),
+    ("limits", "What an event, a batch, a request may be. What is over a limit that became smaller runs to its end."),
+    ("log", "The write-ahead log."),
+    ("dedup", "The duplicate filter."),
+    ("parquet", "The embedded sink."),
+    ("clickhouse", "Tables in ClickHouse: events_raw, events_processed and, for dead letters, events_errors."),
+    ("kafka", "Topics in Kafka: -raw, -validated, -enriched and, for dead letters, -dlq."),
+    ("admin", "Steering the daemon."),
+];
+
+/// Every key, in the order of the file.
+pub const KEYS: &[Key] = &[
+    Key::new("data_dir", "Where everything is kept."),
+    Key::new(
+        "log_level",
+        "off, error, warn, info, debug, trace, or a tracing filter such as \"info,hyper=warn\". LOG_LEVEL is \
+         an alias of the variable, which goes before it.",
+    )
+    .hot(),
+    Key::new(
+        "server.listen",
+        "Address of HTTP and WebSocket; port 0 lets the system choose. PORT stands for a port on 127.0.0.1, \
+         unless INGESTD_SERVER_LISTEN is set.",
+    ),
+    Key::new(
+        "server.allow_unauthenticated",
+        "Must be true to listen beyond loopback while no authentication is configured.",
+    ),
+    Key::new("server.acceptors", "Acceptor threads; 0 means one per core.").number("threads", 0, 1024),
+    Key::new(
+        "server.connections_max",
+        "Open connections over all acceptors; beyond that a connection is answered 503 and closed.",
+    )
+    .number("connections", 1, ANY)
+    .hot(),
+    Key::new("server.head_timeout_s", "Time for a request's head from its first byte, and between requests.")
+        .number("seconds", 1, YEAR_S)
+        .hot(),
+    Key::new("server.body_timeout_s", "Time for a request's body (408 after that).").number("seconds", 1, YEAR_S).hot(),
+    Key::new("server.ping_interval_s", "Time between WebSocket pings; a peer that misses two is closed.")
+        .number("seconds", 1, YEAR_S)
+        .hot(),
+    Key::new("server.write_timeout_s", "How long a WebSocket client may take to read what is written to it.")
+        .number("seconds", 1, YEAR_S)
+        .hot(),
+    Key::new("server.drain_timeout_s", "Time for requests under way when the daemon stops.")
+        .number("seconds", 0, YEAR_S)
+        .hot(),
+    Key::new(
+        "server.request_timeout_s",
+        "Time for the log to take a request that is whole; then 503, for whether it is stored is unknown.",
+    )
+    .number("seconds", 1, YEAR_S)
+    .hot(),
+    Key::new("server.ack_timeout_s", "How long ?ack= waits for sinks; after that the answer says \"pending\".")
+        .number("seconds", 1, YEAR_S)
+        .hot(),
+    Key::new("limits.event_bytes_max", "Size of one event.").number("bytes", 1, GIB).hot(),
+    Key::new(
+        "limits.body_bytes_max",
+        "Size of one body or WebSocket message, after unpacking; not less than an event.",
+    )
+    .number("bytes", 1, GIB)
+    .hot(),
+    Key::new("limits.batch_events_max", "Events in one batch.").number("events", 1, 1_000_000).hot(),
+    Key::new("limits.depth_max", "Nesting of `data`.").number("levels", 1, 1000).hot(),
+    Key::new("limits.future_max_s", "How far a timestamp may lie in the future; 0 turns the check off.")
+        .number("seconds", 0, ANY)
+        .hot(),
+    Key::new("limits.inflight_requests_max", "Requests between socket and log; beyond that 503.")
+        .number("requests", 1, ANY)
+        .hot(),
+    Key::new(
+        "limits.inflight_bytes_max",
+        "Bytes of requests between socket and log; beyond that 503. At least twice a body.",
+    )
+    .number("bytes", 1, ANY)
+    .hot(),
+    Key::new("limits.ack_waiters_max", "Requests that wait for sinks (?ack=); beyond that 503, and nothing is stored.")
+        .number("requests", 0, ANY)
+        .hot(),
+    Key::new("limits.idempotency_keys_max", "Idempotency keys that are remembered; beyond that the oldest go.")
+        .number("keys", 0, ANY)
+        .hot(),
+    Key::new(
+        "limits.idempotency_bytes_max",
+        "Size of the answers that are remembered for them; beyond that the oldest go.",
+    )
+    .number("bytes", 0, ANY)
+    .hot(),
+    Key::new("limits.idempotency_age_s", "How long an idempotency key is remembered.")
+        .number("seconds", 0, YEAR_S)
+        .hot(),
+    Key::new(
+        "limits.dead_letter_bytes_max",
+        "Size of the dead letters kept per tenant; beyond that they are only counted.",
+    )
+    .number("bytes", 0, ANY)
+    .hot(),
+    Key::new("limits.dead_letter_age_s", "How long a dead letter is kept.").number("seconds", 1, YEAR_S).hot(),
+    Key::new("log.durability", "What an answer promises: see docs/durability.md.").one_of(&["fsync", "interval", "os"]),
+    Key::new("log.sync_interval_ms", "Time between syncs where durability is \"interval\".").number(
+        "milliseconds",
+        1,
+        YEAR_MS,
+    ),
+    Key::new(
+        "log.disk_reserve_bytes",
+        "Free disk space below which events are refused (503 disk_reserve). Below a quarter of what it was at \
+         the start no Parquet file is written either.",
+    )
+    .number("bytes", 0, ANY)
+    .hot(),
+    Key::new(
+        "log.budget_bytes",
+        "Size of the log above which events are refused (503 log_budget), at least 268435456; 0 means no \
+         limit but the disk. While it is reached, what every sink has is dropped without waiting for hold_s.",
+    )
+    .number("bytes", 0, ANY)
+    .hot(),
+    Key::new("log.hold_s", "How long events are kept after their commit, once every sink has them.")
+        .number("seconds", 0, YEAR_S)
+        .hot(),
+    Key::new("log.group_events_max", "Events of one commit.").number("events", 1, 1_000_000),
+    Key::new("log.recycled_files", "Finished WAL files kept to be overwritten, which halves the latency of fdatasync.")
+        .number("files", 0, 1000),
+    Key::new("dedup.window_s", "How long an event id is remembered, from its first acceptance.")
+        .number("seconds", 1, YEAR_S),
+    Key::new("dedup.budget_bytes", "Memory for ids; over it the oldest move to disk.").number(
+        "bytes",
+        64 << 10,
+        64 * GIB,
+    ),
+    Key::new("parquet.enabled", "Whether Parquet files are written to <data_dir>/events."),
+    Key::new("parquet.roll_bytes", "A file is finished at this size.").number("bytes", 1, ANY),
+    Key::new("parquet.roll_s", "A file is finished at this age.").number("seconds", 1, YEAR_S),
+    Key::new("clickhouse.enabled", "Whether events and dead letters are inserted, each exactly once."),
+    Key::new(
+        "clickhouse.urls",
+        "Servers, http or https; the first that works is used. In the variable: with commas between.",
+    ),
+    Key::new("clickhouse.database", "Database; made when missing, like the tables."),
+    Key::new("clickhouse.user", "Name of the user."),
+    Key::new("clickhouse.password_file", "File that holds the password; empty for none."),
+    Key::new(
+        "clickhouse.ca_file",
+        "PEM file of the authorities that https urls are held to; empty for those that the system trusts.",
+    ),
+    Key::new("clickhouse.table_prefix", "Before the names of the tables."),
+    Key::new("clickhouse.raw_months", "How long events_raw keeps its rows after their commit; 0 for ever.")
+        .number("months", 0, 12_000),
+    Key::new("clickhouse.cluster", "Name of a cluster, for Replicated tables; empty for plain ones."),
+    Key::new("clickhouse.compress", "Whether batches are packed with LZ4."),
+    Key::new("clickhouse.batch_rows_max", "A batch is inserted at so many rows.").number("rows", 1, 10_000_000),
+    Key::new("clickhouse.batch_bytes_max", "A batch is inserted at this size.").number("bytes", 1, 4 * GIB),
+    Key::new("clickhouse.batch_age_ms", "A batch is inserted at this age.").number("milliseconds", 1, YEAR_MS),
+    Key::new("clickhouse.backlog", BACKLOG_ABOUT).one_of(BACKLOG),
+    Key::new("kafka.enabled", "Whether events and dead letters are sent."),
+    Key::new("kafka.bootstrap_servers", "host:port, several with commas between."),
+    Key::new("kafka.topic_prefix", "Before the names of the topics."),
+    Key::new("kafka.transactional_id", "Who we are to the cluster, one per node; empty: ingestd- and the node's id."),
+    Key::new(
+        "kafka.delivery",
+        "\"exactly-once\" (transactions; readers want isolation.level=read_committed) or \"at-least-once\".",
+    )
+    .one_of(&["exactly-once", "at-least-once"]),
+    Key::new("kafka.create_topics", "Whether topics that are missing are made."),
+    Key::new("kafka.partitions", "Partitions of topics that are made.").number("partitions", 1, 100_000),
+    Key::new("kafka.replication", "Replicas of topics that are made; -1: the cluster's default.")
+        .number("replicas", -1, 32_767),
+    Key::new("kafka.transaction_timeout_ms", "After so long without an end the cluster aborts a transaction.").number(
+        "milliseconds",
+        1000,
+        i32::MAX as i64,
+    ),
+    Key::new("kafka.batch_age_ms", "A transaction is sent at this age.").number("milliseconds", 1, i32::MAX as i64),
+    Key::new("kafka.backlog", BACKLOG_ABOUT).one_of(BACKLOG),
+    Key::new(
+        "kafka.options",
+        "Settings for librdkafka, such as \"security.protocol\" = \"sasl_plaintext\". Not for secrets. Only \
+         in the file.",
+    ),
+    Key::new(
+        "kafka.option_files",
+        "The same, but each value is read from a file: \"sasl.password\" = \
+         \"/run/credentials/ingestd.service/kafka\". Only in the file.",
+    ),
+    Key::new("admin.socket", "The unix socket of `ingestd admin`; empty: admin.sock in the data folder."),
+];

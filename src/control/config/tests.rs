@@ -1,0 +1,224 @@
+//! The layers and what is said about mistakes in them.
+
+use super::*;
+use std::path::Path;
+
+fn read_with(text: &str, environment: &[(&str, &str)]) -> (Loaded, Vec<String>) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("config.toml");
+    std::fs::write(&path, text).unwrap();
+    let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let (loaded, mistakes) = Sources::new(Some(&path), environment).read();
+    let folder = format!("{}/", dir.path().display());
+    (loaded, mistakes.iter().map(|mistake| mistake.to_string().replace(&folder, "")).collect())
+}
+
+fn mistakes(text: &str) -> Vec<String> {
+    read_with(text, &[]).1
+}
+
+#[track_caller]
+fn assert_mistakes(found: &[String], wanted: &[&str]) {
+    assert_eq!(found.len(), wanted.len(), "{found:#?}");
+    for (found, wanted) in found.iter().zip(wanted) {
+        assert!(found.starts_with(wanted), "{found:?} does not begin with {wanted:?}");
+    }
+}
+
+#[test]
+fn every_mistake_is_told_with_line_column_and_what_may_have_been_meant() {
+    let text = "\
+data_dri = \"x\"
+log_level = 3
+listen = \"127.0.0.1:1\"
+
+[server]
+listne = \"127.0.0.1:1\"
+  head_timeout_s = 0
+body_timeout_s = -5
+acceptors = \"two\"
+
+[lgo]
+hold_s = 5
+
+[log]
+durability = \"fsnyc\"
+budget_bytes = 1
+
+[limits]
+event_bytes_max = 100
+body_bytes_max = 10
+";
+    assert_mistakes(
+        &mistakes(text),
+        &[
+            "config.toml:1:1: unknown key `data_dri`; did you mean `data_dir`?",
+            "config.toml:2:1: `log_level` must be a text in quotes, is a whole number",
+            "config.toml:3:1: unknown key `listen`; did you mean `server.listen`?",
+            "config.toml:6:1: unknown key `server.listne`; did you mean `server.listen`?",
+            "config.toml:7:3: `server.head_timeout_s` must be from 1 to 31622400 (seconds), is 0",
+            "config.toml:8:1: `server.body_timeout_s` must be from 1 to 31622400 (seconds), is -5",
+            "config.toml:9:1: `server.acceptors` must be a whole number, is a text in quotes",
+            "config.toml:11:2: unknown section [lgo]; did you mean `log`?",
+            "config.toml:15:1: `log.durability` must be one of \"fsync\", \"interval\", \"os\", is \"fsnyc\"; \
+             did you mean `fsync`?",
+            "config.toml:16:1: `log.budget_bytes` = 1 must be 0 (no limit) or at least 268435456",
+            "config.toml:20:1: `limits.body_bytes_max` = 10 must not be smaller than limits.event_bytes_max = 100",
+        ],
+    );
+}
+
+#[test]
+fn what_is_no_toml_is_told_with_its_place_and_the_rest_is_read_all_the_same() {
+    let found = mistakes("data_dir = \"x\"\nlog_level = info\n[server]\nlistne = \"x\"\nhead_timeout_s = 0\n");
+    assert_mistakes(
+        &found,
+        &["config.toml:2:", "config.toml:4:1: unknown key `server.listne`", "config.toml:5:1: `server.head_timeout_s`"],
+    );
+}
+
+#[test]
+fn a_file_that_is_not_there_is_a_mistake_and_not_the_defaults() {
+    let (_, mistakes) = Sources::new(Some(Path::new("/nowhere/config.toml")), std::iter::empty()).read();
+    let text = mistakes.first().unwrap().to_string();
+    assert!(text.starts_with("/nowhere/config.toml: cannot be read: "), "{text}");
+}
+
+#[test]
+fn each_layer_goes_before_the_one_below_and_says_so() {
+    let (loaded, wrong) = read_with(
+        "log_level = \"warn\"\n[log]\nhold_s = 5\ngroup_events_max = 6\n",
+        &[("INGESTD_LOG_HOLD_S", "7"), ("LOG_LEVEL", "debug"), ("HOME", "/")],
+    );
+    assert!(wrong.is_empty(), "{wrong:?}");
+    let config = loaded.config();
+    assert_eq!((config.log.hold_s, config.log.group_events_max, config.log_level.as_str()), (7, 6, "debug"));
+    assert_eq!(loaded.origin("log.hold_s"), Origin::Variable("INGESTD_LOG_HOLD_S".into()));
+    assert!(loaded.origin("log.group_events_max").to_string().ends_with("config.toml:4:1"));
+    assert_eq!(loaded.origin("log_level"), Origin::Variable("LOG_LEVEL".into()));
+    assert_eq!(loaded.origin("dedup.window_s"), Origin::Default);
+    let flagged = Sources::new(None, [("INGESTD_DATA_DIR".to_owned(), "variable".to_owned())].into_iter());
+    let loaded = flagged.flag("--data-dir", "data_dir", "flag").load().unwrap();
+    assert_eq!(loaded.config().data_dir, Path::new("flag"));
+    assert_eq!(loaded.origin("data_dir"), Origin::Flag("--data-dir"));
+}
+
+#[test]
+fn aliases_give_way_to_our_own_variables() {
+    let (loaded, wrong) = read_with("", &[("INGESTD_LOG_LEVEL", "warn"), ("LOG_LEVEL", "debug"), ("PORT", "8080")]);
+    assert!(wrong.is_empty(), "{wrong:?}");
+    assert_eq!(loaded.config().log_level, "warn");
+    assert_eq!(loaded.config().server.listen.to_string(), "127.0.0.1:8080");
+}
+
+#[test]
+fn wrong_variables_are_all_told_with_the_nearest() {
+    let (_, found) = read_with(
+        "",
+        &[
+            ("INGESTD_LOG_HOLDS", "7"),
+            ("INGESTD_LOG_GROUP_EVENTS_MAX", "many"),
+            ("INGESTD_KAFKA_OPTIONS", "x"),
+            ("INGESTD_SERVICE_HOST", "10.0.0.1"),
+            ("INGESTD_PORT", "tcp://10.0.0.1:3001"),
+            ("INGESTD_BIN", "/bin/true"),
+            ("PORT", "none"),
+        ],
+    );
+    assert_mistakes(
+        &found,
+        &[
+            "environment variable PORT: `none` is no port",
+            "environment variable INGESTD_LOG_HOLDS: unknown variable; did you mean `INGESTD_LOG_HOLD_S`?",
+            "environment variable INGESTD_LOG_GROUP_EVENTS_MAX: `many` is no whole number",
+            "environment variable INGESTD_KAFKA_OPTIONS: kafka.options can only be set in the file",
+        ],
+    );
+}
+
+#[test]
+fn what_could_not_work_is_refused() {
+    for (text, wanted) in [
+        ("data_dir = \"\"", "`data_dir` is empty"),
+        ("log_level = \"verbose\"", "`log_level` = \"verbose\": `verbose` is none of"),
+        ("log_level = \"bogus=[\"", "`log_level`"),
+        ("server = 3", "`server` is a section: write [server]"),
+        ("[server]\nlisten = \"localhost\"", "`server.listen` = \"localhost\": invalid socket address"),
+        ("[server]\nlisten = \"0.0.0.0:3001\"", "`server.listen` = \"0.0.0.0:3001\" is reachable from outside"),
+        ("[server]\nhead_timeout_s = 9223372036854775807", "`server.head_timeout_s`"),
+        ("[limits]\ndepth_max = 1001", "`limits.depth_max` must be from 1 to 1000"),
+        ("[limits]\ninflight_bytes_max = 9000000", "`limits.inflight_bytes_max` = 9000000 must be at least twice"),
+        ("[log]\nsync_interval_ms = 0", "`log.sync_interval_ms`"),
+        ("[dedup]\nwindow_s = 0", "`dedup.window_s`"),
+        ("[parquet]\nroll_s = 0", "`parquet.roll_s`"),
+        ("[clickhouse]\nurls = [1]", "`clickhouse.urls`"),
+        ("[clickhouse]\nenabled = true\nurls = []", "`clickhouse.urls`: urls: name at least one"),
+        ("[clickhouse]\nenabled = true\ndatabase = \"a-b\"", "`clickhouse.database`"),
+        ("[kafka]\nreplication = 0", "`kafka.replication`"),
+        ("[kafka]\nbatch_age_ms = 60000", "`kafka.transaction_timeout_ms` = 60000 must be more"),
+        ("[kafka]\nenabled = true\nbootstrap_servers = \"\"", "`kafka.bootstrap_servers`"),
+        ("[kafka]\nenabled = true\ntopic_prefix = \"a b\"", "`kafka.topic_prefix`"),
+        ("[kafka]\nenabled = true\n[kafka.options]\nacks = \"1\"", "`kafka.options`: option acks is set by the sink"),
+        ("[kafka.options]\nsecurity.protocol = \"ssl\"", "`kafka.options.security` is a table: a name with dots"),
+        ("[kafka.options]\n\"linger.ms\" = 5", "`kafka.options.linger.ms` must be a text in quotes"),
+    ] {
+        let found = mistakes(text);
+        let place = found.first().unwrap_or_else(|| panic!("{text} is taken"));
+        let (_, what) = place.split_once(": ").unwrap();
+        assert!(found.len() == 1 && what.starts_with(wanted), "{text}: {found:?}");
+    }
+    for level in ["off", "WARN", "debug", "info,hyper=warn", "ingestd::commit=trace"] {
+        assert!(mistakes(&format!("log_level = \"{level}\"")).is_empty(), "{level}");
+    }
+    assert!(mistakes("[server]\nlisten = \"0.0.0.0:3001\"\nallow_unauthenticated = true\n").is_empty());
+}
+
+#[test]
+fn secrets_are_neither_shown_nor_repeated_in_complaints() {
+    let text = "[clickhouse]\nenabled = true\nurls = [\"http://me:hunter2@db:8123\"]\n[kafka.options]\n\
+                \"sasl.password\" = \"hunter2\"\n\"ssl.key.pem\" = \"hunter2\"\n\"linger.ms\" = \"5\"\n";
+    let (loaded, found) = read_with(text, &[]);
+    assert_mistakes(&found, &["config.toml:3:1: `clickhouse.urls`: user and password have keys of their own"]);
+    let settings = loaded.settings();
+    let told = settings_text(&settings) + &settings_json(&settings).to_string() + &found.join("\n");
+    assert!(!told.contains("hunter2"), "{told}");
+    assert!(told.contains("kafka.options.\"linger.ms\" = \"5\""), "{told}");
+}
+
+#[test]
+fn a_reload_takes_what_is_hot_names_what_is_not_and_changes_nothing_for_a_bad_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("config.toml");
+    let write = |text: &str| std::fs::write(&path, text).unwrap();
+    write("[log]\nhold_s = 5\ngroup_events_max = 6\n");
+    let running = Sources::new(Some(&path), std::iter::empty()).load().unwrap();
+    let (told, hears) = std::sync::mpsc::channel();
+    let reloader = Reloader::new(running, move |config| told.send(config.clone()).unwrap());
+    let names = |changes: &[Change]| changes.iter().map(|change| change.key.name).collect::<Vec<_>>();
+
+    write("[log]\nhold_s = 50\ngroup_events_max = 60\n");
+    assert_eq!(names(&reloader.look().unwrap().changed), ["log.hold_s"]);
+    assert!(hears.try_recv().is_err(), "to look changes nothing");
+    let reloaded = reloader.reload().unwrap();
+    assert_eq!(
+        (names(&reloaded.changed), names(&reloaded.restart)),
+        (vec!["log.hold_s"], vec!["log.group_events_max"])
+    );
+    let taken = hears.try_recv().unwrap();
+    assert_eq!((taken.log.hold_s, taken.log.group_events_max), (50, 6));
+
+    write("[log]\nhold_s = 500\n[server]\nlistne = 1\n");
+    let mistakes = reloader.reload().err().unwrap().to_string();
+    assert!(mistakes.contains("config.toml:4:1: unknown key `server.listne`"), "{mistakes}");
+    assert!(hears.try_recv().is_err());
+    let settings = reloader.settings();
+    let hold = settings.as_array().unwrap().iter().find(|setting| setting["key"] == "log.hold_s").unwrap();
+    assert_eq!((&hold["value"], &hold["line"]), (&50.into(), &2.into()));
+
+    // What waits for a restart is named until it comes, or is taken back.
+    write("[log]\nhold_s = 50\ngroup_events_max = 60\n");
+    assert_eq!(names(&reloader.reload().unwrap().restart), ["log.group_events_max"]);
+    write("[log]\nhold_s = 50\ngroup_events_max = 6\n");
+    let reloaded = reloader.reload().unwrap();
+    assert!(reloaded.changed.is_empty() && reloaded.restart.is_empty());
+}

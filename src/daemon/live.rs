@@ -1,0 +1,161 @@
+//! What of the configuration holds from one moment to the next: the one list of what a reload can change.
+
+use crate::commit::{DeadLetterLimits, IdempotencyLimits};
+use crate::control::config::Config;
+use crate::control::set_log_level;
+use crate::intake::{Deadlines, Settings, Shared};
+use crate::net;
+use arc_swap::ArcSwap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The values of every key that is reloadable, as the rooms take them.
+#[derive(Debug, Clone)]
+pub(super) struct Live {
+    pub(super) settings: Settings,
+    pub(super) inflight_requests: usize,
+    pub(super) inflight_bytes: usize,
+    pub(super) connections: usize,
+    pub(super) ack_waiters: usize,
+    pub(super) idempotency: IdempotencyLimits,
+    pub(super) dead_letters: DeadLetterLimits,
+    pub(super) upkeep: Upkeep,
+    pub(super) log_level: String,
+}
+
+/// What the maintenance thread goes by.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Upkeep {
+    pub(super) disk_reserve_bytes: u64,
+    pub(super) log_budget_bytes: u64,
+    pub(super) hold: Duration,
+}
+
+impl Live {
+    pub(super) fn of(config: &Config) -> Self {
+        let (server, limits, log) = (&config.server, &config.limits, &config.log);
+        Live {
+            settings: Settings {
+                limits: prepare::Limits {
+                    event_bytes_max: limits.event_bytes_max,
+                    batch_events_max: limits.batch_events_max,
+                    depth_max: limits.depth_max,
+                    future_max: (limits.future_max_s > 0).then(|| Duration::from_secs(limits.future_max_s)),
+                    ..prepare::Limits::default()
+                },
+                body_bytes_max: limits.body_bytes_max,
+                deadlines: Deadlines {
+                    head: Duration::from_secs(server.head_timeout_s),
+                    body: Duration::from_secs(server.body_timeout_s),
+                    ping: Duration::from_secs(server.ping_interval_s),
+                    write: Duration::from_secs(server.write_timeout_s),
+                    request: Duration::from_secs(server.request_timeout_s),
+                    ack: Duration::from_secs(server.ack_timeout_s),
+                    drain: Duration::from_secs(server.drain_timeout_s),
+                },
+            },
+            inflight_requests: limits.inflight_requests_max,
+            inflight_bytes: limits.inflight_bytes_max,
+            connections: server.connections_max,
+            ack_waiters: limits.ack_waiters_max,
+            idempotency: IdempotencyLimits {
+                keys_max: limits.idempotency_keys_max,
+                bytes_max: limits.idempotency_bytes_max,
+                age_max: Duration::from_secs(limits.idempotency_age_s),
+            },
+            dead_letters: DeadLetterLimits {
+                tenant_bytes_max: limits.dead_letter_bytes_max,
+                age_max: Duration::from_secs(limits.dead_letter_age_s),
+            },
+            upkeep: Upkeep {
+                disk_reserve_bytes: log.disk_reserve_bytes,
+                log_budget_bytes: log.budget_bytes,
+                hold: Duration::from_secs(log.hold_s),
+            },
+            log_level: config.log_level.clone(),
+        }
+    }
+}
+
+/// Where those values are used.
+pub(super) struct Places {
+    pub(super) shared: Arc<Shared>,
+    pub(super) dead_letters: Arc<ArcSwap<DeadLetterLimits>>,
+    pub(super) upkeep: Arc<ArcSwap<Upkeep>>,
+}
+
+impl Places {
+    /// Has every place use other values from now on. Cannot fail: what could is checked before.
+    pub(super) fn take(&self, live: Live) {
+        let shared = &self.shared;
+        shared.settings.store(Arc::new(live.settings));
+        shared.admission.resize(live.inflight_requests, live.inflight_bytes);
+        if shared.gate.max() != possible(live.connections) {
+            shared.gate.resize(connections(live.connections));
+        }
+        shared.ack_places.resize(live.ack_waiters, 0);
+        shared.idempotency.set_limits(live.idempotency);
+        self.dead_letters.store(Arc::new(live.dead_letters));
+        self.upkeep.store(Arc::new(live.upkeep));
+        set_log_level(&live.log_level);
+    }
+}
+
+/// How many connections are let in: as many as configured, or as there are descriptors for.
+fn possible(configured: usize) -> usize {
+    net::connections_possible().min(configured)
+}
+
+/// The same; says it, where they are fewer than configured.
+pub(super) fn connections(configured: usize) -> usize {
+    let possible = possible(configured);
+    if possible < configured {
+        tracing::warn!(
+            possible,
+            configured,
+            "the limit of open files leaves room for fewer connections than server.connections_max: raise LimitNOFILE"
+        );
+    }
+    possible
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::config::{KEYS, Reload};
+
+    /// The configuration with another value for one key.
+    fn with_another(name: &str) -> Config {
+        let mut table = toml::Table::try_from(Config::default()).unwrap();
+        let place = match name.split_once('.') {
+            None => table.get_mut(name),
+            Some((section, key)) => table.get_mut(section).and_then(|section| section.get_mut(key)),
+        };
+        let value = place.unwrap();
+        *value = match (name, &*value) {
+            ("server.listen", _) => "127.0.0.1:1".into(),
+            ("log.durability", _) => "os".into(),
+            ("kafka.delivery", _) => "at-least-once".into(),
+            ("clickhouse.backlog" | "kafka.backlog", _) => "expire".into(),
+            (_, toml::Value::Integer(number)) => (number + 1).into(),
+            (_, toml::Value::Boolean(flag)) => (!flag).into(),
+            (_, toml::Value::String(text)) => format!("{text}x").into(),
+            (_, toml::Value::Array(_)) => toml::Value::Array(vec!["http://x:1".into()]),
+            (_, other) => {
+                toml::Value::Table([("x".to_owned(), toml::Value::from(format!("{other}")))].into_iter().collect())
+            }
+        };
+        table.try_into().unwrap()
+    }
+
+    #[test]
+    fn what_is_said_to_be_reloadable_is_and_nothing_else() {
+        let show = |config: &Config| format!("{:?}", Live::of(config));
+        let before = show(&Config::default());
+        for key in KEYS {
+            let config = with_another(key.name);
+            assert_ne!(config, Config::default(), "{}", key.name);
+            assert_eq!(show(&config) != before, key.reload == Reload::Hot, "{}", key.name);
+        }
+    }
+}

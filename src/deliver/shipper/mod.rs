@@ -1,0 +1,458 @@
+//! The loop that brings the log to one sink: fill a batch, freeze it, send it, move the cursor; and again.
+//!
+//! What it is about may be broken off anywhere: by an order that has waited too long, by the end of the daemon. The next
+//! [beginning](begin) then finds what a crash would have left.
+
+mod begin;
+mod halted;
+mod letters;
+
+use super::consumer::Reached;
+use super::flush::Flushes;
+use super::orders::Orders;
+use super::{
+    Backoff, Consumer, Cursor, Destination, Fault, Handle, Ledger, Manifest, Refused, Sent, State, Status, burial,
+    left_out,
+};
+use crate::commit::{Control, DeadDraft, Delivered, Tail};
+use event::{Refusal, Seq, UnixMicros};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use wal::{Reader, Write};
+
+/// How often a sink cleans up while nothing is delivered.
+const TIDY_EVERY: Duration = Duration::from_secs(3600);
+/// How often a sink that has nothing to send looks whether the other side is still there.
+const PING_EVERY: Duration = Duration::from_secs(10);
+/// How long a stop may take, unless somebody says otherwise.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// The moments in the life of a batch between which a crash makes a difference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Events were added to the open batch.
+    Filled,
+    /// The batch is whole and nobody knows of it.
+    Frozen,
+    /// Its manifest is durable.
+    ManifestStored,
+    /// The sink has it.
+    Sent,
+    /// The cursor is past it.
+    CursorStored,
+}
+
+/// Is told of each [`Step`]; when it returns true, the shipper ends on the spot as by kill -9. For crash tests.
+pub type Probe = Box<dyn FnMut(Step) -> bool + Send>;
+
+/// Why the loop was left early.
+enum Halt {
+    /// A [`Probe`] said so.
+    Interrupted,
+    Fault(Fault),
+}
+
+impl From<Fault> for Halt {
+    fn from(fault: Fault) -> Self {
+        Halt::Fault(fault)
+    }
+}
+
+/// Why the log is no longer followed.
+#[derive(PartialEq, Eq)]
+enum Left {
+    /// The daemon stops, and this sink is done or cannot go on.
+    Stop,
+    /// The daemon stops and waits no longer.
+    Overdue,
+    /// Begin again.
+    Again,
+}
+
+/// One sink, not running yet.
+pub struct Shipper<D> {
+    destination: D,
+    reader: Reader,
+    consumer: Consumer,
+    control: Control,
+    tail: Tail,
+    handle: Handle,
+    flushes: Flushes,
+    orders: Orders,
+    backoff: Backoff,
+    drain: Duration,
+    cursor: Cursor,
+    ledger: Ledger,
+    /// The first dead letter that was not looked for yet.
+    next_letter: u64,
+    /// Whether the tail knows what became of events in earlier starts.
+    has_told_past: bool,
+    /// Whether the destination has failed for good and is to be revived before it goes on.
+    has_failed: bool,
+    tidied: Instant,
+    pinged: Instant,
+    probe: Option<Probe>,
+}
+
+impl<D: Destination> Shipper<D> {
+    /// A shipper to `destination`.
+    pub fn to(destination: D, reader: Reader, control: Control, tail: Tail) -> Self {
+        let status = Arc::new(Status::new(D::NAME));
+        let (handle, flushes, orders) = Handle::new(tail.clone(), status, destination.census());
+        Shipper {
+            destination,
+            consumer: Consumer::new(reader.clone(), tail.clone(), Seq::FIRST),
+            reader,
+            control,
+            tail,
+            handle,
+            flushes,
+            orders,
+            backoff: Backoff::default(),
+            drain: DRAIN,
+            cursor: Cursor::default(),
+            ledger: Ledger::default(),
+            next_letter: 0,
+            has_told_past: false,
+            has_failed: false,
+            tidied: Instant::now(),
+            pinged: Instant::now(),
+            probe: None,
+        }
+    }
+
+    /// Sets the pauses between attempts.
+    #[must_use]
+    pub fn with_backoff(mut self, backoff: Backoff) -> Self {
+        self.backoff = backoff;
+        self
+    }
+
+    /// Sets how long a stop may take.
+    #[must_use]
+    pub fn with_drain(mut self, drain: Duration) -> Self {
+        self.drain = drain;
+        self
+    }
+
+    /// Sets who is told of each step: for crash tests.
+    #[must_use]
+    pub fn with_probe(mut self, probe: Probe) -> Self {
+        self.probe = Some(probe);
+        self
+    }
+
+    /// What the sink says of itself.
+    #[must_use]
+    pub fn status(&self) -> Arc<Status> {
+        Arc::clone(self.handle.status())
+    }
+
+    /// For asking it while it runs.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Follows the log until `stop` turns true, then delivers what is committed, as long as that works and takes no
+    /// longer than a stop may, and returns.
+    ///
+    /// Blocks on files and on the log: it wants a thread and a current-thread runtime (with time) to itself.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let orders = self.orders.clone();
+        let overdue = overdue(stop.clone(), self.drain);
+        tokio::pin!(overdue);
+        loop {
+            let followed = tokio::select! {
+                biased;
+                followed = self.follow(&mut stop) => followed,
+                () = &mut overdue => Ok(Left::Overdue),
+                () = orders.pressing() => Ok(Left::Again),
+            };
+            self.give_up_batch();
+            let left = match followed {
+                Ok(left) => left,
+                Err(Halt::Interrupted) => return orders.close(),
+                Err(Halt::Fault(fault)) => self.meet(fault, &mut stop).await,
+            };
+            match left {
+                Left::Again => {}
+                Left::Stop => break,
+                Left::Overdue => {
+                    let missing = self.tail.committed().next().since(self.cursor.next);
+                    self.status_handle().note(&format!("the stop came before {missing} events were delivered"));
+                    break;
+                }
+            }
+        }
+        orders.close();
+        if !matches!(self.status_handle().snapshot().state, State::Failed { .. } | State::Paused) {
+            self.status_handle().enter(State::Stopped);
+        }
+    }
+
+    /// Does what a fault asks for.
+    async fn meet(&mut self, fault: Fault, stop: &mut watch::Receiver<bool>) -> Left {
+        let fault = match fault {
+            Fault::Refused(refused) => match self.bury(refused).await {
+                Ok(()) => return Left::Again,
+                Err(fault) => fault,
+            },
+            fault => fault,
+        };
+        match fault {
+            Fault::Final(reason) => self.refuse(&reason, stop).await,
+            fault => self.rest(&fault, stop).await,
+        }
+    }
+
+    /// Follows the log from the stored cursor on, until it is time to stop.
+    async fn follow(&mut self, stop: &mut watch::Receiver<bool>) -> Result<Left, Halt> {
+        self.take_place().await?;
+        self.obey().await?;
+        if self.is_paused()? {
+            return Ok(self.pause(stop).await?);
+        }
+        self.begin().await?;
+        loop {
+            if self.orders.are_waiting() {
+                return Ok(Left::Again);
+            }
+            // A sender that is gone cannot say stop any more.
+            let stopping = *stop.borrow() || stop.has_changed().is_err();
+            if D::TAKES_DEAD && self.destination.rows() == 0 {
+                self.deliver_letters().await?;
+            }
+            let reached = self.consumer.fill(&mut self.destination, self.tail.committed())?;
+            self.note_open();
+            if self.destination.rows() > 0 {
+                self.step(Step::Filled)?;
+            }
+            if self.is_time_to_send(reached, stopping) {
+                self.deliver().await?;
+            }
+            let is_idle = self.destination.rows() == 0 && reached == Reached::End;
+            if is_idle {
+                // What lies between the cursor and here is a known gap, or left out.
+                self.works();
+                self.flushes.answer(self.consumer.next().max(self.cursor.next));
+            }
+            if stopping && is_idle && !self.has_letters() {
+                return Ok(Left::Stop);
+            }
+            if reached == Reached::End && !stopping {
+                self.wait(stop).await;
+            }
+            if is_idle && self.pinged.elapsed() >= PING_EVERY {
+                self.destination.ping().await?;
+                self.pinged = Instant::now();
+            }
+            if self.tidied.elapsed() >= TIDY_EVERY {
+                self.tidy();
+            }
+        }
+    }
+
+    fn is_time_to_send(&mut self, reached: Reached, stopping: bool) -> bool {
+        self.destination.rows() > 0
+            && (reached == Reached::BatchFull
+                || self.destination.is_full()
+                || self.destination.due().is_some_and(|due| due <= Instant::now())
+                || reached == Reached::End && stopping
+                || self.flushes.wants(self.consumer.next()))
+    }
+
+    /// Sends the open batch and moves the cursor.
+    async fn deliver(&mut self) -> Result<(), Halt> {
+        let batch = self.destination.freeze(None)?;
+        self.step(Step::Frozen)?;
+        if D::FREEZES {
+            self.write(vec![batch.store(D::NAME)]).await?;
+        }
+        self.step(Step::ManifestStored)?;
+        let sent = match self.destination.send(&batch, false).await {
+            Err(Fault::Unsent(reason)) => {
+                // Nobody has a part of it, so it is bound to nothing.
+                self.write(vec![batch.remove(D::NAME)]).await?;
+                return Err(Fault::Retry(reason).into());
+            }
+            sent => sent?,
+        };
+        self.step(Step::Sent)?;
+        self.advance(&batch, sent).await?;
+        self.tidy();
+        Ok(())
+    }
+
+    /// The sink has the batch: moves the cursor behind it and counts it.
+    async fn advance(&mut self, batch: &Manifest, sent: Sent) -> Result<(), Halt> {
+        let dead = sent.refused.len() as u64;
+        // Counted before the cursor moves, for whoever waits for the cursor reads the counts next.
+        self.status_handle().update(|snapshot| {
+            snapshot.rows += batch.rows.saturating_sub(dead);
+            snapshot.last_rows = batch.rows;
+            snapshot.batches += 1;
+            snapshot.bytes += sent.bytes;
+            snapshot.last_delivery = Some(UnixMicros::now());
+        });
+        let mut writes = vec![batch.remove(D::NAME)];
+        let mut cursor = self.cursor;
+        let mut ledger = self.ledger;
+        if batch.dead {
+            cursor.next_dead = batch.last.get() + 1;
+        } else {
+            cursor.next = batch.last.next();
+            let positions = cursor.next.since(self.cursor.next);
+            let left_out = self.consumer.left_out_of(self.cursor.next..=batch.last);
+            ledger.dead += dead + left_out;
+            ledger.delivered += batch.rows.saturating_sub(dead);
+            ledger.lost += positions.saturating_sub(batch.rows + left_out);
+            if left_out > 0 {
+                writes.push(left_out::forget_before(D::NAME, cursor.next));
+            }
+        }
+        let letters = self.drafts(&sent.refused)?;
+        // Said before the cursor moves: whoever is told of the place may ask at once how the sink is.
+        self.works();
+        self.move_cursor(cursor, ledger, writes, letters).await?;
+        self.step(Step::CursorStored)?;
+        self.pinged = Instant::now();
+        Ok(())
+    }
+
+    /// Stores a place and its account, with what else belongs to them; only then they count here, too.
+    async fn move_cursor(
+        &mut self,
+        cursor: Cursor,
+        ledger: Ledger,
+        mut writes: Vec<Write>,
+        letters: Vec<DeadDraft>,
+    ) -> Result<(), Fault> {
+        writes.extend([cursor.store(D::NAME), ledger.store(D::NAME)]);
+        self.write_with(writes, letters).await?;
+        (self.cursor, self.ledger) = (cursor, ledger);
+        self.next_letter = self.next_letter.max(cursor.next_dead);
+        self.note_cursor();
+        self.note_open();
+        self.flushes.answer(cursor.next);
+        Ok(())
+    }
+
+    /// Makes dead letters of events that the sink can never take; from then on it does not get them.
+    async fn bury(&mut self, refused: Vec<Refused>) -> Result<(), Fault> {
+        let letters = self.drafts(&refused)?;
+        let marks = refused.iter().map(|refused| left_out::mark(D::NAME, refused.seq)).collect();
+        self.write_with(marks, letters).await
+    }
+
+    fn drafts(&self, refused: &[Refused]) -> Result<Vec<DeadDraft>, Fault> {
+        refused.iter().for_each(|refused| self.tail.set_dead(D::NAME, refused.seq));
+        if let Some(first) = refused.first() {
+            let text = format!("{} events are refused, the first, {}: {}", refused.len(), first.seq, first.detail);
+            self.status_handle().note(&text);
+        }
+        burial::drafts(&self.reader, D::NAME, refused)
+    }
+
+    async fn write(&self, writes: Vec<Write>) -> Result<(), Fault> {
+        self.write_with(writes, Vec::new()).await
+    }
+
+    async fn write_with(&self, writes: Vec<Write>, letters: Vec<DeadDraft>) -> Result<(), Fault> {
+        self.control.write_with(writes, letters).await.map_err(|refusal| {
+            let reason = match refusal {
+                Refusal::ShuttingDown => "the log was closed before the sink had stopped",
+                _ => "the log cannot be written any more",
+            };
+            Fault::Final(reason.into())
+        })
+    }
+
+    /// Waits until there may be something to do.
+    async fn wait(&mut self, stop: &mut watch::Receiver<bool>) {
+        let (next, next_letter) = (self.consumer.next(), self.next_letter);
+        let is_open = self.destination.rows() > 0;
+        let clean_up = self.tidied + TIDY_EVERY;
+        let due = match is_open {
+            true => self.destination.due().unwrap_or(clean_up),
+            false => self.pinged + PING_EVERY,
+        };
+        let due = due.min(clean_up);
+        let Shipper { tail, flushes, orders, .. } = self;
+        let gathered = async {
+            tail.reaches(next).await;
+            tokio::time::sleep(D::LINGER).await;
+        };
+        let died = async {
+            match D::TAKES_DEAD && !is_open {
+                true => tail.dead_reaches(next_letter).await,
+                false => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            // An error means that the sender is gone, which the loop looks at itself.
+            _ = stop.changed() => {}
+            () = orders.arrived() => {}
+            () = flushes.arrive() => {}
+            () = gathered => {}
+            () = died => {}
+            () = tokio::time::sleep_until(due.into()) => {}
+        }
+    }
+
+    fn tidy(&mut self) {
+        self.tidied = Instant::now();
+        match self.destination.tidy() {
+            Ok(0) => {}
+            Ok(removed) => self.status_handle().update(|snapshot| snapshot.expired += removed),
+            Err(fault) => self.status_handle().note(&fault.to_string()),
+        }
+    }
+
+    fn step(&mut self, step: Step) -> Result<(), Halt> {
+        let interrupted = self.probe.as_mut().is_some_and(|probe| probe(step));
+        if interrupted { Err(Halt::Interrupted) } else { Ok(()) }
+    }
+
+    fn status_handle(&self) -> &Status {
+        self.handle.status()
+    }
+
+    fn works(&mut self) {
+        self.backoff.reset();
+        self.status_handle().enter(State::Running);
+    }
+
+    fn give_up_batch(&mut self) {
+        self.destination.discard();
+        self.note_open();
+    }
+
+    fn note_cursor(&self) {
+        let Cursor { next, next_dead } = self.cursor;
+        self.tail.set_delivered(D::NAME, Delivered { next, next_dead });
+        self.status_handle().update(|snapshot| {
+            (snapshot.cursor, snapshot.next_dead, snapshot.ledger) = (next, next_dead, self.ledger);
+        });
+    }
+
+    fn note_open(&mut self) {
+        let unreadable = self.destination.take_unreadable();
+        let (rows, oldest) = (self.destination.rows(), self.destination.oldest());
+        let from_log = self.consumer.events_from_log();
+        self.status_handle().update(|snapshot| {
+            snapshot.unreadable += unreadable;
+            snapshot.from_log = from_log;
+            snapshot.in_flight = rows;
+            snapshot.oldest_in_flight = oldest;
+        });
+    }
+}
+
+/// Waits until a stop has taken as long as it may.
+async fn overdue(mut stop: watch::Receiver<bool>, drain: Duration) {
+    // An error means that the sender is gone: nobody can say stop any more.
+    stop.wait_for(|stop| *stop).await.ok();
+    tokio::time::sleep(drain).await;
+}

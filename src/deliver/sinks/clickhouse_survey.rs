@@ -1,0 +1,160 @@
+//! What the tables hold of this node: whether its log can have put that there, and where it reaches beyond the cursor.
+
+use super::super::verify::{Asked, Census, Held};
+use super::super::{Fault, Start};
+use super::clickhouse::fault;
+use clickhouse_sink::{Client, Config, Failure, Span, Table, Target};
+use event::{Seq, UnixMicros};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What was known of the log when the sink began, and what the servers that were asked since hold.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    known: Known,
+    /// Servers that were asked.
+    asked: BTreeSet<Option<String>>,
+    /// By dead letters or not, and start: the newest position in any table, where that is not before the cursor.
+    held: BTreeMap<(bool, u64), Seq>,
+}
+
+/// A [`Start`] that can be kept.
+#[derive(Debug, Default)]
+struct Known {
+    next: Seq,
+    next_dead: u64,
+    end_dead: u64,
+    since: UnixMicros,
+    reconciled_at: UnixMicros,
+    is_new: bool,
+    /// Where the events of each start end.
+    ends: BTreeMap<u64, Seq>,
+    dead_letter_starts: BTreeSet<u64>,
+}
+
+impl Survey {
+    /// Nothing was asked yet.
+    pub(super) fn new(start: &Start<'_>) -> Self {
+        let mut dead_letter_starts: BTreeSet<u64> = start.dead_letter_starts.iter().copied().collect();
+        // Older releases named no start before the first event.
+        dead_letter_starts.extend(start.history.iter().map(|start| start.id).chain([0]));
+        let ends = start.history.iter().skip(1).map(|start| start.first).chain([start.end.next]);
+        let known = Known {
+            next: start.cursor.next,
+            next_dead: start.cursor.next_dead,
+            end_dead: start.end.next_dead,
+            since: start.since,
+            reconciled_at: start.reconciled_at,
+            is_new: start.is_new(),
+            ends: start.history.iter().map(|start| start.id).zip(ends).collect(),
+            dead_letter_starts,
+        };
+        Survey { known, ..Survey::default() }
+    }
+
+    /// Asks every server; those that cannot be reached are asked when a batch is to go there, unless the sink is new:
+    /// then nobody knows what they hold.
+    pub(super) async fn ask_all(&mut self, client: &Client, node: u128) -> Result<(), Fault> {
+        let mut away = None;
+        for target in client.targets() {
+            match self.ask(client, node, &target).await {
+                Err(Fault::Retry(reason)) if !self.known.is_new => away = Some(reason),
+                done => done?,
+            }
+        }
+        if let Some(reason) = away {
+            if self.asked.is_empty() {
+                return Err(Fault::Retry(reason));
+            }
+            tracing::warn!("ClickHouse: {reason}; the other servers are used");
+        }
+        Ok(())
+    }
+
+    /// Asks one server, if it was not asked before.
+    pub(super) async fn ask(&mut self, client: &Client, node: u128, target: &Target) -> Result<(), Fault> {
+        let name = match target {
+            Target::Any => None,
+            Target::Host(url) => Some(url.clone()),
+        };
+        if self.asked.contains(&name) {
+            return Ok(());
+        }
+        for table in Table::ALL {
+            let held = client.newest(target, table, node, self.known.since).await.map_err(fault)?;
+            for held in &held {
+                if !self.known.explains(table, held) {
+                    return Err(self.known.diverged(&client.config().place(table), held));
+                }
+                let dead = table == Table::Errors;
+                let next = if dead { Seq::new(self.known.next_dead) } else { self.known.next };
+                if held.last >= next {
+                    let newest = self.held.entry((dead, held.incarnation)).or_default();
+                    *newest = held.last.max(*newest);
+                }
+            }
+        }
+        self.asked.insert(name);
+        Ok(())
+    }
+
+    /// The newest position that some table had of a start when it was asked, where that is not before the cursor.
+    pub(super) fn newest(&self, dead: bool, incarnation: u64) -> Option<Seq> {
+        self.held.get(&(dead, incarnation)).copied()
+    }
+}
+
+impl Known {
+    /// Whether this log can have put that there, or an operator has said that it is there by right.
+    fn explains(&self, table: Table, held: &clickhouse_sink::Held) -> bool {
+        let is_ours = match table {
+            Table::Errors => self.dead_letter_starts.contains(&held.incarnation) && held.last.get() < self.end_dead,
+            _ => self.ends.get(&held.incarnation).is_some_and(|end| held.last < *end),
+        };
+        is_ours || held.committed_at <= self.reconciled_at
+    }
+
+    fn diverged(&self, place: &str, held: &clickhouse_sink::Held) -> Fault {
+        Fault::Final(format!(
+            "diverged: table {place} holds rows of this node that this log has not sent (up to {} of start {:016x}): the \
+             log is a copy, or older than the table. Bring back the newer data folder; or have this one go on beside what \
+             is there: `ingestd admin sinks reconcile clickhouse --from {}`; or give it tables of its own: stop the \
+             daemon, `ingestd wal forget-sink clickhouse`, another clickhouse.table_prefix",
+            held.last, held.incarnation, self.next,
+        ))
+    }
+}
+
+/// Counts rows, beside the shipper.
+pub(super) struct TableCensus {
+    pub(super) config: Config,
+    pub(super) node: u128,
+}
+
+impl TableCensus {
+    async fn tally(&self, client: &Client, table: Table, asked: &Asked) -> Result<Held, Failure> {
+        let mut held = asked.nothing_in(self.config.place(table));
+        for stretch in asked.stretches() {
+            let origin = clickhouse_sink::Origin { node: self.node, incarnation: stretch.incarnation };
+            let span = Span { table, origin, range: stretch.range.clone(), committed: stretch.committed.clone() };
+            client.tally(&span).await?.into_iter().for_each(|(seq, times)| held.add(seq, times));
+        }
+        Ok(held)
+    }
+}
+
+impl Census for TableCensus {
+    fn events_max(&self) -> u64 {
+        200_000
+    }
+
+    fn count(&self, asked: &Asked) -> Result<Vec<Held>, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        // Connections of its own: the shipper's belong to another runtime, and would die with this one.
+        let client = Client::new(self.config.clone()).map_err(|error| error.to_string())?;
+        runtime.map_err(|error| error.to_string())?.block_on(async {
+            let raw = self.tally(&client, Table::Raw, asked).await;
+            let processed = self.tally(&client, Table::Processed, asked).await;
+            [raw, processed].into_iter().map(|held| held.map_err(|failure| failure.to_string())).collect()
+        })
+    }
+}

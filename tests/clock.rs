@@ -1,0 +1,127 @@
+//! A wall clock that is set back or jumps ahead: order, duplicates and remembered answers do not care.
+
+#![allow(missing_docs, clippy::unwrap_used, reason = "what fails here fails a test")]
+
+#[cfg(test)]
+mod support;
+
+use serde_json::Value;
+use support::{Answer, Daemon, Place, Shim, event, eventually};
+
+/// A daemon whose wall clock is wrong by what a file says.
+struct Wrong {
+    shim: Shim,
+    daemon: Daemon,
+}
+
+impl Wrong {
+    fn start() -> Self {
+        let shim = Shim::compiled();
+        let file = shim.file("clock").to_str().unwrap().to_owned();
+        let place = Place::with(&[("INGESTD_PARQUET_ENABLED", "false"), ("FAULT_CLOCK", &file)]);
+        let daemon = place.and("LD_PRELOAD", shim.library().to_str().unwrap()).start();
+        Wrong { shim, daemon }
+    }
+
+    /// Sets the clock so many seconds off, in one step.
+    fn set(&self, seconds: i64) {
+        let part = self.shim.file("clock.part");
+        std::fs::write(&part, seconds.to_string()).unwrap();
+        std::fs::rename(&part, self.shim.file("clock")).unwrap();
+    }
+
+    #[track_caller]
+    fn post(&self, id: &str) -> Value {
+        self.daemon.post("/events", event(id).to_string()).with_status(202)
+    }
+
+    fn post_with_key(&self, id: &str) -> Answer {
+        let headers = [("Content-Type", "application/json"), ("Idempotency-Key", "key")];
+        self.daemon.request("POST", "/events", &headers, event(id).to_string().as_bytes())
+    }
+
+    #[track_caller]
+    fn says(&self, words: &str) {
+        eventually("the log says it", || self.daemon.log().contains(words));
+    }
+
+    fn restarted(self) -> Self {
+        Wrong { daemon: self.daemon.stop().start(), shim: self.shim }
+    }
+}
+
+#[track_caller]
+fn assert_time_never_runs_back(answers: &[Value]) {
+    let times: Vec<_> = answers.iter().map(|answer| answer["timestamp"].as_str().unwrap()).collect();
+    assert!(times.is_sorted(), "{times:?}");
+}
+
+#[test]
+fn a_clock_that_is_set_back_is_told_and_changes_neither_order_nor_duplicates() {
+    let wrong = Wrong::start();
+    let mut answers = vec![wrong.post("a")];
+    wrong.set(-7200);
+    answers.push(wrong.post("b"));
+    wrong.says("the clock went back");
+    let line = wrong.daemon.log();
+    assert!(line.contains("by_s=7200") || line.contains("by_s=7199"), "{line}");
+    answers.push(wrong.post("c"));
+    assert_time_never_runs_back(&answers);
+    for (id, seq) in [("a", 1), ("b", 2), ("c", 3)] {
+        let again = wrong.post(id);
+        assert_eq!((&again["duplicate"], &again["seq"]), (&true.into(), &seq.into()), "{id}");
+    }
+    // A start with that clock, and one with a right one.
+    let wrong = wrong.restarted();
+    wrong.says("the clock stands behind");
+    answers.push(wrong.post("d"));
+    for id in ["a", "b", "c", "d"] {
+        assert_eq!(wrong.post(id)["duplicate"], true, "{id}");
+    }
+    wrong.set(0);
+    let wrong = wrong.restarted();
+    answers.push(wrong.post("e"));
+    for id in ["a", "b", "c", "d", "e"] {
+        assert_eq!(wrong.post(id)["duplicate"], true, "{id}");
+    }
+    assert_time_never_runs_back(&answers);
+    let ids: Vec<_> = wrong.daemon.stop().stored().into_iter().map(|event| event.id).collect();
+    assert_eq!(ids, ["a", "b", "c", "d", "e"]);
+}
+
+#[test]
+fn a_clock_that_jumps_ahead_and_returns_makes_nothing_be_forgotten() {
+    let wrong = Wrong::start();
+    wrong.post("a");
+    wrong.post_with_key("k").with_status(202);
+    let is_repeated = |wrong: &Wrong| wrong.post_with_key("k").header("idempotency-replayed") == Some("true");
+    // Two days: far beyond the window of ids, and the time that answers are remembered.
+    wrong.set(172_800);
+    wrong.post("b");
+    wrong.says("the clock jumped ahead");
+    for id in ["a", "b"] {
+        assert_eq!(wrong.post(id)["duplicate"], true, "{id}");
+    }
+    assert!(is_repeated(&wrong));
+    wrong.set(0);
+    wrong.post("c");
+    assert!(is_repeated(&wrong));
+    let wrong = wrong.restarted();
+    for id in ["a", "b", "c"] {
+        assert_eq!(wrong.post(id)["duplicate"], true, "{id}");
+    }
+    assert!(is_repeated(&wrong));
+}
+
+#[test]
+fn a_jump_while_nothing_comes_in_leaves_no_trace() {
+    let wrong = Wrong::start();
+    let before = wrong.post("a");
+    wrong.set(172_800);
+    // The writer is woken now and then to tidy up, and finds nothing to commit.
+    wrong.says("the clock jumped ahead");
+    wrong.set(0);
+    wrong.says("the clock went back");
+    let after = wrong.post("b");
+    assert_time_never_runs_back(&[before, after, wrong.daemon.get("/health").json()]);
+}

@@ -1,0 +1,92 @@
+//! The file that says which format a data folder has. Without it, or where it says nothing, the log beside it is not
+//! touched: it may be a newer release's.
+
+use crate::OpenError;
+use crate::open::write_synced;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Newest data-folder format this release reads and the one it writes.
+pub(crate) const FORMAT: u32 = 1;
+/// What damage of the file is named by.
+pub(crate) const NAME: &str = "format";
+
+/// What the file says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// There is none.
+    Missing,
+    /// Nothing: formats are numbers from 1.
+    Unreadable,
+    /// This one.
+    Is(u32),
+}
+
+impl Format {
+    /// Reads the file.
+    pub(crate) fn find(data: &Path) -> Result<Format, OpenError> {
+        let bytes = match fs::read(path(data)) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Format::Missing),
+            Err(error) => return Err(OpenError::io("read", path(data))(error)),
+        };
+        let number = std::str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse().ok());
+        Ok(number.filter(|number| *number > 0).map_or(Format::Unreadable, Format::Is))
+    }
+
+    /// What is wrong with it beside a log that is there.
+    pub(crate) fn trouble(self) -> Option<&'static str> {
+        match self {
+            Format::Missing => Some("the file is missing: which release can read the log cannot be told without it"),
+            Format::Unreadable => Some("the file is damaged: which release can read the log cannot be told"),
+            Format::Is(_) => None,
+        }
+    }
+
+    /// Refuses a newer one.
+    pub(crate) fn check_age(self) -> Result<(), OpenError> {
+        match self {
+            Format::Is(found) if found > FORMAT => Err(OpenError::Newer { found, known: FORMAT }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Refuses a newer format, and none beside a log.
+pub(crate) fn check(data: &Path) -> Result<(), OpenError> {
+    let format = Format::find(data)?;
+    format.check_age()?;
+    match format.trouble().filter(|_| has_log(data)) {
+        Some(trouble) => Err(OpenError::Damaged { at: path(data).display().to_string(), what: trouble.to_owned() }),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a folder that has neither: it is no data folder.
+pub(crate) fn check_is_data_folder(data: &Path) -> Result<(), OpenError> {
+    if has_log(data) || Format::find(data)? != Format::Missing {
+        return Ok(());
+    }
+    Err(OpenError::io("read", path(data))(io::ErrorKind::NotFound.into()))
+}
+
+/// Writes the present format.
+pub(crate) fn write(data: &Path) -> Result<(), OpenError> {
+    write_synced(&path(data), &format!("{FORMAT}\n")).map_err(OpenError::io("write", path(data)))
+}
+
+/// Where the file lies.
+pub(crate) fn path(data: &Path) -> PathBuf {
+    data.join(NAME)
+}
+
+/// Whether there is a log, whatever is left of it.
+pub(crate) fn has_log(data: &Path) -> bool {
+    let is_of_log = |path: PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name == "CURRENT" || name.starts_with("MANIFEST") || name.ends_with(".sst") || name.ends_with(".log")
+    };
+    let mut entries = fs::read_dir(data.join("log")).into_iter().flatten().filter_map(Result::ok);
+    entries.any(|entry| is_of_log(entry.path()))
+}
