@@ -40,6 +40,8 @@ for test in tests/*.rs; do
   chapter "$name" 240 cargo test --workspace --test "$name" "${checked[@]}"
 done
 
+chapter load-test 240 python3 tests/load_test.py
+
 chapter rig-build 300 cargo build "${checked[@]}" --manifest-path tests/rig/Cargo.toml
 rig=$CARGO_TARGET_DIR/checked/rig
 chapter crash 300 "$rig" crash --rounds 20 --bin "$INGESTD_BIN"
