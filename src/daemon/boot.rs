@@ -100,6 +100,8 @@ impl Bound {
     pub fn new(loaded: Loaded) -> Result<Self, StartError> {
         let mut config = loaded.config().clone();
         let inherited = systemd::inherit(&mut config).map_err(StartError::Inherit)?;
+        // The socket's address may not be one that our own could have.
+        config.check_together()?;
         let live = Live::of(&config);
         let _started = LongStart::begin().map_err(StartError::Thread)?;
         let acceptors = match config.server.acceptors {

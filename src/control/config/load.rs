@@ -65,6 +65,23 @@ impl Sources {
     }
 }
 
+impl Config {
+    /// Checks once more that the values fit together, after one was put in from elsewhere.
+    ///
+    /// # Errors
+    /// Every contradiction.
+    pub fn check_together(&self) -> Result<(), Mistakes> {
+        let mistake = |found: check::Contradiction| Mistake {
+            origin: Origin::Default,
+            key: found.keys.first().map(|key| (*key).to_owned()),
+            what: found.what,
+            nearest: None,
+        };
+        let mistakes: Vec<_> = check::contradictions(self).into_iter().map(mistake).collect();
+        if mistakes.is_empty() { Ok(()) } else { Err(Mistakes(mistakes)) }
+    }
+}
+
 /// A configuration, and where each of its values was set.
 pub struct Loaded {
     config: Config,
