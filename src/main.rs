@@ -90,8 +90,10 @@ fn serve(arguments: &Serve) -> ExitCode {
     }
     let data = config.data_dir.clone();
     // Until the log is open a signal ends the process at once: a recovery may take long, and there is nothing to drain.
-    let started = daemon::Bound::new(loaded)
-        .and_then(|bound| Ok((daemon::Signals::catch().map_err(daemon::StartError::Signals)?, bound.start()?)));
+    let started = daemon::Hangup::catch().map_err(daemon::StartError::Signals).and_then(|hangup| {
+        let bound = daemon::Bound::new(loaded)?;
+        Ok((hangup.and_the_others().map_err(daemon::StartError::Signals)?, bound.start()?))
+    });
     let (signals, running) = match started {
         Ok(started) => started,
         Err(error) => {

@@ -263,10 +263,12 @@ impl<S: Store> Engine<S> {
     /// Waits for work and takes what is there, up to the limits. False when it is time to stop and nothing is left.
     fn gather(&mut self) -> bool {
         loop {
-            let first = self.ring.recv();
-            self.controls.extend(self.control.try_iter());
+            // Once it is to stop nobody wakes it any more: the nudge may have come with the last of the work.
+            let mut item = match self.stop.load(Ordering::Acquire) {
+                true => self.ring.try_recv().ok(),
+                false => self.ring.recv().ok(),
+            };
             let (mut events, mut bytes) = (0, 0);
-            let mut item = first.ok();
             while let Some(next) = item.take() {
                 match next {
                     Item::Requests { desk, requests } => {
@@ -284,6 +286,8 @@ impl<S: Store> Engine<S> {
                     item = self.ring.try_recv().ok();
                 }
             }
+            // Behind the ring, where their nudges may have been among the rest.
+            self.controls.extend(self.control.try_iter());
             if !self.group.is_empty() || !self.controls.is_empty() {
                 return true;
             }

@@ -17,4 +17,4 @@ mod trim;
 
 pub use boot::{Bound, StartError};
 pub use drain::Running;
-pub use signals::{Signals, run_until_signal};
+pub use signals::{Hangup, Signals, run_until_signal};

@@ -22,16 +22,36 @@ pub struct Signals {
     hangup: Signal,
 }
 
-impl Signals {
-    /// Catches them. To be called before the daemon says that it listens: whoever reads that may signal at once.
+/// SIGHUP, caught: it must not end a daemon that only starts, for a service manager would take that for a clean end.
+pub struct Hangup {
+    runtime: Runtime,
+    hangup: Signal,
+}
+
+impl Hangup {
+    /// Catches it. To be called first; one that comes during the start has the configuration read again behind it.
     ///
     /// # Errors
     /// What the system said.
     pub fn catch() -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (term, interrupt, hangup) = {
+        let hangup = {
             let _guard = runtime.enter();
-            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?)
+            signal(SignalKind::hangup())?
+        };
+        Ok(Hangup { runtime, hangup })
+    }
+
+    /// Catches the others, too. To be called before the daemon says that it listens: whoever reads that may signal at
+    /// once.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn and_the_others(self) -> std::io::Result<Signals> {
+        let Hangup { runtime, hangup } = self;
+        let (term, interrupt) = {
+            let _guard = runtime.enter();
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
         };
         Ok(Signals { runtime, term, interrupt, hangup })
     }

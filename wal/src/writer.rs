@@ -37,7 +37,7 @@ impl Write {
     /// letter's id is only given out once it is there.
     fn must_be_synced(&self) -> bool {
         let (Write::Put(of, ..) | Write::Delete(of, ..) | Write::DeleteRange(of, ..)) = self;
-        matches!(of, Family::Cursor | Family::Manifest | Family::Dead)
+        matches!(of, Family::Cursor | Family::Manifest | Family::Dead | Family::Projection)
     }
 }
 

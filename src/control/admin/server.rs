@@ -41,7 +41,10 @@ pub struct AdminParts {
 /// When the runtime cannot be built.
 pub fn serve(parts: AdminParts, listener: net::UnixListener, stop: watch::Receiver<bool>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    LocalSet::new().block_on(&runtime, listen(Rc::new(parts), listener, stop))
+    let served = LocalSet::new().block_on(&runtime, listen(Rc::new(parts), listener, stop));
+    // Whoever still counts the events of a sink, or reads a file that does not come, holds up no stop.
+    runtime.shutdown_background();
+    served
 }
 
 async fn listen(parts: Rc<AdminParts>, listener: net::UnixListener, mut stop: watch::Receiver<bool>) -> io::Result<()> {
