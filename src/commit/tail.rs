@@ -123,6 +123,9 @@ impl Tail {
     pub fn unset_expired(&self, sink: &str, from: Seq) {
         let mut expired = self.expired.lock().unwrap_or_else(PoisonError::into_inner);
         expired.retain(|(of, range)| *of != sink || *range.start() < from);
+        for (_, range) in expired.iter_mut().filter(|(of, range)| *of == sink && range.contains(&from)) {
+            *range = *range.start()..=from.prev();
+        }
     }
 
     /// Whether that event was given up for `sink`, as far as is remembered.

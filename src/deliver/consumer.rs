@@ -73,8 +73,8 @@ impl Consumer {
             ControlFlow::Break(())
         });
         match read {
-            // Damage is met by whoever reads on from there.
-            Ok(_) | Err(ReadError::Gap { .. } | ReadError::Corrupt { .. }) => Ok(found),
+            // Damage is met by whoever reads on from there; and what is trimmed at this moment is old enough.
+            Ok(_) | Err(ReadError::Gap { .. } | ReadError::Corrupt { .. } | ReadError::Trimmed { .. }) => Ok(found),
             Err(error) => Err(fault(&error)),
         }
     }

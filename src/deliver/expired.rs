@@ -36,6 +36,18 @@ pub(super) fn add(known: &[RangeInclusive<Seq>], sink: &str, range: &RangeInclus
     writes
 }
 
+/// How many events at or after `from` were given up.
+pub(super) fn count_from(known: &[RangeInclusive<Seq>], from: Seq) -> u64 {
+    known.iter().map(|range| range.end().next().since(from.max(*range.start()))).sum()
+}
+
+/// The write that ends a range before `from` where one reaches beyond it.
+pub(super) fn cut(known: &[RangeInclusive<Seq>], sink: &str, from: Seq) -> Option<Write> {
+    let range = known.iter().find(|range| *range.start() < from && range.contains(&from))?;
+    let value = from.prev().get().to_le_bytes().to_vec();
+    Some(Write::Put(Family::Projection, key(sink, Some(*range.start())), value))
+}
+
 /// The write that removes what lies at or after `from`: it is to be sent after all.
 pub(super) fn forget_from(sink: &str, from: Seq) -> Write {
     Write::DeleteRange(Family::Projection, key(sink, Some(from)), [b"expired/", sink.as_bytes(), &[1]].concat())

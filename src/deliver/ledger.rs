@@ -65,11 +65,15 @@ impl Ledger {
     }
 
     /// The account once somebody has said that the sink has what lies before `to` and nothing else, whose cursor was at
-    /// `cursor`: what is new counts as delivered; what is to come again counts as nothing.
+    /// `cursor`: what is new counts as delivered; what is to come again, of which `given_up` events had expired, counts
+    /// as nothing.
     #[must_use]
-    pub fn moved(mut self, cursor: Seq, to: Seq) -> Ledger {
+    pub fn moved(mut self, cursor: Seq, to: Seq, given_up: u64) -> Ledger {
         self.delivered += to.since(cursor);
         let mut back = cursor.since(to);
+        let expired = given_up.min(back).min(self.expired);
+        self.expired -= expired;
+        back -= expired;
         for count in [&mut self.delivered, &mut self.expired, &mut self.dead, &mut self.lost] {
             let taken = back.min(*count);
             *count -= taken;
@@ -124,12 +128,14 @@ mod tests {
     fn it_balances_wherever_the_cursor_is_moved() {
         let ledger = Ledger { base: Seq::new(11), delivered: 7, dead: 2, expired: 1, lost: 3 };
         for to in [1, 5, 11, 12, 20, 24, 100] {
-            let moved = ledger.moved(Seq::new(24), Seq::new(to));
+            let moved = ledger.moved(Seq::new(24), Seq::new(to), 0);
             assert!(moved.balances(Seq::new(to)), "{to}: {moved:?}");
             assert_eq!(moved.base.get(), to.min(11));
         }
-        assert_eq!(ledger.moved(Seq::new(24), Seq::new(30)), Ledger { delivered: 13, ..ledger });
-        assert_eq!(ledger.moved(Seq::new(24), Seq::new(16)), Ledger { delivered: 0, expired: 0, ..ledger });
+        assert_eq!(ledger.moved(Seq::new(24), Seq::new(30), 0), Ledger { delivered: 13, ..ledger });
+        assert_eq!(ledger.moved(Seq::new(24), Seq::new(16), 0), Ledger { delivered: 0, expired: 0, ..ledger });
+        // What had expired there is not taken from what was delivered.
+        assert_eq!(ledger.moved(Seq::new(24), Seq::new(23), 1), Ledger { expired: 0, ..ledger });
     }
 
     #[test]

@@ -14,6 +14,8 @@ impl<D: Destination> Shipper<D> {
     /// Takes the sink's place in the log as it is stored; a new sink gets one. It is durable before anybody is asked, so
     /// that the log waits for a sink that has never been reached.
     pub(super) async fn take_place(&mut self) -> Result<(), Fault> {
+        // What was handed to the writer before is in the store after this, also where nobody waited for it any more.
+        self.write(Vec::new()).await?;
         let stored = Cursor::load(&self.reader, D::NAME).map_err(|error| fault(&error))?;
         let stored = stored.transpose().map_err(Fault::Final)?;
         let account = Ledger::load(&self.reader, D::NAME).map_err(|error| fault(&error))?;
@@ -130,7 +132,16 @@ impl<D: Destination> Shipper<D> {
     /// Counts what has arrived of the batches that were given up while nobody knew.
     async fn count_given_up(&mut self) -> Result<(), Halt> {
         for batch in given_up::load(&self.reader, D::NAME).map_err(|error| fault(&error))? {
-            let there = self.destination.count(&batch).await?.min(batch.rows).min(self.ledger.expired);
+            let there = match self.destination.count(&batch).await {
+                Ok(there) => there.min(batch.rows).min(self.ledger.expired),
+                // What is new need not wait for a server that is away: it is counted when it can be asked.
+                Err(Fault::Retry(reason) | Fault::Unsent(reason)) => {
+                    self.status_handle()
+                        .note(&format!("{}..={} is not counted yet: {reason}", batch.first, batch.last));
+                    continue;
+                }
+                Err(fault) => return Err(fault.into()),
+            };
             if there > 0 {
                 let text = format!("{there} events of the batch {}..={} had arrived", batch.first, batch.last);
                 self.status_handle().note(&text);

@@ -7,12 +7,22 @@ use crate::deliver::orders::{self, Order, OrderError};
 use crate::deliver::reconciled::Reconciled;
 use crate::deliver::{Cursor, Destination, Fault, State, expired, given_up, left_out};
 use event::{Seq, UnixMicros};
+use std::time::Duration;
 use tokio::sync::watch;
 use wal::Write;
+
+/// The least rest after a fault.
+const REST_MIN: Duration = Duration::from_millis(50);
 
 impl<D: Destination> Shipper<D> {
     pub(super) fn is_paused(&self) -> Result<bool, Fault> {
         orders::is_paused(&self.reader, D::NAME).map_err(|error| fault(&error))
+    }
+
+    /// Takes the sink's place, and carries out the orders that wait.
+    pub(super) async fn take_orders(&mut self) -> Result<(), Fault> {
+        self.take_place().await?;
+        self.obey().await.map(drop)
     }
 
     /// Carries out the orders that wait, each answered when it is durable; returns whether the sink is to begin again.
@@ -66,12 +76,7 @@ impl<D: Destination> Shipper<D> {
                 // An error means that the sender is gone: the daemon is being torn down.
                 _ = stop.wait_for(|stop| *stop) => return Ok(Left::Stop),
                 () = self.flushes.arrive() => {}
-                () = orders.arrived() => {
-                    self.obey().await?;
-                    if !self.is_paused()? {
-                        return Ok(Left::Again);
-                    }
-                }
+                () = orders.arrived() => return Ok(Left::Again),
             }
         }
     }
@@ -82,8 +87,9 @@ impl<D: Destination> Shipper<D> {
         self.status_handle().retrying(&fault.to_string(), self.backoff.failures(), pause);
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => Left::Stop,
-            // Whatever it is that somebody wants, it begins with another attempt.
-            () = self.orders.arrived() => Left::Again,
+            // Whatever it is that somebody wants, it begins with another attempt; not at once, for the fault may be that
+            // no order can be carried out.
+            () = async { tokio::time::sleep(REST_MIN).await; self.orders.arrived().await } => Left::Again,
             () = tokio::time::sleep(pause) => Left::Again,
         }
     }
@@ -143,10 +149,19 @@ impl<D: Destination> Shipper<D> {
         if from < oldest || from > end {
             return Ok(Err(format!("the log has the events {oldest} to {}, and {end} will be next", end.prev())));
         }
+        let under_way = self.manifests()?;
+        // One that has failed cannot settle it; its rows are found by their positions.
+        if let Some(batch) = under_way.first().filter(|_| !self.has_failed) {
+            return Ok(Err(format!(
+                "nobody knows yet whether the batch {}..={} has arrived: wait until it is settled, or `skip` it first",
+                batch.first, batch.last
+            )));
+        }
         let cursor = Cursor { next: from, next_dead: self.letter_beside(from)? };
-        let ledger = self.ledger.moved(self.cursor.next, from);
-        // What is there of them is found by its positions.
-        let mut writes: Vec<Write> = self.manifests()?.iter().map(|batch| batch.remove(D::NAME)).collect();
+        let known = expired::load(&self.reader, D::NAME).map_err(|error| fault(&error))?;
+        let ledger = self.ledger.moved(self.cursor.next, from, expired::count_from(&known, from));
+        let mut writes: Vec<Write> = under_way.iter().map(|batch| batch.remove(D::NAME)).collect();
+        writes.extend(expired::cut(&known, D::NAME, from));
         writes.extend([
             Cursor::forget_passed(D::NAME),
             Reconciled { is_pending: true, at: UnixMicros::now() }.store(D::NAME),

@@ -164,11 +164,15 @@ impl<D: Destination> Shipper<D> {
         let overdue = overdue(stop.clone(), self.drain);
         tokio::pin!(overdue);
         loop {
-            let followed = tokio::select! {
-                biased;
-                followed = self.follow(&mut stop) => followed,
-                () = &mut overdue => Ok(Left::Overdue),
-                () = orders.pressing() => Ok(Left::Again),
+            // Not broken off by a further order, which would leave the first one half done.
+            let followed = match self.take_orders().await {
+                Err(fault) => Err(fault.into()),
+                Ok(()) => tokio::select! {
+                    biased;
+                    followed = self.follow(&mut stop) => followed,
+                    () = &mut overdue => Ok(Left::Overdue),
+                    () = orders.pressing() => Ok(Left::Again),
+                },
             };
             self.give_up_batch();
             let left = match followed {
@@ -209,8 +213,6 @@ impl<D: Destination> Shipper<D> {
 
     /// Follows the log from the stored cursor on, until it is time to stop.
     async fn follow(&mut self, stop: &mut watch::Receiver<bool>) -> Result<Left, Halt> {
-        self.take_place().await?;
-        self.obey().await?;
         if self.is_paused()? {
             return Ok(self.pause(stop).await?);
         }

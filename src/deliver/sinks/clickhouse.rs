@@ -138,13 +138,14 @@ impl ClickHouseTables {
     async fn past_of(&mut self, target: &Target, manifest: &Manifest, again: bool) -> Result<Past, Fault> {
         let Some(survey) = &mut self.survey else { return Err(Fault::Elsewhere) };
         survey.ask(&self.client, self.node, target).await?;
-        let held = survey.newest(manifest.dead, manifest.incarnation).filter(|newest| *newest >= manifest.first);
-        Ok(match held {
-            // As long as it is no more than what this batch explains.
-            Some(newest) if again && newest <= manifest.last => Past::There,
-            Some(_) => Past::Anywhere,
-            None if again => Past::There,
-            None => Past::None,
+        let held = survey.held(manifest.dead, manifest.incarnation, manifest.first);
+        // As long as it is no more than what this batch explains, where it was sent.
+        let is_its_own = held.iter().all(|(server, newest)| *server == target && *newest <= manifest.last);
+        Ok(match held.is_empty() {
+            true if again => Past::There,
+            true => Past::None,
+            false if again && is_its_own => Past::There,
+            false => Past::Anywhere,
         })
     }
 
@@ -159,7 +160,10 @@ impl ClickHouseTables {
             Ok(Settled::Whole | Settled::Inserted) => Ok(Vec::new()),
             Ok(Settled::Completed(refused)) => Ok(refusals(batch, refused)),
             Err(failure) if failure.remedy() == Remedy::Isolate => {
-                Ok(refusals(batch, self.client.isolate(target, token, batch).await?))
+                let refused = self.client.isolate(target, token, batch).await;
+                // Parts of it may be there by then, whatever the last one says of itself.
+                let refused = refused.map_err(|failure| Failure { outcome: Outcome::Unknown, ..failure })?;
+                Ok(refusals(batch, refused))
             }
             Err(failure) => Err(failure),
         }

@@ -12,9 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) struct Survey {
     known: Known,
     /// Servers that were asked.
-    asked: BTreeSet<Option<String>>,
-    /// By dead letters or not, and start: the newest position in any table, where that is not before the cursor.
-    held: BTreeMap<(bool, u64), Seq>,
+    asked: Vec<Target>,
+    /// By dead letters or not, and start: on which server, the newest position in a table where that is not before the
+    /// cursor.
+    held: BTreeMap<(bool, u64), Vec<(Target, Seq)>>,
 }
 
 /// A [`Start`] that can be kept.
@@ -72,11 +73,7 @@ impl Survey {
 
     /// Asks one server, if it was not asked before.
     pub(super) async fn ask(&mut self, client: &Client, node: u128, target: &Target) -> Result<(), Fault> {
-        let name = match target {
-            Target::Any => None,
-            Target::Host(url) => Some(url.clone()),
-        };
-        if self.asked.contains(&name) {
+        if self.asked.contains(target) {
             return Ok(());
         }
         for table in Table::ALL {
@@ -88,18 +85,18 @@ impl Survey {
                 let dead = table == Table::Errors;
                 let next = if dead { Seq::new(self.known.next_dead) } else { self.known.next };
                 if held.last >= next {
-                    let newest = self.held.entry((dead, held.incarnation)).or_default();
-                    *newest = held.last.max(*newest);
+                    self.held.entry((dead, held.incarnation)).or_default().push((target.clone(), held.last));
                 }
             }
         }
-        self.asked.insert(name);
+        self.asked.push(target.clone());
         Ok(())
     }
 
-    /// The newest position that some table had of a start when it was asked, where that is not before the cursor.
-    pub(super) fn newest(&self, dead: bool, incarnation: u64) -> Option<Seq> {
-        self.held.get(&(dead, incarnation)).copied()
+    /// The servers that had positions of a start at or after `from` when they were asked, and the newest of each table.
+    pub(super) fn held(&self, dead: bool, incarnation: u64, from: Seq) -> Vec<(&Target, Seq)> {
+        let held = self.held.get(&(dead, incarnation)).into_iter().flatten();
+        held.filter(|(_, newest)| *newest >= from).map(|(server, newest)| (server, *newest)).collect()
     }
 }
 
