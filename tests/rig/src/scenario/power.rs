@@ -19,6 +19,9 @@ const STEP_WITHIN: Duration = Duration::from_secs(180);
 const BOOT_WITHIN: Duration = Duration::from_secs(60);
 const BOOT_TRIES: u32 = 3;
 
+/// The first cut comes after a load of at least so many milliseconds.
+const FIRST_LOAD_MS: u64 = 500;
+
 /// How a run of power cuts is laid out.
 #[derive(Clone, Debug)]
 pub struct PowerPlan {
@@ -65,6 +68,8 @@ pub fn powercut_rounds(target: &Target, work: &Work, plan: &PowerPlan) -> io::Re
     for round in 1..=plan.rounds + 1 {
         let last = round > plan.rounds;
         let cut = match rng.below(100) {
+            // A run whose every cut came before the load would prove nothing.
+            _ if round == 1 => Cut::Load(rng.between(FIRST_LOAD_MS.min(plan.load_ms_max), plan.load_ms_max)),
             0..65 => Cut::Load(rng.between(5, plan.load_ms_max)),
             65..85 => Cut::Start(rng.below(1_500)),
             _ => Cut::Drain(rng.below(300)),
@@ -159,6 +164,9 @@ fn conclude(mut report: Report, dir: &Path) -> io::Result<Report> {
     report.violations.append(&mut ledger.violations);
     report.sent = ledger.events.len() as u64;
     report.acked = ledger.acked_total();
+    if report.acked == 0 {
+        report.violation(Kind::Rig, "nothing was ever acknowledged");
+    }
     if report.sound() {
         std::fs::remove_dir_all(dir)?;
     } else {
