@@ -14,6 +14,7 @@ use hyper::StatusCode;
 use hyper::header::{HeaderMap, HeaderName};
 use prepare::Parser;
 use std::cell::{Cell, RefCell, RefMut};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -83,8 +84,6 @@ pub(super) struct Acceptor {
     /// Reused for packing records.
     pack_scratch: RefCell<Vec<u8>>,
     pub(super) recorder: Arc<Recorder>,
-    /// The tenant of requests while no authentication is configured.
-    pub(super) tenant: Box<str>,
     /// Requests under way, WebSockets' rounds included.
     busy: Cell<usize>,
     /// Open connections, WebSockets included: while one is open its last answer may not have left yet.
@@ -229,7 +228,6 @@ pub fn run(
             date: Date::default(),
             pack_scratch: RefCell::default(),
             recorder: shared.metrics.recorder(),
-            tenant: record::DEFAULT_TENANT.into(),
             busy: Cell::new(0),
             open: Cell::new(0),
             stop: stop.clone(),
@@ -237,8 +235,8 @@ pub fn run(
             shared,
         });
         let gate = Arc::clone(&acceptor.shared.gate);
-        let serve = |stream, permit| {
-            tokio::task::spawn_local(connection::serve(Rc::clone(&acceptor), stream, permit));
+        let serve = |stream, peer: SocketAddr, permit| {
+            tokio::task::spawn_local(connection::serve(Rc::clone(&acceptor), stream, peer.ip(), permit));
         };
         let refused = || {
             acceptor.shared.metrics.connections_refused.fetch_add(1, Relaxed);

@@ -9,6 +9,7 @@ use super::acceptor::{Acceptor, trace_context};
 use super::answer::{PROBLEM, RETRY_AFTER_S, put_number, refusal_body};
 use super::http::is_request_id;
 use super::{idempotent, single};
+use crate::access::Caller;
 use crate::commit::{Permit, Remembered, Submission};
 use crate::net::{Patient, new_request_id};
 use bytes::Bytes;
@@ -59,14 +60,14 @@ enum RequestId {
 }
 
 /// Answers plain requests until there is something else.
-pub(super) async fn serve(acceptor: &Rc<Acceptor>, stream: &mut Patient) -> End {
+pub(super) async fn serve(acceptor: &Rc<Acceptor>, caller: &Caller, stream: &mut Patient) -> End {
     let mut stop = acceptor.stop.clone();
     let mut stopped = pin!(stop.wait_for(|stop| *stop));
     let mut due = Instant::now() + acceptor.shared.deadlines().head;
     let mut timer = pin!(sleep_until(due));
     loop {
         let arrival = poll_fn(|context| {
-            if let Poll::Ready(arrival) = read(acceptor, stream, context) {
+            if let Poll::Ready(arrival) = read(acceptor, caller, stream, context) {
                 return Poll::Ready(arrival);
             }
             if stopped.as_mut().poll(context).is_ready() {
@@ -93,7 +94,7 @@ pub(super) async fn serve(acceptor: &Rc<Acceptor>, stream: &mut Patient) -> End 
 }
 
 /// Reads once. What arrives is taken apart before anything else runs, for the buffer belongs to all connections.
-fn read(acceptor: &Acceptor, stream: &mut Patient, context: &mut Context<'_>) -> Poll<Arrival> {
+fn read(acceptor: &Acceptor, caller: &Caller, stream: &mut Patient, context: &mut Context<'_>) -> Poll<Arrival> {
     let mut buffer = acceptor.arrivals.borrow_mut();
     let mut space = ReadBuf::new(&mut buffer);
     let Ok(()) = ready!(Pin::new(stream).poll_read(context, &mut space)) else {
@@ -103,7 +104,7 @@ fn read(acceptor: &Acceptor, stream: &mut Patient, context: &mut Context<'_>) ->
     if bytes.is_empty() {
         return Poll::Ready(Arrival::Nothing);
     }
-    let plain = Head::of(bytes).and_then(|head| prepare(acceptor, &head));
+    let plain = Head::of(bytes).and_then(|head| prepare(acceptor, caller, &head));
     Poll::Ready(match plain {
         Some(plain) => Arrival::Plain(Box::new(plain)),
         None => Arrival::Other(Bytes::copy_from_slice(bytes)),
@@ -111,7 +112,7 @@ fn read(acceptor: &Acceptor, stream: &mut Patient, context: &mut Context<'_>) ->
 }
 
 /// Lets the request in; `None` where the general way is to refuse it.
-fn prepare(acceptor: &Acceptor, head: &Head<'_>) -> Option<Plain> {
+fn prepare(acceptor: &Acceptor, caller: &Caller, head: &Head<'_>) -> Option<Plain> {
     if acceptor.stopping() || head.body.len() > acceptor.shared.body_bytes_max() {
         return None;
     }
@@ -121,7 +122,7 @@ fn prepare(acceptor: &Acceptor, head: &Head<'_>) -> Option<Plain> {
     }
     let (started, received_at) = (std::time::Instant::now(), UnixMicros::now());
     let traceparent = head.traceparent.and_then(trace_context);
-    let submission = single::prepare(acceptor, head.body, traceparent, permit, started, received_at);
+    let submission = single::prepare(acceptor, caller, head.body, traceparent, permit, started, received_at);
     let request_id = match head.request_id.filter(|id| is_request_id(id)) {
         Some(id) => RequestId::Given(id.into()),
         None => RequestId::Made(new_request_id()),

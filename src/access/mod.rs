@@ -1,0 +1,5 @@
+//! Who sends: callers and the tenants they act for.
+
+mod caller;
+
+pub use caller::Caller;
