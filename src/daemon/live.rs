@@ -1,5 +1,6 @@
 //! What of the configuration holds from one moment to the next: the one list of what a reload can change.
 
+use crate::access::{AccessError, Prepared, Rules};
 use crate::commit::{DeadLetterLimits, IdempotencyLimits};
 use crate::control::config::Config;
 use crate::control::set_log_level;
@@ -13,6 +14,7 @@ use std::time::Duration;
 #[derive(Debug, Clone)]
 pub(super) struct Live {
     pub(super) settings: Settings,
+    pub(super) rules: Rules,
     pub(super) inflight_requests: usize,
     pub(super) inflight_bytes: usize,
     pub(super) connections: usize,
@@ -54,6 +56,7 @@ impl Live {
                     drain: Duration::from_secs(server.drain_timeout_s),
                 },
             },
+            rules: config.auth.rules(),
             inflight_requests: limits.inflight_requests_max,
             inflight_bytes: limits.inflight_bytes_max,
             connections: server.connections_max,
@@ -85,9 +88,15 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// Has every place use other values from now on. Cannot fail: what could is checked before.
-    pub(super) fn take(&self, live: Live) {
+    /// Has every place use other values from now on.
+    ///
+    /// # Errors
+    /// What could not be read of that which they name; nothing has changed.
+    pub(super) fn take(&self, live: Live) -> Result<(), AccessError> {
         let shared = &self.shared;
+        // All that can fail comes first.
+        let prepared = Prepared::read(live.rules)?;
+        shared.access.take(prepared);
         shared.settings.store(Arc::new(live.settings));
         shared.admission.resize(live.inflight_requests, live.inflight_bytes);
         if shared.gate.max() != possible(live.connections) {
@@ -98,6 +107,7 @@ impl Places {
         self.dead_letters.store(Arc::new(live.dead_letters));
         self.upkeep.store(Arc::new(live.upkeep));
         set_log_level(&live.log_level);
+        Ok(())
     }
 }
 
@@ -135,6 +145,7 @@ mod tests {
         *value = match (name, &*value) {
             ("server.listen", _) => "127.0.0.1:1".into(),
             ("log.durability", _) => "os".into(),
+            ("auth.intake" | "auth.read" | "auth.manage", _) => "key".into(),
             ("kafka.delivery", _) => "at-least-once".into(),
             ("clickhouse.backlog" | "kafka.backlog", _) => "expire".into(),
             (_, toml::Value::Integer(number)) => (number + 1).into(),

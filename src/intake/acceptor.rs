@@ -5,6 +5,7 @@ use super::answer::{Answer, refused};
 use super::connection::{self, LAST_CALL};
 use super::date::Date;
 use super::settings::{Deadlines, Settings};
+use crate::access::{self, Access};
 use crate::commit::{Budget, Desk, DeskSeed, Hub, Idempotency, Settled, Submission, Tail};
 use crate::metrics::{Metrics, Recorder, Stage};
 use crate::net::{ConnectionGate, ConnectionPermit, Listener, accept};
@@ -38,6 +39,8 @@ pub struct Shared {
     pub admission: Admission,
     /// Known idempotency keys.
     pub idempotency: Idempotency,
+    /// Who may come in.
+    pub access: Arc<Access>,
     /// Where outcomes are announced.
     pub hub: Hub,
     /// Counters.
@@ -81,6 +84,8 @@ pub(super) struct Acceptor {
     pub(super) arrivals: RefCell<Box<[u8]>>,
     /// The `Date` header of now.
     pub(super) date: Date,
+    /// Tokens that were verified.
+    pub(super) verified: RefCell<access::Cache>,
     /// Reused for packing records.
     pack_scratch: RefCell<Vec<u8>>,
     pub(super) recorder: Arc<Recorder>,
@@ -226,6 +231,7 @@ pub fn run(
             parser: RefCell::new(Parser::new(shared.settings.load().limits.clone(), shared.key.clone())),
             arrivals: RefCell::new(vec![0; ARRIVALS_BYTES].into()),
             date: Date::default(),
+            verified: RefCell::default(),
             pack_scratch: RefCell::default(),
             recorder: shared.metrics.recorder(),
             busy: Cell::new(0),

@@ -3,7 +3,7 @@
 use super::destinations;
 use super::keys::{Key, LOG_BUDGET_MIN, table_of};
 use super::mistake::nearest;
-use super::sections::Config;
+use super::sections::{AuthName, AuthSection, Config};
 use crate::control::logging::parse_level;
 use toml::{Table, Value};
 
@@ -81,12 +81,12 @@ pub(super) fn contradictions(config: &Config) -> Vec<Contradiction> {
         format!("`log_level` = \"{}\": {}", config.log_level, level.as_ref().err().map_or("", String::as_str))
     });
     look(
-        !server.listen.ip().is_loopback() && !server.allow_unauthenticated,
-        &["server.listen", "server.allow_unauthenticated"],
+        !server.listen.ip().is_loopback() && !server.allow_unauthenticated && config.auth.intake == AuthName::None,
+        &["server.listen", "server.allow_unauthenticated", "auth.intake"],
         &|| {
             format!(
-                "`server.listen` = \"{}\" is reachable from outside and no authentication is configured: \
-                 set server.allow_unauthenticated = true if that is meant",
+                "`server.listen` = \"{}\" is reachable from outside and no authentication is configured: set auth.intake, \
+                 or server.allow_unauthenticated = true if that is meant",
                 server.listen
             )
         },
@@ -121,10 +121,32 @@ pub(super) fn contradictions(config: &Config) -> Vec<Contradiction> {
             format!("`kafka.transaction_timeout_ms` = {timeout} must be more than kafka.batch_age_ms = {age}")
         },
     );
+    for (key, what) in jwts(&config.auth) {
+        look(true, &[key], &|| format!("`{key}` {what}"));
+    }
     for (key, what) in destinations::wrong(config) {
         look(true, &[key], &|| format!("`{key}`: {what}"));
     }
     found
+}
+
+/// What JWTs cannot do without, where they are taken.
+fn jwts(auth: &AuthSection) -> Vec<(&'static str, &'static str)> {
+    if !auth.rules().take_jwts() {
+        return Vec::new();
+    }
+    let mut wrong = Vec::new();
+    if auth.jwks_files.is_empty() && auth.hs256_secret_file.as_os_str().is_empty() {
+        wrong.push(("auth.jwks_files", "is empty, and so is auth.hs256_secret_file: no JWT could be verified"));
+    }
+    for (key, value) in
+        [("auth.issuer", &auth.issuer), ("auth.audience", &auth.audience), ("auth.tenant_claim", &auth.tenant_claim)]
+    {
+        if value.is_empty() {
+            wrong.push((key, "is empty, and JWTs are taken: whose, and for whom they are, must be certain"));
+        }
+    }
+    wrong
 }
 
 /// Parts of names behind which librdkafka's settings hold secrets.

@@ -4,7 +4,7 @@
 use super::check;
 use super::keys::{KEYS, Key, Reload, table_of};
 use super::load::Loaded;
-use super::mistake::{Mistake, Mistakes};
+use super::mistake::{Mistake, Mistakes, Origin};
 use super::sections::Config;
 use serde_json::json;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use toml::Value;
 /// The configuration of the running daemon, and the way to change it.
 pub struct Reloader {
     running: Mutex<Loaded>,
-    take: Box<dyn Fn(&Config) + Send + Sync>,
+    take: Box<dyn Fn(&Config) -> Result<(), String> + Send + Sync>,
 }
 
 /// A value that differs, secrets left out.
@@ -47,9 +47,10 @@ impl Reloaded {
 }
 
 impl Reloader {
-    /// What runs, and what has it use other values; `take` gets only values that were checked.
+    /// What runs, and what has it use other values; `take` gets only values that were checked. It says what could not be
+    /// read of the files that they name, and has changed nothing then.
     #[must_use]
-    pub fn new(running: Loaded, take: impl Fn(&Config) + Send + Sync + 'static) -> Self {
+    pub fn new(running: Loaded, take: impl Fn(&Config) -> Result<(), String> + Send + Sync + 'static) -> Self {
         Reloader { running: Mutex::new(running), take: Box::new(take) }
     }
 
@@ -59,11 +60,14 @@ impl Reloader {
     /// Every mistake; nothing has changed.
     pub fn reload(&self) -> Result<Reloaded, Mistakes> {
         let mut running = self.running();
-        let (next, reloaded) = compare(&running).inspect_err(|mistakes| {
+        let taken = compare(&running).and_then(|(next, reloaded)| {
+            (self.take)(next.config()).map_err(unread)?;
+            Ok((next, reloaded))
+        });
+        let (next, reloaded) = taken.inspect_err(|mistakes| {
             let mistakes = mistakes.to_string().replace('\n', " | ");
             tracing::error!("the configuration has mistakes, and nothing was changed: {mistakes}");
         })?;
-        (self.take)(next.config());
         *running = next;
         for Change { key, from, to } in &reloaded.changed {
             tracing::info!(key = key.name, %from, %to, "configuration: changed");
@@ -94,6 +98,11 @@ impl Reloader {
     fn running(&self) -> MutexGuard<'_, Loaded> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A file that the configuration names, and that cannot be used.
+fn unread(what: String) -> Mistakes {
+    Mistakes(vec![Mistake { origin: Origin::Default, key: None, what, nearest: None }])
 }
 
 /// What would run after a reload, and what that changes.

@@ -6,7 +6,7 @@ use crate::access::Caller;
 use crate::commit::{Confirmation, ConfirmationStatus, Permit, Reject, Submission};
 use crate::intake::acceptor::{Acceptor, Guest, Shared};
 use crate::net::linger;
-use event::{Batch, Durability, Refusal, Seq};
+use event::{Batch, Durability, Refusal, Seq, UnixMicros};
 use frame::{Decoder, Limits, close, put_close, put_ping};
 use prepare::Channel;
 use std::io;
@@ -106,6 +106,9 @@ impl Socket {
         while flow.is_continue() {
             // The long parts are boxed: what is kept while the connection idles is this loop's state only.
             flow = match self.wait(&mut ping).await {
+                _ if !self.is_welcome() => {
+                    Box::pin(self.close(Some(close::POLICY), "the credential is no longer valid")).await
+                }
                 Wake::Readable(Ok(())) => {
                     let flow = Box::pin(self.read()).await;
                     // What brings nothing to commit waits for nothing: others have their turn all the same.
@@ -118,6 +121,13 @@ impl Socket {
                 Wake::Stop => Box::pin(self.close(Some(close::GOING_AWAY), "the daemon is stopping")).await,
             };
         }
+    }
+
+    /// Whether whoever opened it would still be let in: its key may be revoked, its JWT over. Looked at whenever something
+    /// happens, so that nothing passes from then on, and with each ping, so that the connection ends.
+    fn is_welcome(&self) -> bool {
+        let standing = self.acceptor.shared.access.standing(&self.caller, UnixMicros::now());
+        standing.map_err(|failure| self.acceptor.shared.metrics.turn_away(failure)).is_ok()
     }
 
     /// What happens next. Nothing goes first: a busy client hears its news, and the stop.
