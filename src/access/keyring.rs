@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, PoisonError};
 use subtle::ConstantTimeEq;
 
-/// Most keys; each is written again with every change.
+/// Most keys; each is written again with every change. Over it the one that was revoked first is forgotten.
 const KEYS_MAX: usize = 100_000;
 /// Longest name, bytes.
 const NAME_BYTES_MAX: usize = 128;
@@ -51,7 +51,7 @@ pub enum TokenError {
     #[error("the key would have expired before it was made")]
     Expired,
     /// There are too many.
-    #[error("there are {KEYS_MAX} keys, and that is the most: revoke and remove some")]
+    #[error("there are {KEYS_MAX} keys, and that is the most: revoke those that nobody uses")]
     Full,
     /// There is none of that id.
     #[error("there is no key {0}; `ingestd admin tokens list` names them")]
@@ -139,7 +139,9 @@ impl Keyring {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut keys = Keys::clone(&self.keys.load());
         if keys.len() >= KEYS_MAX {
-            return Err(TokenError::Full);
+            // One that is not there is refused like one that was revoked.
+            let over = keys.values().filter_map(|key| Some((key.revoked_at?, key.id))).min_by_key(|(at, _)| at.get());
+            keys.remove(&over.ok_or(TokenError::Full)?.1);
         }
         let id = loop {
             let id = KeyId(u64::from_be_bytes(self.random()?));
