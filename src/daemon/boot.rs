@@ -171,9 +171,9 @@ impl Bound {
             fallback: Box::new(move |method, path, query, headers| exporter.answer(method, path, query, headers)),
         });
         let upkeep = Arc::new(ArcSwap::from_pointee(live.upkeep));
-        let places = Places { shared: Arc::clone(&shared), dead_letters, upkeep: Arc::clone(&upkeep) };
+        let places = Arc::new(Places { shared: Arc::clone(&shared), dead_letters, upkeep: Arc::clone(&upkeep) });
         let reloader = Arc::new(Reloader::new(loaded, move |config| {
-            places.take(Live::of(config)).map_err(|error| error.to_string())
+            places.prepare(Live::of(config)).map_err(|error| error.to_string())
         }));
         let (reader, trimmer, node, incarnation) =
             (opened.reader, opened.trimmer, opened.identity.node, opened.incarnation);

@@ -2,7 +2,7 @@
 
 use crate::access::{AccessError, Prepared, Rules};
 use crate::commit::{DeadLetterLimits, IdempotencyLimits};
-use crate::control::config::Config;
+use crate::control::config::{Config, Take};
 use crate::control::set_log_level;
 use crate::intake::{Deadlines, Settings, Shared};
 use crate::net;
@@ -88,15 +88,19 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// Has every place use other values from now on.
+    /// Reads what other values name; what comes back has every place use them.
     ///
     /// # Errors
-    /// What could not be read of that which they name; nothing has changed.
-    pub(super) fn take(&self, live: Live) -> Result<(), AccessError> {
+    /// What cannot be used.
+    pub(super) fn prepare(self: &Arc<Self>, mut live: Live) -> Result<Take, AccessError> {
+        let access = Prepared::read(std::mem::take(&mut live.rules))?;
+        let places = Arc::clone(self);
+        Ok(Box::new(move || places.take(live, access)))
+    }
+
+    fn take(&self, live: Live, access: Prepared) {
         let shared = &self.shared;
-        // All that can fail comes first.
-        let prepared = Prepared::read(live.rules)?;
-        shared.access.take(prepared);
+        shared.access.take(access);
         shared.settings.store(Arc::new(live.settings));
         shared.admission.resize(live.inflight_requests, live.inflight_bytes);
         if shared.gate.max() != possible(live.connections) {
@@ -107,7 +111,6 @@ impl Places {
         self.dead_letters.store(Arc::new(live.dead_letters));
         self.upkeep.store(Arc::new(live.upkeep));
         set_log_level(&live.log_level);
-        Ok(())
     }
 }
 

@@ -1,9 +1,10 @@
 //! What is wrong with values, as far as they themselves tell: nothing outside is looked at.
 
+use super::auth::{self, AuthName};
 use super::destinations;
 use super::keys::{Key, LOG_BUDGET_MIN, table_of};
 use super::mistake::nearest;
-use super::sections::{AuthName, AuthSection, Config};
+use super::sections::Config;
 use crate::control::logging::parse_level;
 use toml::{Table, Value};
 
@@ -121,32 +122,13 @@ pub(super) fn contradictions(config: &Config) -> Vec<Contradiction> {
             format!("`kafka.transaction_timeout_ms` = {timeout} must be more than kafka.batch_age_ms = {age}")
         },
     );
-    for (key, what) in jwts(&config.auth) {
+    for (key, what) in auth::wrong(&config.auth) {
         look(true, &[key], &|| format!("`{key}` {what}"));
     }
     for (key, what) in destinations::wrong(config) {
         look(true, &[key], &|| format!("`{key}`: {what}"));
     }
     found
-}
-
-/// What JWTs cannot do without, where they are taken.
-fn jwts(auth: &AuthSection) -> Vec<(&'static str, &'static str)> {
-    if !auth.rules().take_jwts() {
-        return Vec::new();
-    }
-    let mut wrong = Vec::new();
-    if auth.jwks_files.is_empty() && auth.hs256_secret_file.as_os_str().is_empty() {
-        wrong.push(("auth.jwks_files", "is empty, and so is auth.hs256_secret_file: no JWT could be verified"));
-    }
-    for (key, value) in
-        [("auth.issuer", &auth.issuer), ("auth.audience", &auth.audience), ("auth.tenant_claim", &auth.tenant_claim)]
-    {
-        if value.is_empty() {
-            wrong.push((key, "is empty, and JWTs are taken: whose, and for whom they are, must be certain"));
-        }
-    }
-    wrong
 }
 
 /// Parts of names behind which librdkafka's settings hold secrets.

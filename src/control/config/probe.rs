@@ -1,7 +1,8 @@
 //! Trying what a configuration needs of the machine and of others: disk, sockets, sinks. Leaves nothing behind.
 
+use super::auth::AuthName;
 use super::destinations::secret_files;
-use super::sections::{AuthName, Config};
+use super::sections::Config;
 use crate::access::{Keyring, Prepared, Scope};
 use crate::deliver::sinks::{clickhouse_client, kafka_client};
 use crate::net;

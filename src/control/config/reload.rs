@@ -10,10 +10,13 @@ use serde_json::json;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use toml::Value;
 
+/// Has the daemon use other values; what could fail has not.
+pub type Take = Box<dyn FnOnce()>;
+
 /// The configuration of the running daemon, and the way to change it.
 pub struct Reloader {
     running: Mutex<Loaded>,
-    take: Box<dyn Fn(&Config) -> Result<(), String> + Send + Sync>,
+    prepare: Box<dyn Fn(&Config) -> Result<Take, String> + Send + Sync>,
 }
 
 /// A value that differs, secrets left out.
@@ -47,11 +50,11 @@ impl Reloaded {
 }
 
 impl Reloader {
-    /// What runs, and what has it use other values; `take` gets only values that were checked. It says what could not be
-    /// read of the files that they name, and has changed nothing then.
+    /// What runs, and the first half of having it use other values: `prepare` gets only values that were checked, reads the
+    /// files that they name, says what is wrong with one, and changes nothing.
     #[must_use]
-    pub fn new(running: Loaded, take: impl Fn(&Config) -> Result<(), String> + Send + Sync + 'static) -> Self {
-        Reloader { running: Mutex::new(running), take: Box::new(take) }
+    pub fn new(running: Loaded, prepare: impl Fn(&Config) -> Result<Take, String> + Send + Sync + 'static) -> Self {
+        Reloader { running: Mutex::new(running), prepare: Box::new(prepare) }
     }
 
     /// Reads the layers again and takes over what can be; says so in the log, too.
@@ -60,14 +63,11 @@ impl Reloader {
     /// Every mistake; nothing has changed.
     pub fn reload(&self) -> Result<Reloaded, Mistakes> {
         let mut running = self.running();
-        let taken = compare(&running).and_then(|(next, reloaded)| {
-            (self.take)(next.config()).map_err(unread)?;
-            Ok((next, reloaded))
-        });
-        let (next, reloaded) = taken.inspect_err(|mistakes| {
+        let (next, reloaded, take) = self.prepared(&running).inspect_err(|mistakes| {
             let mistakes = mistakes.to_string().replace('\n', " | ");
             tracing::error!("the configuration has mistakes, and nothing was changed: {mistakes}");
         })?;
+        take();
         *running = next;
         for Change { key, from, to } in &reloaded.changed {
             tracing::info!(key = key.name, %from, %to, "configuration: changed");
@@ -86,7 +86,13 @@ impl Reloader {
     /// # Errors
     /// Every mistake.
     pub fn look(&self) -> Result<Reloaded, Mistakes> {
-        compare(&self.running()).map(|(_, reloaded)| reloaded)
+        self.prepared(&self.running()).map(|(_, reloaded, _)| reloaded)
+    }
+
+    fn prepared(&self, running: &Loaded) -> Result<(Loaded, Reloaded, Take), Mistakes> {
+        let (next, reloaded) = compare(running)?;
+        let take = (self.prepare)(next.config()).map_err(unread)?;
+        Ok((next, reloaded, take))
     }
 
     /// The values in effect, and where each was set.

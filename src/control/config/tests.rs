@@ -205,7 +205,10 @@ fn a_reload_takes_what_is_hot_names_what_is_not_and_changes_nothing_for_a_bad_fi
     write("[log]\nhold_s = 5\ngroup_events_max = 6\n");
     let running = Sources::new(Some(&path), std::iter::empty()).load().unwrap();
     let (told, hears) = std::sync::mpsc::channel();
-    let reloader = Reloader::new(running, move |config| told.send(config.clone()).map_err(|_| String::new()));
+    let reloader = Reloader::new(running, move |config| {
+        let (told, config) = (told.clone(), config.clone());
+        Ok(Box::new(move || told.send(config).unwrap()))
+    });
     let names = |changes: &[Change]| changes.iter().map(|change| change.key.name).collect::<Vec<_>>();
 
     write("[log]\nhold_s = 50\ngroup_events_max = 60\n");
