@@ -1,7 +1,7 @@
 //! `ingestd admin`: asks the running daemon and prints what it says.
 
 use crate::cli::{Admin, AdminCommand, AdminConfig, SinksCommand};
-use crate::config_tool;
+use crate::{config_tool, tokens_tool};
 use indicatif::{ProgressBar, ProgressStyle};
 use ingestd::control::admin::ask;
 use ingestd::control::complain;
@@ -15,6 +15,7 @@ pub(crate) fn run(admin: &Admin) -> ExitCode {
     let socket = admin.socket.clone().unwrap_or_else(|| admin.data_dir.join("admin.sock"));
     let (request, render): Question = match &admin.command {
         AdminCommand::Status => (json!({"command": "status"}), status),
+        AdminCommand::Tokens(command) => tokens_tool::question(command),
         AdminCommand::Audit => (json!({"command": "audit"}), audit),
         AdminCommand::Sinks(asked) => match &asked.command {
             None | Some(SinksCommand::List) => (json!({"command": "sinks"}), sinks),

@@ -1,6 +1,6 @@
 //! The command line's grammar, nothing else.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -136,6 +136,9 @@ pub(crate) enum AdminCommand {
     /// The running daemon's configuration.
     #[command(subcommand)]
     Config(AdminConfig),
+    /// API keys: who may send, and who may look.
+    #[command(subcommand)]
+    Tokens(TokensCommand),
     /// Does every accepted event have its place? Exits 1 when the counts do not balance.
     Audit,
     /// Compare what a sink holds with the log, event by event; exits 1 when something is missing or there twice.
@@ -160,6 +163,55 @@ pub(crate) enum AdminConfig {
     Check,
     /// Read file and environment again and take over what can be without a restart; a mistake changes nothing.
     Reload,
+}
+
+/// What can be done with API keys.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokensCommand {
+    /// Make a key and print it, this once; only its hash is kept. On disk, and taken everywhere, when it is printed.
+    Add {
+        /// The owner of the events that come with it: 1 to 64 of a-z, 0-9, _, - and .
+        #[arg(long)]
+        tenant: String,
+        /// What it may do; may be given more than once.
+        #[arg(long, required = true, value_delimiter = ',')]
+        scope: Vec<ScopeName>,
+        /// What people call it.
+        #[arg(long)]
+        name: Option<String>,
+        /// When it ends: a time (2027-01-31T00:00:00Z), or from now (12h, 90d); without, never.
+        #[arg(long)]
+        expires: Option<String>,
+    },
+    /// Every key, the oldest first, with its state and when it was last used.
+    List,
+    /// Have a key refused from now on, for good; its WebSockets are closed.
+    Revoke {
+        /// Its id: what stands between the underscores of the key.
+        id: String,
+    },
+}
+
+/// What a key may do.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ScopeName {
+    /// Send events.
+    Intake,
+    /// Look at statistics, metrics and health.
+    Read,
+    /// Change something over HTTP.
+    Manage,
+}
+
+impl ScopeName {
+    /// As the daemon knows it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            ScopeName::Intake => "intake",
+            ScopeName::Read => "read",
+            ScopeName::Manage => "manage",
+        }
+    }
 }
 
 /// What is asked about sinks.

@@ -5,6 +5,7 @@
 mod admin_tool;
 mod cli;
 mod config_tool;
+mod tokens_tool;
 mod wal_tool;
 
 use clap::{CommandFactory, Parser};
@@ -85,9 +86,6 @@ fn serve(arguments: &Serve) -> ExitCode {
     };
     let config = loaded.config();
     control::start_logging(&config.log_level);
-    if !config.server.listen.ip().is_loopback() {
-        tracing::warn!(listen = %config.server.listen, "listening beyond loopback without authentication");
-    }
     let data = config.data_dir.clone();
     // Until the log is open a signal ends the process at once: a recovery may take long, and there is nothing to drain.
     let started = daemon::Hangup::catch().map_err(daemon::StartError::Signals).and_then(|hangup| {

@@ -1,5 +1,6 @@
 //! Every metric: name, kind, unit, labels. Counters are summed per batch, not per event.
 
+use crate::access::Failure;
 use event::{Refusal, RejectCode};
 use hdrhistogram::Histogram;
 use std::fmt::Write as _;
@@ -70,6 +71,8 @@ macro_rules! counters {
             pub rejected: [AtomicU64; RejectCode::ALL.len()],
             /// Refused events per reason.
             pub refused: [AtomicU64; Refusal::ALL.len()],
+            /// Credentials that were turned away, per reason.
+            pub auth_failures: [AtomicU64; Failure::ALL.len()],
             /// Open HTTP connections.
             pub connections: AtomicI64,
             /// Open WebSockets.
@@ -148,6 +151,11 @@ impl Metrics {
         }
     }
 
+    /// Counts somebody who was not let in.
+    pub fn turn_away(&self, failure: Failure) {
+        self.auth_failures[failure as usize].fetch_add(1, Relaxed);
+    }
+
     /// All rejected events.
     #[must_use]
     pub fn rejected_total(&self) -> u64 {
@@ -189,6 +197,15 @@ impl Metrics {
         head(&mut out, "ingestd_events_refused_total", "counter", "Events not taken now, by reason.");
         for (reason, count) in Refusal::ALL.iter().zip(&self.refused) {
             line(&mut out, "ingestd_events_refused_total", &format!("reason=\"{reason}\""), count.load(Relaxed));
+        }
+        head(&mut out, "ingestd_auth_failures_total", "counter", "Requests and WebSockets turned away, by reason.");
+        for (failure, count) in Failure::ALL.iter().zip(&self.auth_failures) {
+            line(
+                &mut out,
+                "ingestd_auth_failures_total",
+                &format!("reason=\"{}\"", failure.as_str()),
+                count.load(Relaxed),
+            );
         }
         head(&mut out, "ingestd_events_by_type_total", "counter", "Events stored, by type.");
         for (number, count) in self.by_type.iter().enumerate() {

@@ -6,7 +6,7 @@
 mod support;
 
 use serde_json::json;
-use support::{Answer, Connection, Daemon, Socket, TEXT, cart_event, event, masked, request};
+use support::{Answer, ApiKey, Connection, Daemon, Socket, TEXT, cart_event, event, masked, request};
 
 /// A header without a meaning: what has it is not plain.
 const DETOUR: (&str, &str) = ("X-Detour", "1");
@@ -189,4 +189,38 @@ fn a_plain_request_is_counted_like_any_other() {
     let plain = counted(&[], "plain");
     assert_eq!(plain, counted(&[DETOUR], "detour"));
     assert_eq!(plain[1..4], [1.0, 2.0, 2.0]);
+}
+
+#[test]
+fn both_ways_ask_for_the_same_credential() {
+    let daemon = Daemon::with(&[("INGESTD_AUTH_INTAKE", "key")]);
+    let key = ApiKey::add(&daemon, "shop", "intake");
+    let read = ApiKey::add(&daemon, "shop", "read");
+    let good = |id: &str| event(id).to_string().into_bytes();
+    let (bearer, wrong) = (key.bearer(), format!("{}x", key.bearer()));
+    for (name, headers) in [
+        ("none", &[][..]),
+        ("bearer", &[("Authorization", bearer.as_str())]),
+        ("key", &[("X-API-Key", key.text.as_str())]),
+        ("token", &[("X-App-Token", key.text.as_str())]),
+        ("both", &[("X-API-Key", key.text.as_str()), ("Authorization", bearer.as_str())]),
+        ("wrong", &[("Authorization", wrong.as_str())]),
+        ("basic", &[("Authorization", "Basic eA==")]),
+        ("differing", &[("X-API-Key", read.text.as_str()), ("Authorization", bearer.as_str())]),
+        ("twice", &[("X-API-Key", key.text.as_str()), ("X-API-Key", key.text.as_str())]),
+        ("read", &[("X-API-Key", read.text.as_str())]),
+    ] {
+        assert_alike(&daemon, name, headers, &good);
+        assert_alike(&daemon, name, headers, &|_| b"{".to_vec());
+    }
+    assert_eq!(daemon.totals(), [8, 0, 8, 0]);
+    let refused = |reason: &str| daemon.metric(&format!("ingestd_auth_failures_total{{reason=\"{reason}\"}}"));
+    assert_eq!(["missing", "malformed", "ambiguous", "scope"].map(refused), [4.0, 8.0, 8.0, 4.0], "once each");
+    key.revoke(&daemon);
+    assert_alike(&daemon, "revoked", &[("Authorization", &bearer)], &good);
+    // Where nothing is asked for, a credential means nothing.
+    let open = Daemon::start();
+    assert_alike(&open, "open", &[("Authorization", &bearer)], &good);
+    assert_alike(&open, "nonsense", &[("Authorization", "x"), ("X-API-Key", "y")], &good);
+    assert_eq!(open.totals(), [4, 0, 0, 0]);
 }

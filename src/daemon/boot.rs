@@ -9,6 +9,7 @@ use super::stall::StallWatch;
 use super::systemd::{self, Keeper, LongStart};
 use super::threads::{Fatal, spawn};
 use super::trim::trim;
+use crate::access::{Access, AccessError, Mode, Scope};
 use crate::commit::{Budget, Control, DeskSeed, Engine, EngineParts, GroupLimits, Hub, Idempotency, StopHandle, Tail};
 use crate::control::admin::{self, AdminParts};
 use crate::control::config::{Config, Loaded, Mistakes, Reloader};
@@ -39,6 +40,9 @@ pub enum StartError {
     /// The duplicate filter cannot be built.
     #[error("cannot build the duplicate filter: {0}")]
     Dedup(#[from] dedup::Error),
+    /// API keys or the keys of JWTs cannot be read.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {cause}")]
     Bind {
@@ -116,6 +120,8 @@ impl Bound {
         systemd::starting("opening the log");
         let opened = wal::open(&config.data_dir, &wal_options(&config))?;
         report(&opened.recovery);
+        let access = Arc::new(Access::open(&config.data_dir, live.rules)?);
+        tell_open(&config);
         let metrics = Arc::new(Metrics::default());
         systemd::starting("reading the ids of the dedup window");
         let dedup = load_dedup(&config, &opened)?;
@@ -152,6 +158,7 @@ impl Bound {
         let shared = Arc::new(Shared {
             admission: Admission::new(Budget::new(live.inflight_requests, live.inflight_bytes)),
             idempotency,
+            access,
             hub,
             metrics,
             settings: ArcSwap::from_pointee(live.settings),
@@ -164,8 +171,10 @@ impl Bound {
             fallback: Box::new(move |method, path, query, headers| exporter.answer(method, path, query, headers)),
         });
         let upkeep = Arc::new(ArcSwap::from_pointee(live.upkeep));
-        let places = Places { shared: Arc::clone(&shared), dead_letters, upkeep: Arc::clone(&upkeep) };
-        let reloader = Arc::new(Reloader::new(loaded, move |config| places.take(Live::of(config))));
+        let places = Arc::new(Places { shared: Arc::clone(&shared), dead_letters, upkeep: Arc::clone(&upkeep) });
+        let reloader = Arc::new(Reloader::new(loaded, move |config| {
+            places.prepare(Live::of(config)).map_err(|error| error.to_string())
+        }));
         let (reader, trimmer, node, incarnation) =
             (opened.reader, opened.trimmer, opened.identity.node, opened.incarnation);
         Ok(Bound {
@@ -227,6 +236,7 @@ impl Bound {
             pipeline: self.pipeline,
             health: Arc::clone(&self.health),
             reloader: Arc::clone(&self.reloader),
+            access: Arc::clone(&self.shared.access),
         };
         // Bound here, so that whoever finds the daemon ready can steer it.
         match admin::bind(&admin.socket) {
@@ -309,6 +319,19 @@ fn wal_options(config: &Config) -> wal::Options {
         durability: config.log.durability.into(),
         sync_interval: Duration::from_millis(config.log.sync_interval_ms),
         recycled_wal_files: config.log.recycled_files,
+    }
+}
+
+/// Names what everybody may use from outside, at each start.
+fn tell_open(config: &Config) {
+    if config.server.listen.ip().is_loopback() {
+        return;
+    }
+    let rules = config.auth.rules();
+    let open: Vec<_> = Scope::ALL.into_iter().filter(|scope| rules.mode(*scope) == Mode::None).collect();
+    if !open.is_empty() {
+        let groups = open.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        tracing::warn!(listen = %config.server.listen, %groups, "listening beyond loopback without authentication for these groups of routes");
     }
 }
 

@@ -45,6 +45,10 @@ impl Running {
         for shipper in self.shippers {
             drop(shipper.join());
         }
+        // When keys were last used is for people, and no reason to fail.
+        if let Err(error) = self.shared.access.keyring.save() {
+            tracing::warn!(%error, "when API keys were last used is not written down");
+        }
         self.stop_writer.stop();
         drop(self.writer.join());
         match self.fatal.try_recv() {

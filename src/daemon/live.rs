@@ -1,7 +1,8 @@
 //! What of the configuration holds from one moment to the next: the one list of what a reload can change.
 
+use crate::access::{AccessError, Prepared, Rules};
 use crate::commit::{DeadLetterLimits, IdempotencyLimits};
-use crate::control::config::Config;
+use crate::control::config::{Config, Take};
 use crate::control::set_log_level;
 use crate::intake::{Deadlines, Settings, Shared};
 use crate::net;
@@ -13,6 +14,7 @@ use std::time::Duration;
 #[derive(Debug, Clone)]
 pub(super) struct Live {
     pub(super) settings: Settings,
+    pub(super) rules: Rules,
     pub(super) inflight_requests: usize,
     pub(super) inflight_bytes: usize,
     pub(super) connections: usize,
@@ -54,6 +56,7 @@ impl Live {
                     drain: Duration::from_secs(server.drain_timeout_s),
                 },
             },
+            rules: config.auth.rules(),
             inflight_requests: limits.inflight_requests_max,
             inflight_bytes: limits.inflight_bytes_max,
             connections: server.connections_max,
@@ -85,9 +88,19 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// Has every place use other values from now on. Cannot fail: what could is checked before.
-    pub(super) fn take(&self, live: Live) {
+    /// Reads what other values name; what comes back has every place use them.
+    ///
+    /// # Errors
+    /// What cannot be used.
+    pub(super) fn prepare(self: &Arc<Self>, mut live: Live) -> Result<Take, AccessError> {
+        let access = Prepared::read(std::mem::take(&mut live.rules))?;
+        let places = Arc::clone(self);
+        Ok(Box::new(move || places.take(live, access)))
+    }
+
+    fn take(&self, live: Live, access: Prepared) {
         let shared = &self.shared;
+        shared.access.take(access);
         shared.settings.store(Arc::new(live.settings));
         shared.admission.resize(live.inflight_requests, live.inflight_bytes);
         if shared.gate.max() != possible(live.connections) {
@@ -135,6 +148,7 @@ mod tests {
         *value = match (name, &*value) {
             ("server.listen", _) => "127.0.0.1:1".into(),
             ("log.durability", _) => "os".into(),
+            ("auth.intake" | "auth.read" | "auth.manage", _) => "key".into(),
             ("kafka.delivery", _) => "at-least-once".into(),
             ("clickhouse.backlog" | "kafka.backlog", _) => "expire".into(),
             (_, toml::Value::Integer(number)) => (number + 1).into(),

@@ -59,6 +59,7 @@ impl Maintenance {
                 let short_of_room = self.is_short_of_room();
                 (self.trim)(short_of_room);
                 self.control.tidy();
+                self.shared.access.refresh();
             }
             std::thread::sleep(DISK_INTERVAL);
         }

@@ -5,6 +5,7 @@ use super::answer::{Answer, refused};
 use super::connection::{self, LAST_CALL};
 use super::date::Date;
 use super::settings::{Deadlines, Settings};
+use crate::access::{self, Access};
 use crate::commit::{Budget, Desk, DeskSeed, Hub, Idempotency, Settled, Submission, Tail};
 use crate::metrics::{Metrics, Recorder, Stage};
 use crate::net::{ConnectionGate, ConnectionPermit, Listener, accept};
@@ -14,6 +15,7 @@ use hyper::StatusCode;
 use hyper::header::{HeaderMap, HeaderName};
 use prepare::Parser;
 use std::cell::{Cell, RefCell, RefMut};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -37,6 +39,8 @@ pub struct Shared {
     pub admission: Admission,
     /// Known idempotency keys.
     pub idempotency: Idempotency,
+    /// Who may come in.
+    pub access: Arc<Access>,
     /// Where outcomes are announced.
     pub hub: Hub,
     /// Counters.
@@ -80,11 +84,11 @@ pub(super) struct Acceptor {
     pub(super) arrivals: RefCell<Box<[u8]>>,
     /// The `Date` header of now.
     pub(super) date: Date,
+    /// Tokens that were verified.
+    pub(super) verified: RefCell<access::Cache>,
     /// Reused for packing records.
     pack_scratch: RefCell<Vec<u8>>,
     pub(super) recorder: Arc<Recorder>,
-    /// The tenant of requests while no authentication is configured.
-    pub(super) tenant: Box<str>,
     /// Requests under way, WebSockets' rounds included.
     busy: Cell<usize>,
     /// Open connections, WebSockets included: while one is open its last answer may not have left yet.
@@ -227,9 +231,9 @@ pub fn run(
             parser: RefCell::new(Parser::new(shared.settings.load().limits.clone(), shared.key.clone())),
             arrivals: RefCell::new(vec![0; ARRIVALS_BYTES].into()),
             date: Date::default(),
+            verified: RefCell::default(),
             pack_scratch: RefCell::default(),
             recorder: shared.metrics.recorder(),
-            tenant: record::DEFAULT_TENANT.into(),
             busy: Cell::new(0),
             open: Cell::new(0),
             stop: stop.clone(),
@@ -237,8 +241,8 @@ pub fn run(
             shared,
         });
         let gate = Arc::clone(&acceptor.shared.gate);
-        let serve = |stream, permit| {
-            tokio::task::spawn_local(connection::serve(Rc::clone(&acceptor), stream, permit));
+        let serve = |stream, peer: SocketAddr, permit| {
+            tokio::task::spawn_local(connection::serve(Rc::clone(&acceptor), stream, peer.ip(), permit));
         };
         let refused = || {
             acceptor.shared.metrics.connections_refused.fetch_add(1, Relaxed);

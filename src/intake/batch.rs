@@ -7,11 +7,11 @@ use super::delivery::Wait;
 use super::idempotent;
 use super::options::{awaited, batch_options};
 use super::single::reject;
+use crate::access::Caller;
 use crate::commit::{Claim, Permit, Reject, Remembered, Submission};
 use crate::metrics::Stage;
 use event::{Batch, Durability, Receipt, Refusal, RejectCode, Rejection, Source, UnixMicros, Verdict};
 use hyper::StatusCode;
-use hyper::header::HeaderMap;
 use hyper::http::request::Parts;
 use prepare::{BatchError, BatchOptions, BatchSummary, Failure};
 use serde_json::json;
@@ -19,8 +19,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 /// Answers one batch.
-pub(super) async fn post(acceptor: &Acceptor, head: &Parts, body: &mut Arriving) -> Answer {
-    match try_post(acceptor, head, body).await {
+pub(super) async fn post(acceptor: &Acceptor, caller: &Caller, head: &Parts, body: &mut Arriving) -> Answer {
+    match try_post(acceptor, caller, head, body).await {
         Ok(answer) => answer,
         Err(answer) => *answer,
     }
@@ -33,7 +33,12 @@ struct Split {
     summary: BatchSummary,
 }
 
-async fn try_post(acceptor: &Acceptor, head: &Parts, body: &mut Arriving) -> Result<Answer, Box<Answer>> {
+async fn try_post(
+    acceptor: &Acceptor,
+    caller: &Caller,
+    head: &Parts,
+    body: &mut Arriving,
+) -> Result<Answer, Box<Answer>> {
     let (headers, query) = (&head.headers, head.uri.query().unwrap_or_default());
     let kind = body::kind(headers, true)?;
     let options = batch_options(query)?;
@@ -43,10 +48,15 @@ async fn try_post(acceptor: &Acceptor, head: &Parts, body: &mut Arriving) -> Res
     let started = Instant::now();
     let now = UnixMicros::now();
     let ndjson: &[u8] = if kind == Kind::NdJson { b"ndjson" } else { b"json" };
-    let claim = idempotent::claim(acceptor, headers, &[b"batch", ndjson, query.as_bytes(), &bytes])?;
-    let split = match split(acceptor, kind, headers, &bytes, options, now) {
+    let claim = idempotent::claim(acceptor, caller, headers, &[b"batch", ndjson, query.as_bytes(), &bytes])?;
+    let mut batch = Batch::new(&caller.tenant, Source::Http, now);
+    batch.traceparent = headers.get(TRACEPARENT).and_then(|value| trace_context(value.as_bytes()));
+    let split = match split(acceptor, kind, batch, &bytes, options, now) {
         Ok(split) => split,
-        Err(error) => return unreadable(acceptor, &error, &bytes, permit, claim, now).await,
+        Err(error) => {
+            let nothing = Batch::new(&caller.tenant, Source::Http, now);
+            return unreadable(acceptor, &error, &bytes, Submission::new(nothing, permit), claim).await;
+        }
     };
     acceptor.recorder.record(Stage::Parse, started.elapsed());
     store(acceptor, split, &bytes, permit, claim, wait).await
@@ -55,13 +65,11 @@ async fn try_post(acceptor: &Acceptor, head: &Parts, body: &mut Arriving) -> Res
 fn split(
     acceptor: &Acceptor,
     kind: Kind,
-    headers: &HeaderMap,
+    mut batch: Batch,
     bytes: &[u8],
     options: BatchOptions,
     now: UnixMicros,
 ) -> Result<Split, BatchError> {
-    let mut batch = Batch::new(&acceptor.tenant, Source::Http, now);
-    batch.traceparent = headers.get(TRACEPARENT).and_then(|value| trace_context(value.as_bytes()));
     let mut failures = Vec::new();
     let mut parser = acceptor.parser();
     let summary = match kind {
@@ -113,12 +121,11 @@ async fn unreadable(
     acceptor: &Acceptor,
     error: &BatchError,
     bytes: &[u8],
-    permit: Permit,
+    submission: Submission,
     claim: Option<Claim>,
-    now: UnixMicros,
 ) -> Result<Answer, Box<Answer>> {
     let body = problem_body(error);
-    let mut submission = Box::new(Submission::new(Batch::new(&acceptor.tenant, Source::Http, now), permit));
+    let mut submission = Box::new(submission);
     if let Some(code) = error.code() {
         acceptor.shared.metrics.received.fetch_add(1, Relaxed);
         submission.rejects.push(reject(0, Rejection::new(code, error.pointer(), error.to_string()), bytes));

@@ -4,14 +4,16 @@ use super::acceptor::{Acceptor, Guest};
 use super::answer::Answer;
 use super::express::{self, End};
 use super::{http, websocket};
+use crate::access::Caller;
 use crate::net::{ConnectionPermit, Patient, Rewound, last_words, linger};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1::{Builder, Connection, Parts};
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -29,23 +31,32 @@ pub(super) const LAST_CALL: Duration = Duration::from_millis(500);
 const LINGER: Duration = Duration::from_secs(5);
 
 /// What the answers of a connection say about its end.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Fate {
+    /// Who opened it, or who it went on for.
+    pub(super) caller: RefCell<Rc<Caller>>,
     /// It goes on as a WebSocket.
     pub(super) upgraded: Cell<bool>,
     /// It ends with something unread.
     pub(super) unread: Cell<bool>,
 }
 
+impl Fate {
+    fn new(anonymous: Rc<Caller>) -> Self {
+        Fate { caller: RefCell::new(anonymous), upgraded: Cell::new(false), unread: Cell::new(false) }
+    }
+}
+
 /// Serves one connection to its end.
-pub(super) async fn serve(acceptor: Rc<Acceptor>, stream: TcpStream, permit: ConnectionPermit) {
+pub(super) async fn serve(acceptor: Rc<Acceptor>, stream: TcpStream, peer: IpAddr, permit: ConnectionPermit) {
     let guest = Guest::new(&acceptor, permit);
     let connections = &acceptor.shared.metrics.connections;
     connections.fetch_add(1, Relaxed);
     let mut stream = Patient::new(stream, acceptor.shared.deadlines().write);
-    match express::serve(&acceptor, &mut stream).await {
+    let anonymous = Rc::new(Caller::anonymous(peer));
+    match express::serve(&acceptor, &anonymous, &mut stream).await {
         // Boxed, so that a connection that stays plain does not carry the state of both ways.
-        End::Other(ahead) => Box::pin(general(&acceptor, Rewound::new(ahead, stream), guest)).await,
+        End::Other(ahead) => Box::pin(general(&acceptor, anonymous, Rewound::new(ahead, stream), guest)).await,
         End::Answered => linger(&mut stream.into_inner(), LINGER).await,
         End::Closed => {}
     }
@@ -53,8 +64,8 @@ pub(super) async fn serve(acceptor: Rc<Acceptor>, stream: TcpStream, permit: Con
 }
 
 /// Serves what is left of a connection, whatever that is.
-async fn general(acceptor: &Rc<Acceptor>, stream: Rewound<Patient>, guest: Guest) {
-    let fate = Rc::new(Fate::default());
+async fn general(acceptor: &Rc<Acceptor>, anonymous: Rc<Caller>, stream: Rewound<Patient>, guest: Guest) {
+    let fate = Rc::new(Fate::new(anonymous));
     let service = service_fn(|request| {
         let (acceptor, fate) = (Rc::clone(acceptor), Rc::clone(&fate));
         Box::pin(async move { Ok::<_, Infallible>(http::answer(acceptor, request, &fate).await) })
@@ -72,7 +83,9 @@ async fn general(acceptor: &Rc<Acceptor>, stream: Rewound<Patient>, guest: Guest
     let mut stream = stream.into_inner();
     match ended {
         // What the client sent right behind its handshake is already read.
-        Ok(()) if fate.upgraded.get() => websocket::serve(acceptor, stream, guest, [read_buf, ahead].concat()),
+        Ok(()) if fate.upgraded.get() => {
+            websocket::serve(acceptor, stream, guest, Rc::clone(&fate.caller.borrow()), [read_buf, ahead].concat());
+        }
         Ok(()) if !fate.unread.get() => drop(stream),
         Ok(()) => Box::pin(linger(&mut stream, LINGER)).await,
         // An error is the client's doing: it left, was too slow, or spoke something else.

@@ -8,7 +8,8 @@
 use super::acceptor::{Acceptor, trace_context};
 use super::answer::{PROBLEM, RETRY_AFTER_S, put_number, refusal_body};
 use super::http::is_request_id;
-use super::{idempotent, single};
+use super::{entry, idempotent, single};
+use crate::access::{Caller, Presented};
 use crate::commit::{Permit, Remembered, Submission};
 use crate::net::{Patient, new_request_id};
 use bytes::Bytes;
@@ -59,14 +60,14 @@ enum RequestId {
 }
 
 /// Answers plain requests until there is something else.
-pub(super) async fn serve(acceptor: &Rc<Acceptor>, stream: &mut Patient) -> End {
+pub(super) async fn serve(acceptor: &Rc<Acceptor>, anonymous: &Rc<Caller>, stream: &mut Patient) -> End {
     let mut stop = acceptor.stop.clone();
     let mut stopped = pin!(stop.wait_for(|stop| *stop));
     let mut due = Instant::now() + acceptor.shared.deadlines().head;
     let mut timer = pin!(sleep_until(due));
     loop {
         let arrival = poll_fn(|context| {
-            if let Poll::Ready(arrival) = read(acceptor, stream, context) {
+            if let Poll::Ready(arrival) = read(acceptor, anonymous, stream, context) {
                 return Poll::Ready(arrival);
             }
             if stopped.as_mut().poll(context).is_ready() {
@@ -93,7 +94,7 @@ pub(super) async fn serve(acceptor: &Rc<Acceptor>, stream: &mut Patient) -> End 
 }
 
 /// Reads once. What arrives is taken apart before anything else runs, for the buffer belongs to all connections.
-fn read(acceptor: &Acceptor, stream: &mut Patient, context: &mut Context<'_>) -> Poll<Arrival> {
+fn read(acceptor: &Acceptor, anonymous: &Rc<Caller>, stream: &mut Patient, context: &mut Context<'_>) -> Poll<Arrival> {
     let mut buffer = acceptor.arrivals.borrow_mut();
     let mut space = ReadBuf::new(&mut buffer);
     let Ok(()) = ready!(Pin::new(stream).poll_read(context, &mut space)) else {
@@ -103,7 +104,7 @@ fn read(acceptor: &Acceptor, stream: &mut Patient, context: &mut Context<'_>) ->
     if bytes.is_empty() {
         return Poll::Ready(Arrival::Nothing);
     }
-    let plain = Head::of(bytes).and_then(|head| prepare(acceptor, &head));
+    let plain = Head::of(bytes).and_then(|head| prepare(acceptor, anonymous, &head));
     Poll::Ready(match plain {
         Some(plain) => Arrival::Plain(Box::new(plain)),
         None => Arrival::Other(Bytes::copy_from_slice(bytes)),
@@ -111,17 +112,18 @@ fn read(acceptor: &Acceptor, stream: &mut Patient, context: &mut Context<'_>) ->
 }
 
 /// Lets the request in; `None` where the general way is to refuse it.
-fn prepare(acceptor: &Acceptor, head: &Head<'_>) -> Option<Plain> {
+fn prepare(acceptor: &Acceptor, anonymous: &Rc<Caller>, head: &Head<'_>) -> Option<Plain> {
     if acceptor.stopping() || head.body.len() > acceptor.shared.body_bytes_max() {
         return None;
     }
+    let caller = entry::admit_plain(acceptor, anonymous, head.presented)?;
     let mut permit: Permit = acceptor.shared.admission.enter().ok()?;
     if !permit.grow(head.body.len()) {
         return None;
     }
     let (started, received_at) = (std::time::Instant::now(), UnixMicros::now());
     let traceparent = head.traceparent.and_then(trace_context);
-    let submission = single::prepare(acceptor, head.body, traceparent, permit, started, received_at);
+    let submission = single::prepare(acceptor, &caller, head.body, traceparent, permit, started, received_at);
     let request_id = match head.request_id.filter(|id| is_request_id(id)) {
         Some(id) => RequestId::Given(id.into()),
         None => RequestId::Made(new_request_id()),
@@ -192,6 +194,7 @@ struct Head<'a> {
     body: &'a [u8],
     request_id: Option<&'a [u8]>,
     traceparent: Option<&'a [u8]>,
+    presented: Presented<'a>,
 }
 
 /// Headers that do not change the answer. What is not here, or has a meaning only the general way knows, is not plain.
@@ -230,6 +233,12 @@ impl<'a> Head<'a> {
                 head.request_id.replace(value).is_none()
             } else if is("traceparent") {
                 head.traceparent.replace(value).is_none()
+            } else if is("authorization") {
+                head.presented.authorization.replace(value).is_none()
+            } else if is("x-api-key") {
+                head.presented.api_key.replace(value).is_none()
+            } else if is("x-app-token") {
+                head.presented.app_token.replace(value).is_none()
             } else {
                 false
             };
@@ -271,7 +280,10 @@ mod tests {
     fn a_whole_plain_request_is_taken_apart() {
         let bytes = request("X-Request-Id: r-1\r\nTraceParent: t\r\nconnection: Keep-Alive\r\n", "{}");
         let head = Head::of(bytes.as_bytes()).unwrap();
-        assert_eq!(head, Head { body: b"{}", request_id: Some(b"r-1"), traceparent: Some(b"t") });
+        assert_eq!(head, Head { body: b"{}", request_id: Some(b"r-1"), traceparent: Some(b"t"), ..Head::default() });
+        let presented = Presented { authorization: Some(b"Bearer t"), api_key: Some(b"k"), ..Presented::default() };
+        let bytes = request("Authorization: Bearer t\r\nx-api-key: k\r\n", "{}");
+        assert_eq!(Head::of(bytes.as_bytes()), Some(Head { body: b"{}", presented, ..Head::default() }));
         assert!(Head::of(request("Content-Type: APPLICATION/json\r\n", "{}").as_bytes()).is_some());
         assert!(Head::of(request("", "{}").replace("/events", "/v1/events").as_bytes()).is_some());
     }
@@ -300,7 +312,8 @@ mod tests {
             "Upgrade: websocket",
             "Idempotency-Key: k",
             "Origin: https://shop",
-            "Authorization: Bearer t",
+            "Authorization: Bearer t\r\nAuthorization: Bearer t",
+            "X-API-Key: k\r\nX-Api-Key: k",
             "X-Request-Id: a\r\nX-Request-Id: b",
             "X-Whatever: 1",
         ] {

@@ -4,7 +4,7 @@ use super::acceptor::Acceptor;
 use super::answer::{Answer, problem};
 use super::body::Arriving;
 use super::connection::Fate;
-use super::{batch, single, websocket};
+use super::{batch, entry, single, websocket};
 use crate::net::new_request_id;
 use hyper::body::Incoming;
 use hyper::header::{
@@ -24,7 +24,7 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 
 /// Which call a path is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Route {
+pub(super) enum Route {
     Single,
     Batch,
     Stats,
@@ -67,7 +67,7 @@ pub(super) async fn answer(acceptor: Rc<Acceptor>, request: Request<Incoming>, f
     let (head, body) = request.into_parts();
     let mut body = Arriving::new(body, &head.headers);
     let route = Route::of(head.uri.path());
-    let mut answer = dispatch(&acceptor, &head, &mut body, route).await;
+    let mut answer = dispatch(&acceptor, &head, &mut body, route, fate).await;
     let headers = answer.headers_mut();
     headers.insert(X_REQUEST_ID, request_id(&head.headers));
     if head.headers.contains_key(ORIGIN) && route.is_some() {
@@ -88,16 +88,23 @@ pub(super) async fn answer(acceptor: Rc<Acceptor>, request: Request<Incoming>, f
     answer
 }
 
-async fn dispatch(acceptor: &Acceptor, head: &Parts, body: &mut Arriving, route: Option<Route>) -> Answer {
+async fn dispatch(acceptor: &Acceptor, head: &Parts, body: &mut Arriving, route: Option<Route>, fate: &Fate) -> Answer {
     // RFC 9112, section 3.2.
     if head.version == Version::HTTP_11 && head.headers.get_all(HOST).iter().count() != 1 {
         return problem(StatusCode::BAD_REQUEST, "an HTTP/1.1 request has one Host header");
     }
     match route {
-        Some(_) if head.method == Method::OPTIONS => preflight(),
-        Some(route) if !route.takes(&head.method) => not_allowed(route),
-        Some(Route::Single) => single::post(acceptor, head, body).await,
-        Some(Route::Batch) => batch::post(acceptor, head, body).await,
+        Some(_) if head.method == Method::OPTIONS => return preflight(),
+        Some(route) if !route.takes(&head.method) => return not_allowed(route),
+        _ => {}
+    }
+    let caller = match entry::admit(acceptor, fate, head, route) {
+        Ok(caller) => caller,
+        Err(answer) => return *answer,
+    };
+    match route {
+        Some(Route::Single) => single::post(acceptor, &caller, head, body).await,
+        Some(Route::Batch) => batch::post(acceptor, &caller, head, body).await,
         Some(Route::Stream) => websocket::handshake(acceptor, head, body),
         Some(Route::Stats) | None => {
             (acceptor.shared.fallback)(&head.method, head.uri.path(), head.uri.query(), &head.headers)

@@ -1,9 +1,9 @@
 //! Every way in: all end in one [`crate::commit::Submission`] and wait for its receipt.
 //!
-//! `connection` serves one connection, `express` answers what is plain and whole on it, `http` routes and answers,
-//! `body` reads, `unpack` unpacks, `options` reads what the query asks for, `settings` is what a reload replaces, `single` and `batch` are the two calls,
-//! `delivery` waits for sinks, `websocket` is the stream, `admission` says whether anything is let in at all, `answer`
-//! builds what goes back.
+//! `connection` serves one connection, `express` answers what is plain and whole on it, `http` routes and answers, `entry`
+//! lets callers in, `body` reads, `unpack` unpacks, `options` reads what the query asks for, `settings` is what a reload
+//! replaces, `single` and `batch` are the two calls, `delivery` waits for sinks, `websocket` is the stream, `admission`
+//! says whether anything is let in at all, `answer` builds what goes back.
 
 mod acceptor;
 mod admission;
@@ -13,6 +13,7 @@ mod body;
 mod connection;
 mod date;
 mod delivery;
+mod entry;
 mod express;
 mod http;
 mod idempotent;

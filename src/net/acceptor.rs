@@ -4,6 +4,7 @@ use super::last_words::last_words;
 use super::linger;
 use socket2::SockRef;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
@@ -96,15 +97,15 @@ pub async fn accept(
     held: bool,
     gate: &Arc<ConnectionGate>,
     mut stop: watch::Receiver<bool>,
-    serve: impl Fn(TcpStream, ConnectionPermit),
+    serve: impl Fn(TcpStream, SocketAddr, ConnectionPermit),
     refused: impl Fn(),
 ) {
-    let admit = |stream: TcpStream| {
+    let admit = |stream: TcpStream, peer: SocketAddr| {
         // Answers are small and complete: waiting for more would only add latency. A socket that refuses the option
         // still works.
         stream.set_nodelay(true).ok();
         match gate.enter() {
-            Some(permit) => serve(stream, permit),
+            Some(permit) => serve(stream, peer, permit),
             None => {
                 refused();
                 turn_away(stream, gate);
@@ -118,7 +119,7 @@ pub async fn accept(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _peer)) => admit(stream),
+            Ok((stream, peer)) => admit(stream, peer),
             // Out of descriptors or memory: the connection stays in the backlog; without a pause this would spin.
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
@@ -133,16 +134,16 @@ pub async fn accept(
     // without an answer. The pause lets the runtime hear of the newest.
     tokio::task::yield_now().await;
     for _ in 0..LAST_ACCEPTS_MAX {
-        let Some(Ok(stream)) = waiting(listener).await else { return };
-        admit(stream);
+        let Some(Ok((stream, peer))) = waiting(listener).await else { return };
+        admit(stream, peer);
     }
 }
 
 /// A connection that waits in the backlog, if there is one.
-async fn waiting(listener: &TcpListener) -> Option<io::Result<TcpStream>> {
+async fn waiting(listener: &TcpListener) -> Option<io::Result<(TcpStream, SocketAddr)>> {
     std::future::poll_fn(|context| {
         Poll::Ready(match listener.poll_accept(context) {
-            Poll::Ready(accepted) => Some(accepted.map(|(stream, _peer)| stream)),
+            Poll::Ready(accepted) => Some(accepted),
             Poll::Pending => None,
         })
     })

@@ -5,6 +5,7 @@ use anyhow::{Context, Result};
 use bench::commits::WrittenFile;
 use bench::known;
 use bench::raw_store::RawStore;
+use ingestd::access::{Access, Rules};
 use ingestd::commit::{Budget, DeadLetterLimits, Engine, EngineParts, GroupLimits, Hub, Idempotency};
 use ingestd::commit::{IdempotencyLimits, Tail};
 use ingestd::intake::{self, Admission, Deadlines, Settings, Shared};
@@ -90,6 +91,7 @@ fn main() -> Result<()> {
     let shared = Arc::new(Shared {
         admission: Admission::new(Budget::new(INFLIGHT.0, INFLIGHT.1)),
         idempotency,
+        access: Arc::new(Access::open(&options.data, Rules::default())?),
         hub,
         metrics,
         settings: Arc::new(Settings {

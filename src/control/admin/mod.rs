@@ -14,11 +14,15 @@
 //! | `reconcile` | has a sink begin again with `from`, whatever it holds: what lies before counts as handed over |
 //! | `config_show` | every value in effect and where it was set |
 //! | `config_check`, `config_reload` | `{"changed": [{"key", "from", "to"}], "restart": […]}`, of what would change, and does |
+//! | `tokens_add` | makes an API key: `tenant`, `scopes`, `name`, `expires` (RFC 3339, or a time from now such as `90d`); it, with its text in `token`, this once |
+//! | `tokens_list` | every API key, without its text |
+//! | `tokens_revoke` | has a key, `id`, refused from now on; it |
 //! | `audit` | `{"balanced": bool, "wrong": […]}` |
 //! | `verify` | what a sink holds beside the log, of the range's beginning: `from`, `to` say how much; `until` where all that was asked for ends |
 
 mod client;
 mod server;
+mod tokens;
 
 pub use client::{AskError, ask};
 pub use server::{AdminParts, bind, serve};

@@ -2,6 +2,8 @@
 
 use super::super::config::Reloader;
 use super::super::{Health, Pipeline};
+use super::tokens;
+use crate::access::Access;
 use crate::deliver::Handle;
 use serde_json::{Value, json};
 use std::io;
@@ -33,6 +35,8 @@ pub struct AdminParts {
     pub health: Arc<Health>,
     /// The configuration.
     pub reloader: Arc<Reloader>,
+    /// The API keys.
+    pub access: Arc<Access>,
 }
 
 /// Answers on the socket that [`bind`] has made until `stop`. Blocks: it wants a thread to itself.
@@ -129,6 +133,12 @@ async fn answer(parts: &AdminParts, command: &str, request: &Value) -> Result<Va
             let read = move || if is_meant { reloader.reload() } else { reloader.look() };
             let reloaded = tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())?;
             reloaded.map(|reloaded| reloaded.to_json()).map_err(|mistakes| mistakes.to_string())
+        }
+        "tokens_add" | "tokens_list" | "tokens_revoke" => {
+            let (access, command, request) = (Arc::clone(&parts.access), command.to_owned(), request.clone());
+            // It writes a file, and waits for the disk.
+            let done = tokio::task::spawn_blocking(move || tokens::answer(&access.keyring, &command, &request));
+            done.await.unwrap_or_else(|error| Err(error.to_string()))
         }
         "flush" => {
             let sinks = match sink {

@@ -1,5 +1,6 @@
 //! What is wrong with values, as far as they themselves tell: nothing outside is looked at.
 
+use super::auth::{self, AuthName};
 use super::destinations;
 use super::keys::{Key, LOG_BUDGET_MIN, table_of};
 use super::mistake::nearest;
@@ -81,12 +82,12 @@ pub(super) fn contradictions(config: &Config) -> Vec<Contradiction> {
         format!("`log_level` = \"{}\": {}", config.log_level, level.as_ref().err().map_or("", String::as_str))
     });
     look(
-        !server.listen.ip().is_loopback() && !server.allow_unauthenticated,
-        &["server.listen", "server.allow_unauthenticated"],
+        !server.listen.ip().is_loopback() && !server.allow_unauthenticated && config.auth.intake == AuthName::None,
+        &["server.listen", "server.allow_unauthenticated", "auth.intake"],
         &|| {
             format!(
-                "`server.listen` = \"{}\" is reachable from outside and no authentication is configured: \
-                 set server.allow_unauthenticated = true if that is meant",
+                "`server.listen` = \"{}\" is reachable from outside and no authentication is configured: set auth.intake, \
+                 or server.allow_unauthenticated = true if that is meant",
                 server.listen
             )
         },
@@ -121,6 +122,9 @@ pub(super) fn contradictions(config: &Config) -> Vec<Contradiction> {
             format!("`kafka.transaction_timeout_ms` = {timeout} must be more than kafka.batch_age_ms = {age}")
         },
     );
+    for (key, what) in auth::wrong(&config.auth) {
+        look(true, &[key], &|| format!("`{key}` {what}"));
+    }
     for (key, what) in destinations::wrong(config) {
         look(true, &[key], &|| format!("`{key}`: {what}"));
     }

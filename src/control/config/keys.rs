@@ -115,6 +115,7 @@ const GIB: i64 = 1 << 30;
 const ANY: i64 = i64::MAX;
 /// Twice what may be in memory before it is written to tables, which alone can be trimmed.
 pub(super) const LOG_BUDGET_MIN: u64 = 256 << 20;
+const AUTH: &[&str] = &["none", "key", "jwt", "any"];
 const BACKLOG: &[&str] = &["refuse", "expire"];
 const BACKLOG_ABOUT: &str = "While it is away and the log has reached log.budget_bytes: \"refuse\" events, or \
     \"expire\" what it has not got.";
@@ -122,6 +123,11 @@ const BACKLOG_ABOUT: &str = "While it is away and the log has reached log.budget
 /// Every section with what it is about, in the order of the file.
 pub const SECTIONS: &[(&str, &str)] = &[
     ("server", "HTTP and WebSocket. Timeouts hold for requests and connections that begin after a reload."),
+    (
+        "auth",
+        "Who may come in: \"none\", an API \"key\" (ingestd admin tokens), a \"jwt\", or \"any\" of both. /health/live and \
+         /health/ready are open to all. Files are read again with each reload, and when they change.",
+    ),
     ("limits", "What an event, a batch, a request may be. What is over a limit that became smaller runs to its end."),
     ("log", "The write-ahead log."),
     ("dedup", "The duplicate filter."),
@@ -145,10 +151,7 @@ pub const KEYS: &[Key] = &[
         "Address of HTTP and WebSocket; port 0 lets the system choose. PORT stands for a port on 127.0.0.1, \
          unless INGESTD_SERVER_LISTEN is set.",
     ),
-    Key::new(
-        "server.allow_unauthenticated",
-        "Must be true to listen beyond loopback while no authentication is configured.",
-    ),
+    Key::new("server.allow_unauthenticated", "Must be true to listen beyond loopback while auth.intake is \"none\"."),
     Key::new("server.acceptors", "Acceptor threads; 0 means one per core.").number("threads", 0, 1024),
     Key::new(
         "server.connections_max",
@@ -178,6 +181,36 @@ pub const KEYS: &[Key] = &[
     Key::new("server.ack_timeout_s", "How long ?ack= waits for sinks; after that the answer says \"pending\".")
         .number("seconds", 1, YEAR_S)
         .hot(),
+    Key::new("auth.intake", "What is asked of those who send events, over HTTP or WebSocket.").one_of(AUTH).hot(),
+    Key::new(
+        "auth.read",
+        "What is asked of those who look: /events/stats, /metrics, /health in detail, /pipeline/status.",
+    )
+    .one_of(AUTH)
+    .hot(),
+    Key::new("auth.manage", "What is asked of those who change something over HTTP.").one_of(AUTH).hot(),
+    Key::new(
+        "auth.jwks_files",
+        "JWKS files with the keys of JWTs: RS256, ES256, EdDSA, HS256. In the variable: with commas between.",
+    )
+    .hot(),
+    Key::new(
+        "auth.hs256_secret_file",
+        "File with the secret, at least 32 bytes, of JWTs that are signed with HS256 and name no kid; empty for none.",
+    )
+    .hot(),
+    Key::new("auth.issuer", "Who must have made a JWT (iss); needed where JWTs are taken.").hot(),
+    Key::new("auth.audience", "For whom a JWT must be (aud); needed where JWTs are taken.").hot(),
+    Key::new("auth.leeway_s", "By how much the clocks of issuer and daemon may differ (exp, nbf).")
+        .number("seconds", 0, 3600)
+        .hot(),
+    Key::new("auth.tenant_claim", "The claim of a JWT with its tenant: 1 to 64 of a-z, 0-9, _, - and .").hot(),
+    Key::new(
+        "auth.scope_claim",
+        "The claim of a JWT with its scopes (intake, read, manage; a list, or with spaces between); empty: every \
+         JWT has the scope intake, and no other.",
+    )
+    .hot(),
     Key::new("limits.event_bytes_max", "Size of one event.").number("bytes", 1, GIB).hot(),
     Key::new(
         "limits.body_bytes_max",

@@ -1,7 +1,9 @@
 //! Trying what a configuration needs of the machine and of others: disk, sockets, sinks. Leaves nothing behind.
 
+use super::auth::AuthName;
 use super::destinations::secret_files;
 use super::sections::Config;
+use crate::access::{Keyring, Prepared, Scope};
 use crate::deliver::sinks::{clickhouse_client, kafka_client};
 use crate::net;
 use rustix::fs::{statfs, statvfs};
@@ -40,7 +42,7 @@ impl Level {
 /// What has come of trying one thing.
 #[derive(Debug)]
 pub struct Finding {
-    /// `disk`, `socket`, `files`, `clickhouse` or `kafka`.
+    /// `disk`, `socket`, `auth`, `files`, `clickhouse` or `kafka`.
     pub about: &'static str,
     /// How it is.
     pub level: Level,
@@ -85,6 +87,9 @@ pub fn probe(config: &Config, is_sound: impl Fn(&str) -> bool) -> Vec<Finding> {
         findings.listen(config);
     }
     findings.secrets(config);
+    if is_sound("auth.") {
+        findings.auth(config);
+    }
     if config.clickhouse.enabled && is_sound("clickhouse.") {
         findings.clickhouse(config);
     }
@@ -170,7 +175,7 @@ impl Findings {
             }
             Err(cause) => self.add(Level::Error, "socket", format!("cannot listen on {address}: {cause}")),
         }
-        if !address.ip().is_loopback() {
+        if !address.ip().is_loopback() && config.auth.intake == AuthName::None {
             let text = format!("{address} is reachable from outside without authentication");
             self.add(Level::Warning, "socket", text);
         }
@@ -181,6 +186,25 @@ impl Findings {
                  raise LimitNOFILE"
             );
             self.add(Level::Warning, "socket", text);
+        }
+    }
+
+    fn auth(&mut self, config: &Config) {
+        let rules = config.auth.rules();
+        let takes_keys = Scope::ALL.into_iter().any(|scope| rules.mode(scope).takes_keys());
+        match Keyring::open(&config.data_dir) {
+            Err(error) => self.add(Level::Error, "auth", error.to_string()),
+            Ok(keys) if takes_keys && keys.list().is_empty() => {
+                let text = "there is no API key yet: `ingestd admin tokens add` makes one while the daemon runs";
+                self.add(Level::Warning, "auth", text);
+            }
+            Ok(_) => {}
+        }
+        if rules.take_jwts() {
+            match Prepared::read(rules) {
+                Ok(_) => self.add(Level::Fine, "auth", "the keys of JWTs can be used"),
+                Err(error) => self.add(Level::Error, "auth", error.to_string()),
+            }
         }
     }
 

@@ -4,16 +4,19 @@
 use super::check;
 use super::keys::{KEYS, Key, Reload, table_of};
 use super::load::Loaded;
-use super::mistake::{Mistake, Mistakes};
+use super::mistake::{Mistake, Mistakes, Origin};
 use super::sections::Config;
 use serde_json::json;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use toml::Value;
 
+/// Has the daemon use other values; what could fail has not.
+pub type Take = Box<dyn FnOnce()>;
+
 /// The configuration of the running daemon, and the way to change it.
 pub struct Reloader {
     running: Mutex<Loaded>,
-    take: Box<dyn Fn(&Config) + Send + Sync>,
+    prepare: Box<dyn Fn(&Config) -> Result<Take, String> + Send + Sync>,
 }
 
 /// A value that differs, secrets left out.
@@ -47,10 +50,11 @@ impl Reloaded {
 }
 
 impl Reloader {
-    /// What runs, and what has it use other values; `take` gets only values that were checked.
+    /// What runs, and the first half of having it use other values: `prepare` gets only values that were checked, reads the
+    /// files that they name, says what is wrong with one, and changes nothing.
     #[must_use]
-    pub fn new(running: Loaded, take: impl Fn(&Config) + Send + Sync + 'static) -> Self {
-        Reloader { running: Mutex::new(running), take: Box::new(take) }
+    pub fn new(running: Loaded, prepare: impl Fn(&Config) -> Result<Take, String> + Send + Sync + 'static) -> Self {
+        Reloader { running: Mutex::new(running), prepare: Box::new(prepare) }
     }
 
     /// Reads the layers again and takes over what can be; says so in the log, too.
@@ -59,11 +63,11 @@ impl Reloader {
     /// Every mistake; nothing has changed.
     pub fn reload(&self) -> Result<Reloaded, Mistakes> {
         let mut running = self.running();
-        let (next, reloaded) = compare(&running).inspect_err(|mistakes| {
+        let (next, reloaded, take) = self.prepared(&running).inspect_err(|mistakes| {
             let mistakes = mistakes.to_string().replace('\n', " | ");
             tracing::error!("the configuration has mistakes, and nothing was changed: {mistakes}");
         })?;
-        (self.take)(next.config());
+        take();
         *running = next;
         for Change { key, from, to } in &reloaded.changed {
             tracing::info!(key = key.name, %from, %to, "configuration: changed");
@@ -82,7 +86,13 @@ impl Reloader {
     /// # Errors
     /// Every mistake.
     pub fn look(&self) -> Result<Reloaded, Mistakes> {
-        compare(&self.running()).map(|(_, reloaded)| reloaded)
+        self.prepared(&self.running()).map(|(_, reloaded, _)| reloaded)
+    }
+
+    fn prepared(&self, running: &Loaded) -> Result<(Loaded, Reloaded, Take), Mistakes> {
+        let (next, reloaded) = compare(running)?;
+        let take = (self.prepare)(next.config()).map_err(unread)?;
+        Ok((next, reloaded, take))
     }
 
     /// The values in effect, and where each was set.
@@ -94,6 +104,11 @@ impl Reloader {
     fn running(&self) -> MutexGuard<'_, Loaded> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A file that the configuration names, and that cannot be used.
+fn unread(what: String) -> Mistakes {
+    Mistakes(vec![Mistake { origin: Origin::Default, key: None, what, nearest: None }])
 }
 
 /// What would run after a reload, and what that changes.

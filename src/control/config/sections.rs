@@ -1,5 +1,6 @@
 //! The sections of `config.toml`, each key with its unit in its name. The defaults here are the documented ones.
 
+use super::auth::AuthSection;
 use event::Durability;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -16,6 +17,8 @@ pub struct Config {
     pub log_level: String,
     /// Listening.
     pub server: ServerSection,
+    /// Who may come in.
+    pub auth: AuthSection,
     /// What an event, a batch, a connection may be.
     pub limits: LimitsSection,
     /// The write-ahead log.
@@ -38,6 +41,7 @@ impl Default for Config {
             data_dir: PathBuf::from("data"),
             log_level: "info".into(),
             server: ServerSection::default(),
+            auth: AuthSection::default(),
             limits: LimitsSection::default(),
             log: LogSection::default(),
             dedup: DedupSection::default(),

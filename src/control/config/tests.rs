@@ -146,6 +146,17 @@ fn what_could_not_work_is_refused() {
         ("[server]\nlisten = \"localhost\"", "`server.listen` = \"localhost\": invalid socket address"),
         ("[server]\nlisten = \"0.0.0.0:3001\"", "`server.listen` = \"0.0.0.0:3001\" is reachable from outside"),
         ("[server]\nhead_timeout_s = 9223372036854775807", "`server.head_timeout_s`"),
+        (
+            "[auth]\nintake = \"keys\"",
+            "`auth.intake` must be one of \"none\", \"key\", \"jwt\", \"any\", is \"keys\"; did you mean",
+        ),
+        ("[auth]\nread = \"jwt\"\nissuer = \"i\"\naudience = \"a\"", "`auth.jwks_files` is empty, and so is"),
+        (
+            "[auth]\nread = \"any\"\njwks_files = [\"f\"]\naudience = \"a\"",
+            "`auth.issuer` is empty, and JWTs are taken",
+        ),
+        ("[auth]\nintake = \"jwt\"\njwks_files = [\"f\"]\nissuer = \"i\"", "`auth.audience` is empty"),
+        ("[auth]\nleeway_s = 3601", "`auth.leeway_s` must be from 0 to 3600"),
         ("[limits]\ndepth_max = 1001", "`limits.depth_max` must be from 1 to 1000"),
         ("[limits]\ninflight_bytes_max = 9000000", "`limits.inflight_bytes_max` = 9000000 must be at least twice"),
         ("[log]\nsync_interval_ms = 0", "`log.sync_interval_ms`"),
@@ -170,6 +181,7 @@ fn what_could_not_work_is_refused() {
     for level in ["off", "WARN", "debug", "info,hyper=warn", "ingestd::commit=trace"] {
         assert!(mistakes(&format!("log_level = \"{level}\"")).is_empty(), "{level}");
     }
+    assert!(mistakes("[server]\nlisten = \"0.0.0.0:3001\"\n[auth]\nintake = \"key\"\n").is_empty());
     assert!(mistakes("[server]\nlisten = \"0.0.0.0:3001\"\nallow_unauthenticated = true\n").is_empty());
 }
 
@@ -193,7 +205,10 @@ fn a_reload_takes_what_is_hot_names_what_is_not_and_changes_nothing_for_a_bad_fi
     write("[log]\nhold_s = 5\ngroup_events_max = 6\n");
     let running = Sources::new(Some(&path), std::iter::empty()).load().unwrap();
     let (told, hears) = std::sync::mpsc::channel();
-    let reloader = Reloader::new(running, move |config| told.send(config.clone()).unwrap());
+    let reloader = Reloader::new(running, move |config| {
+        let (told, config) = (told.clone(), config.clone());
+        Ok(Box::new(move || told.send(config).unwrap()))
+    });
     let names = |changes: &[Change]| changes.iter().map(|change| change.key.name).collect::<Vec<_>>();
 
     write("[log]\nhold_s = 50\ngroup_events_max = 60\n");

@@ -1,6 +1,7 @@
 //! What one read brought, what became of it, and how that is told.
 
 use super::outgoing::{Ack, EventError, put_ack, put_error, put_simple};
+use crate::access::Caller;
 use crate::commit::{Reject, Submission};
 use crate::intake::acceptor::Acceptor;
 use crate::intake::answer::message;
@@ -52,10 +53,10 @@ pub(super) enum Stored {
 
 impl Round {
     /// Takes apart what was read.
-    pub(super) fn decode(acceptor: &Acceptor, decoder: &mut Decoder, bytes: &mut [u8]) -> Self {
+    pub(super) fn decode(acceptor: &Acceptor, caller: &Caller, decoder: &mut Decoder, bytes: &mut [u8]) -> Self {
         let now = UnixMicros::now();
         let mut round = Round {
-            batch: Batch::new(&acceptor.tenant, Source::WebSocket, now),
+            batch: Batch::new(&caller.tenant, Source::WebSocket, now),
             rejects: Vec::new(),
             steps: Vec::new(),
             close: None,

@@ -2,10 +2,11 @@
 
 use super::outgoing::{put_confirmation, put_lagged};
 use super::round::{Round, Step, Stored};
+use crate::access::Caller;
 use crate::commit::{Confirmation, ConfirmationStatus, Permit, Reject, Submission};
 use crate::intake::acceptor::{Acceptor, Guest, Shared};
 use crate::net::linger;
-use event::{Batch, Durability, Refusal, Seq};
+use event::{Batch, Durability, Refusal, Seq, UnixMicros};
 use frame::{Decoder, Limits, close, put_close, put_ping};
 use prepare::Channel;
 use std::io;
@@ -33,7 +34,13 @@ const ADMISSION_RETRY: Duration = Duration::from_millis(2);
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Goes on with a connection after its handshake, in a task of its own: what HTTP needed is given back.
-pub(in crate::intake) fn serve(acceptor: &Rc<Acceptor>, stream: TcpStream, guest: Guest, already_read: Vec<u8>) {
+pub(in crate::intake) fn serve(
+    acceptor: &Rc<Acceptor>,
+    stream: TcpStream,
+    guest: Guest,
+    caller: Rc<Caller>,
+    already_read: Vec<u8>,
+) {
     let limits = Limits { message_bytes_max: acceptor.shared.body_bytes_max() };
     let metrics = &acceptor.shared.metrics;
     metrics.websockets.fetch_add(1, Relaxed);
@@ -45,6 +52,7 @@ pub(in crate::intake) fn serve(acceptor: &Rc<Acceptor>, stream: TcpStream, guest
         gathering: None,
         listening: None,
         missed_pings: 0,
+        caller,
         _guest: guest,
     };
     tokio::task::spawn_local(socket.run(already_read));
@@ -58,6 +66,8 @@ struct Socket {
     gathering: Option<Box<Gathering>>,
     listening: Option<Box<Listening>>,
     missed_pings: u8,
+    /// Whose events come this way.
+    caller: Rc<Caller>,
     _guest: Guest,
 }
 
@@ -96,6 +106,9 @@ impl Socket {
         while flow.is_continue() {
             // The long parts are boxed: what is kept while the connection idles is this loop's state only.
             flow = match self.wait(&mut ping).await {
+                _ if !self.is_welcome() => {
+                    Box::pin(self.close(Some(close::POLICY), "the credential is no longer valid")).await
+                }
                 Wake::Readable(Ok(())) => {
                     let flow = Box::pin(self.read()).await;
                     // What brings nothing to commit waits for nothing: others have their turn all the same.
@@ -108,6 +121,13 @@ impl Socket {
                 Wake::Stop => Box::pin(self.close(Some(close::GOING_AWAY), "the daemon is stopping")).await,
             };
         }
+    }
+
+    /// Whether whoever opened it would still be let in: its key may be revoked, its JWT over. Looked at whenever something
+    /// happens, so that nothing passes from then on, and with each ping, so that the connection ends.
+    fn is_welcome(&self) -> bool {
+        let standing = self.acceptor.shared.access.standing(&self.caller, UnixMicros::now());
+        standing.map_err(|failure| self.acceptor.shared.metrics.turn_away(failure)).is_ok()
     }
 
     /// What happens next. Nothing goes first: a busy client hears its news, and the stop.
@@ -128,7 +148,7 @@ impl Socket {
     }
 
     async fn first(&mut self, mut bytes: Vec<u8>) -> ControlFlow<()> {
-        let round = Round::decode(&self.acceptor, &mut self.decoder, &mut bytes);
+        let round = Round::decode(&self.acceptor, &self.caller, &mut self.decoder, &mut bytes);
         self.finish(round, None).await
     }
 
@@ -151,7 +171,9 @@ impl Socket {
             // would find it so. Nobody is to be woken: `wait` does that.
             match Pin::new(&mut self.stream).poll_read(&mut Context::from_waker(Waker::noop()), &mut space) {
                 Poll::Ready(Ok(())) if space.filled().is_empty() => Err(ControlFlow::Break(())),
-                Poll::Ready(Ok(())) => Ok(Round::decode(&self.acceptor, &mut self.decoder, space.filled_mut())),
+                Poll::Ready(Ok(())) => {
+                    Ok(Round::decode(&self.acceptor, &self.caller, &mut self.decoder, space.filled_mut()))
+                }
                 Poll::Ready(Err(_)) => Err(ControlFlow::Break(())),
                 Poll::Pending => Err(ControlFlow::Continue(())),
             }
@@ -277,7 +299,7 @@ impl Socket {
         let mut out = Vec::new();
         match (news, &mut self.listening) {
             (Ok(group), Some(listening)) => {
-                let Acceptor { shared, tenant, .. } = &*self.acceptor;
+                let (shared, tenant) = (&self.acceptor.shared, &self.caller.tenant);
                 let messages = listening.put(&mut out, &group, tenant, shared.durability);
                 shared.metrics.ws_sent.fetch_add(messages, Relaxed);
             }
