@@ -1,6 +1,7 @@
 //! What of the configuration holds from one moment to the next: the one list of what a reload can change.
 
 use crate::commit::{DeadLetterLimits, IdempotencyLimits};
+use crate::control::audit::{self, AuditLog};
 use crate::control::config::Config;
 use crate::control::set_log_level;
 use crate::intake::{Deadlines, Settings, Shared};
@@ -21,6 +22,7 @@ pub(super) struct Live {
     pub(super) dead_letters: DeadLetterLimits,
     pub(super) upkeep: Upkeep,
     pub(super) log_level: String,
+    pub(super) audit: audit::Limits,
 }
 
 /// What the maintenance thread goes by.
@@ -73,6 +75,7 @@ impl Live {
                 hold: Duration::from_secs(log.hold_s),
             },
             log_level: config.log_level.clone(),
+            audit: audit::Limits { file_bytes_max: config.audit.file_bytes_max, files_max: config.audit.files_max },
         }
     }
 }
@@ -82,6 +85,7 @@ pub(super) struct Places {
     pub(super) shared: Arc<Shared>,
     pub(super) dead_letters: Arc<ArcSwap<DeadLetterLimits>>,
     pub(super) upkeep: Arc<ArcSwap<Upkeep>>,
+    pub(super) audit: Arc<AuditLog>,
 }
 
 impl Places {
@@ -97,7 +101,9 @@ impl Places {
         shared.idempotency.set_limits(live.idempotency);
         self.dead_letters.store(Arc::new(live.dead_letters));
         self.upkeep.store(Arc::new(live.upkeep));
-        set_log_level(&live.log_level);
+        self.audit.set_limits(live.audit);
+        // Checked before, like the rest.
+        set_log_level(&live.log_level).ok();
     }
 }
 
