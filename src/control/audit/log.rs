@@ -148,7 +148,10 @@ impl AuditLog {
         troubles.extend(trouble);
         let first = files::lines(&text).next().and_then(Head::of).map_or(head.seq + 1, |head| head.seq);
         let mut open = Open { current, head: head_file, bytes: whole, first };
-        if !troubles.is_empty() {
+        if troubles.is_empty() {
+            // A crash may have come between a line and its head.
+            head.write(&open.head)?;
+        } else {
             tracing::error!("audit log: {}", troubles.join("; "));
             let entry = Entry::new(Actor::own(Via::Daemon), "recover").with(json!({"found": troubles}));
             open.put(&entry, &mut head)?;
@@ -214,22 +217,21 @@ fn last_closed(folder: &Path) -> io::Result<Option<Head>> {
 }
 
 /// What the next line follows on, given the head as it is stored and the newest line there is; and what is wrong, if they
-/// do not fit. Where they do not, the stored head goes before: the break in the chain is to be seen.
+/// do not fit. Then it follows on the later one, so that no number comes twice: the break in the chain is to be seen.
 fn go_on_with(stored: Option<Head>, newest: Option<Head>, text: &[u8]) -> (Head, Option<String>) {
     match (stored, newest) {
-        (None, None) if text.is_empty() => (Head::default(), None),
+        (None, None) => (Head::default(), None),
         (Some(stored), Some(newest)) if stored == newest => (newest, None),
         (stored, Some(newest)) if is_next(&stored.clone().unwrap_or_default(), &newest, text) => (newest, None),
-        (None, newest) => {
-            let newest = newest.unwrap_or_default();
-            let trouble = format!("audit.head is missing, the newest entry is {}", newest.seq);
+        (None, Some(newest)) => {
+            let trouble = format!("audit.head is missing or damaged, the newest entry is {}", newest.seq);
             (newest, Some(trouble))
         }
         (Some(stored), newest) => {
-            let found = newest.map_or("no entry".to_owned(), |newest| format!("entry {}", newest.seq));
+            let found = newest.as_ref().map_or("no entry".to_owned(), |newest| format!("entry {}", newest.seq));
             let trouble =
                 format!("it was cut or edited: its newest entry was {}, and it ends with {found}", stored.seq);
-            (stored, Some(trouble))
+            (newest.filter(|newest| newest.seq > stored.seq).unwrap_or(stored), Some(trouble))
         }
     }
 }

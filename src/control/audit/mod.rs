@@ -24,6 +24,8 @@ mod entry;
 mod files;
 mod log;
 mod query;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 pub use entry::{Actor, Entry, Outcome, Via};
