@@ -478,7 +478,8 @@ fn it_answers_while_nothing_gets_through_to_the_log() {
             connection
         })
         .collect();
-    let in_use = || json_of(&daemon, &["top", "--json", "--count", "1"])["intake"]["requests"]["used"].clone();
+    let mut talk = Talk::with(&daemon);
+    let mut in_use = || talk.say(r#"{"command": "figures"}"#)["result"]["intake"]["requests"]["used"].clone();
     eventually("no request is let in", || in_use() == 8);
     assert_eq!(daemon.post("/events", event("one-too-many").to_string()).problem(503)["reason"], "overloaded");
     for command in [

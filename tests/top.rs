@@ -80,7 +80,8 @@ impl Terminal {
         self.line("clear; stty -a");
         self.shows("echok");
         let modes = self.shown();
-        assert!(modes.contains(" icanon ") && modes.contains(" echo ") && modes.contains(" isig "), "{modes}");
+        let is_on = |mode: &str| modes.split_whitespace().any(|word| word == mode);
+        assert!(is_on("icanon") && is_on("echo") && is_on("isig"), "{modes}");
     }
 
     /// What the shell has started.

@@ -39,14 +39,14 @@ pub(super) fn draw(frame: &mut Frame<'_>, screen: &mut Screen) {
 }
 
 fn draw_head(frame: &mut Frame<'_>, area: Rect, figures: &Value, screen: &Screen) {
-    let [title, said, rates, totals, connections, gap, latency, intake, log] =
+    let [title, said, rates, totals, connections, dead, latency, intake, log] =
         Layout::vertical([1, 1, 1, 1, 1, 1, 6, 1, 1].map(Constraint::Length)).areas(area);
     frame.render_widget(Paragraph::new(title_line(figures)).style(HEADING), title);
     frame.render_widget(Paragraph::new(notice(screen)), said);
     frame.render_widget(Paragraph::new(rates_line(figures)), rates);
     frame.render_widget(Paragraph::new(totals_line(figures)), totals);
     frame.render_widget(Paragraph::new(connections_line(figures)), connections);
-    frame.render_widget(Paragraph::new(""), gap);
+    frame.render_widget(Paragraph::new(dead_line(figures)), dead);
     draw_latency(frame, latency, &figures["latency"]);
     frame.render_widget(Paragraph::new(intake_line(&figures["intake"])), intake);
     frame.render_widget(Paragraph::new(log_line(figures)), log);
@@ -79,8 +79,15 @@ fn notice(screen: &Screen) -> Line<'static> {
     }
     match &screen.notice {
         Some((text, _)) => Line::styled(format!(" {text}"), WARN),
-        None => Line::default(),
+        None => screen.sinks().iter().find_map(trouble_of).unwrap_or_default(),
     }
+}
+
+/// What keeps a sink from running, over the whole width: in its row there may be little room.
+fn trouble_of(sink: &Value) -> Option<Line<'static>> {
+    let (state, error) = (text(&sink["state"]), text(&sink["lastError"]["text"]));
+    let is_trouble = !matches!(state.as_str(), "running" | "paused" | "stopped") && !error.is_empty();
+    is_trouble.then(|| Line::styled(format!(" {} is {state}: {error}", text(&sink["sink"])), WARN))
 }
 
 fn rates_line(figures: &Value) -> Line<'static> {
@@ -110,6 +117,22 @@ fn connections_line(figures: &Value) -> Line<'static> {
     Line::from(vec![
         Span::styled(" Connections ", BOLD),
         Span::raw(format!("{all} of {max}, WebSockets {sockets}   memory {memory}")),
+    ])
+}
+
+fn dead_line(figures: &Value) -> Line<'static> {
+    // Ids count from 1.
+    let log = &figures["log"];
+    let events = log["committed"].as_u64().unwrap_or_default() + 1 - log["start"].as_u64().unwrap_or_default().max(1);
+    let all = figures["deadLetters"]["next"].as_u64().map(|next| next.max(1) - 1);
+    Line::from(vec![
+        Span::styled(" Dead letters ", BOLD),
+        Span::raw(format!(
+            "{} ever   commits {}   in the log {} events",
+            count(&all.into()),
+            count(&figures["totals"]["commits"]),
+            count(&events.into())
+        )),
     ])
 }
 
@@ -152,10 +175,9 @@ fn log_line(figures: &Value) -> Line<'static> {
     };
     let (free, reserve) = (disk["freeBytes"].as_u64(), disk["reserveBytes"].as_u64());
     let is_low = free.zip(reserve).is_some_and(|(free, reserve)| free < reserve.saturating_add(reserve / 4));
-    let events = log["committed"].as_u64().unwrap_or_default() + 1 - log["start"].as_u64().unwrap_or_default().max(1);
     Line::from(vec![
         Span::styled(" Log         ", BOLD),
-        Span::raw(format!("{}{budget}, {} events   disk free ", bytes(&log["bytes"]), count(&events.into()))),
+        Span::raw(format!("{}{budget}   disk free ", bytes(&log["bytes"]))),
         Span::styled(bytes(&disk["freeBytes"]), if is_low { BAD } else { Style::new() }),
         Span::raw(format!(", reserve {}", bytes(&disk["reserveBytes"]))),
     ])
@@ -176,15 +198,13 @@ fn draw_sinks(frame: &mut Frame<'_>, area: Rect, screen: &mut Screen) {
     let room = usize::from(area.height.saturating_sub(1));
     let most = screen.sinks().len().saturating_sub(room);
     screen.scroll = screen.scroll.min(most);
-    let dead =
-        screen.figures.as_ref().map_or(0, |figures| figures["deadLetters"]["next"].as_u64().unwrap_or(1).max(1) - 1);
     let heading = Row::new([
         Cell::from(" Sink"),
         Cell::from("state"),
         Cell::from(Line::from("lag events").right_aligned()),
         Cell::from(Line::from("lag s").right_aligned()),
         Cell::from(Line::from("dead").right_aligned()),
-        Cell::from(format!("last error   (dead letters: {})", count(&dead.into()))),
+        Cell::from("last error"),
     ]);
     let rows: Vec<Row<'_>> = screen.sinks().iter().skip(screen.scroll).take(room).map(sink_row).collect();
     let widths = [12, 12, 12, 9, 8].map(Constraint::Length).into_iter().chain([Constraint::Fill(1)]);

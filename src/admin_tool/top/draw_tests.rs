@@ -64,13 +64,15 @@ fn eighty_columns_and_twenty_four_lines_hold_everything() {
         "12.125",
         "requests 95 (95 %)",
         "ring 3 (0 %)",
-        "5.0 MiB of 1.0 GiB, 1,000 events",
+        "5.0 MiB of 1.0 GiB",
+        "in the log 1,000 events",
         "100.0 GiB",
         "reserve 1.0 GiB",
         "lag events",
         "retrying",
         "1,234",
-        "(dead letters: 34",
+        "Dead letters 34 ever",
+        "sink-0 is retrying: cannot",
         "q quit",
     ] {
         assert!(all.contains(part), "{part} is missing:\n{all}");
