@@ -9,7 +9,7 @@ if [ "${1:-build}" != build ]; then
   packages+=(python3-venv wrk)
 fi
 if [ "${1:-build}" = test ]; then
-  packages+=(user-mode-linux systemd)
+  packages+=(user-mode-linux systemd tmux)
   # Any JDK from 17 on and any Maven will do.
   command -v javac >/dev/null || packages+=(default-jdk-headless)
   command -v mvn >/dev/null || packages+=(maven)

@@ -108,6 +108,8 @@ pub(crate) struct Admin {
 pub(crate) enum AdminCommand {
     /// Version, health, log and sinks.
     Status,
+    /// Watch the daemon live: rates, latency, intake, disk, connections, sinks. Keys: q quits, p pauses, arrows scroll.
+    Top(Top),
     /// Each sink's state, place and lag; or steer one.
     Sinks(AdminSinks),
     /// Have a sink, or all, deliver what is committed now, and wait for it.
@@ -152,6 +154,93 @@ pub(crate) enum AdminCommand {
         #[arg(long)]
         to: Option<u64>,
     },
+    /// Look at the running daemon's log, follow it, trim it.
+    #[command(subcommand)]
+    Wal(AdminWal),
+    /// Show at which level is logged, or set it until the next reload or start.
+    LogLevel {
+        /// off, error, warn, info, debug, trace, or a filter such as "info,hyper=warn".
+        level: Option<String>,
+    },
+    /// Have the daemon finish what is under way and end, as SIGTERM does. Returns when that has begun.
+    Drain,
+    /// Who has changed what, and whether that record is whole.
+    AuditLog(AuditLog),
+    /// Gather configuration, status, metrics, recent log lines and facts of the system into one archive, without secrets.
+    Support {
+        /// The archive; without, ingestd-support-TIME.tar.gz in this folder.
+        #[arg(long, short, value_hint = clap::ValueHint::FilePath)]
+        output: Option<PathBuf>,
+        /// Put it in the place of a file that is there.
+        #[arg(long)]
+        force: bool,
+    },
+    /// What the daemon speaks: the protocol's version, and every command.
+    Hello,
+}
+
+/// How the daemon is watched.
+#[derive(Debug, Args)]
+pub(crate) struct Top {
+    /// Seconds between two looks.
+    #[arg(long, default_value_t = 1.0, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) interval: f64,
+    /// With --json: end after so many.
+    #[arg(long, requires = "json")]
+    pub(crate) count: Option<u64>,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| "no number of seconds".to_owned())?;
+    if (0.1..=3600.0).contains(&seconds) { Ok(seconds) } else { Err("must be from 0.1 to 3600 seconds".into()) }
+}
+
+/// What can be done with a running daemon's log.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AdminWal {
+    /// Where it begins and ends, its room, and every start that wrote to it.
+    Inspect,
+    /// Read every event and check it; exits 1 when one cannot be read or is missing. `ingestd wal verify` on a stopped daemon
+    /// checks what stands beside the events, too.
+    Verify {
+        /// First event; without, the oldest that the log still has.
+        #[arg(long)]
+        from: Option<u64>,
+        /// Last event; without, the newest.
+        #[arg(long)]
+        to: Option<u64>,
+    },
+    /// Print events as they are committed, one a line, without what is in them.
+    Tail {
+        /// First event; without, the next one to be committed.
+        #[arg(long)]
+        from: Option<u64>,
+        /// With the event's own bytes, as they were received: never render them.
+        #[arg(long)]
+        raw: bool,
+        /// End after so many.
+        #[arg(long, short = 'n')]
+        count: Option<u64>,
+    },
+    /// Let go of what every sink has, now, without waiting for log.hold_s.
+    Trim,
+}
+
+/// What is asked of the audit log.
+#[derive(Debug, Args)]
+pub(crate) struct AuditLog {
+    /// Not before that: a time such as 2026-11-29T01:00:00Z, or how long ago: 90s, 15m, 2h, 7d.
+    #[arg(long)]
+    pub(crate) since: Option<String>,
+    /// Only this action.
+    #[arg(long)]
+    pub(crate) action: Option<String>,
+    /// So many of the newest at most.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub(crate) limit: u64,
+    /// Check that every entry is there as it was written; exits 1 when not.
+    #[arg(long, conflicts_with_all = ["since", "action"])]
+    pub(crate) verify: bool,
 }
 
 /// What can be done with a running daemon's configuration.

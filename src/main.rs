@@ -1,6 +1,6 @@
 //! Arguments in, exit code out.
 //!
-//! Exit codes: 0 done, 1 failed, 2 usage, 64 configuration.
+//! Exit codes: 0 done, 1 failed, 2 usage, 64 configuration; those of `admin` are in `admin_tool/exit.rs`.
 
 mod admin_tool;
 mod cli;
@@ -24,7 +24,11 @@ fn main() -> ExitCode {
         control::complain(format_args!("this CPU lacks {missing}, which this build needs (x86-64-v2 and pclmulqdq)"));
         return ExitCode::from(1);
     }
-    match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    match cli.command {
         Command::Serve(arguments) => serve(&arguments),
         Command::Send(options) => ExitCode::from(send::run(&options).code()),
         Command::Check(arguments) => config_tool::check(&arguments),
@@ -33,6 +37,18 @@ fn main() -> ExitCode {
         Command::Admin(admin) => admin_tool::run(&admin),
         Command::Completions { shell } => completions(shell),
         Command::Man { dir } => man(&dir),
+    }
+}
+
+/// Prints what clap has to say: help, the version, or what is wrong with the arguments.
+fn usage(error: &clap::Error) -> ExitCode {
+    // Whoever reads may have seen enough.
+    error.print().ok();
+    let is_admin = std::env::args_os().nth(1).is_some_and(|command| command == "admin");
+    match error.exit_code() {
+        0 => ExitCode::SUCCESS,
+        _ if is_admin => admin_tool::USAGE.into(),
+        code => ExitCode::from(code as u8),
     }
 }
 

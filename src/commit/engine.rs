@@ -123,6 +123,12 @@ impl Control {
         answer.await.unwrap_or(Err(Refusal::ShuttingDown))
     }
 
+    /// Slots of the ring that are taken, and how many there are.
+    #[must_use]
+    pub fn ring_in_use(&self) -> (usize, usize) {
+        (self.ring.len(), self.ring.capacity().unwrap_or_default())
+    }
+
     /// Has the writer remove what is too old, though nothing comes in; does not wait for it.
     pub fn tidy(&self) {
         let (reply, _) = oneshot::channel();

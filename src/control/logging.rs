@@ -1,12 +1,16 @@
 //! Logs to stderr: for people on a terminal, with the level as a prefix systemd understands otherwise.
 
+use super::recent_log;
 use std::io::Write;
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 /// The way to the filter in use, which is as global as the subscriber it belongs to.
 static FILTER: OnceLock<Box<dyn Fn(EnvFilter) + Send + Sync>> = OnceLock::new();
+
+/// What that filter was made of.
+static LEVEL: Mutex<String> = Mutex::new(String::new());
 
 /// Reads a level or a filter. A word alone is a level: as the name of a target, which it would be to the filter, it would
 /// silence everything.
@@ -40,14 +44,31 @@ pub fn start_logging(level: &str) {
     // Only a test that starts twice fails here, and the first subscriber serves it too.
     if started.is_ok() {
         FILTER.set(replace).ok();
+        *current() = level.to_owned();
     }
 }
 
 /// Logs at another level from now on; one that cannot be read changes nothing.
-pub fn set_log_level(level: &str) {
-    if let (Some(replace), Ok(filter)) = (FILTER.get(), parse_level(level)) {
+///
+/// # Errors
+/// What is wrong with it.
+pub fn set_log_level(level: &str) -> Result<(), String> {
+    let filter = parse_level(level)?;
+    if let Some(replace) = FILTER.get() {
         replace(filter);
     }
+    *current() = level.to_owned();
+    Ok(())
+}
+
+/// The level that is logged at now.
+#[must_use]
+pub fn log_level() -> String {
+    current().clone()
+}
+
+fn current() -> MutexGuard<'static, String> {
+    LEVEL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Standard error that takes everything: where nobody reads it any more, or its disk is full, lines are lost and nothing
@@ -56,6 +77,7 @@ struct Unfailing;
 
 impl Write for Unfailing {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        recent_log::note(line);
         std::io::stderr().write_all(line).ok();
         Ok(line.len())
     }

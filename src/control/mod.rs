@@ -1,15 +1,22 @@
 //! Beside the data path: configuration, health, figures, logging.
 
 pub mod admin;
+pub mod audit;
 pub mod config;
 mod exporter;
+mod figures;
 mod health;
+pub mod log_view;
 mod logging;
 mod pipeline;
 mod rates;
+mod recent_latency;
+mod recent_log;
+mod redact;
 
 pub use exporter::{Exporter, ExporterParts};
+pub use figures::{Figures, FiguresParts};
 pub use health::{Health, Phase, ServiceState};
-pub use logging::{complain, say, set_log_level, start_logging};
+pub use logging::{complain, log_level, say, set_log_level, start_logging};
 pub use pipeline::Pipeline;
 pub use rates::Rates;

@@ -37,15 +37,33 @@ impl Pipeline {
         self.sinks.get().map(Vec::as_slice).unwrap_or_default()
     }
 
+    /// The log.
+    #[must_use]
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// Its end.
+    #[must_use]
+    pub fn tail(&self) -> &Tail {
+        &self.tail
+    }
+
+    /// Room that events take in the log, bytes.
+    #[must_use]
+    pub fn log_bytes(&self) -> u64 {
+        let size = self.reader.size();
+        size.tables + size.memory
+    }
+
     /// Everything, as `GET /pipeline/status` tells it.
     #[must_use]
     pub fn status(&self) -> Value {
-        let size = self.reader.size();
         json!({
             "log": {
                 "start": self.reader.start().get(),
                 "committed": self.tail.committed().get(),
-                "bytes": size.tables + size.memory,
+                "bytes": self.log_bytes(),
             },
             "deadLetters": {"next": self.tail.next_dead()},
             "sinks": self.sinks().iter().map(|sink| self.sink(&sink.status().snapshot())).collect::<Vec<_>>(),

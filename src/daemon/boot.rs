@@ -12,17 +12,22 @@ use super::trim::trim;
 use crate::access::{Access, AccessError, Mode, Scope};
 use crate::commit::{Budget, Control, DeskSeed, Engine, EngineParts, GroupLimits, Hub, Idempotency, StopHandle, Tail};
 use crate::control::admin::{self, AdminParts};
+use crate::control::audit::{Actor, AuditLog, Entry, Via};
 use crate::control::config::{Config, Loaded, Mistakes, Reloader};
-use crate::control::{Exporter, ExporterParts, Health, Phase, Pipeline, Rates, ServiceState};
+use crate::control::{Exporter, ExporterParts, Figures, FiguresParts, Health, Phase, Pipeline, Rates, ServiceState};
 use crate::deliver::Destination;
 use crate::deliver::sinks::{ClickHouseTables, KafkaTopics, ParquetFiles};
 use crate::intake::{self, Admission, Shared};
 use crate::metrics::Metrics;
 use crate::net::{ConnectionGate, Listeners, adopt, bind};
 use arc_swap::ArcSwap;
+use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
+
+/// Orders to trim the log that wait.
+const TRIM_ORDERS: usize = 16;
 
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +84,7 @@ fn advice(error: &wal::ReadError) -> &'static str {
 pub struct Bound {
     config: Config,
     reloader: Arc<Reloader>,
+    audit: Arc<AuditLog>,
     upkeep: Arc<ArcSwap<Upkeep>>,
     listeners: Listeners,
     engine: Engine<wal::Writer>,
@@ -171,7 +177,13 @@ impl Bound {
             fallback: Box::new(move |method, path, query, headers| exporter.answer(method, path, query, headers)),
         });
         let upkeep = Arc::new(ArcSwap::from_pointee(live.upkeep));
-        let places = Arc::new(Places { shared: Arc::clone(&shared), dead_letters, upkeep: Arc::clone(&upkeep) });
+        let audit = Arc::new(AuditLog::new(&config.data_dir, live.audit));
+        let places = Arc::new(Places {
+            shared: Arc::clone(&shared),
+            dead_letters,
+            upkeep: Arc::clone(&upkeep),
+            audit: Arc::clone(&audit),
+        });
         let reloader = Arc::new(Reloader::new(loaded, move |config| {
             places.prepare(Live::of(config)).map_err(|error| error.to_string())
         }));
@@ -180,6 +192,7 @@ impl Bound {
         Ok(Bound {
             config,
             reloader,
+            audit,
             upkeep,
             listeners,
             engine,
@@ -206,6 +219,7 @@ impl Bound {
         let (fatal, fatal_seen) = mpsc::unbounded_channel();
         let (stop_accepting, accepting) = watch::channel(false);
         let (stop_shipping, shipping) = watch::channel(false);
+        self.record_start();
         let engine = self.engine;
         let keeper = Keeper {
             probe: engine.probe(),
@@ -231,12 +245,26 @@ impl Bound {
             sinks.push((sink.handle, sink.backlog));
         }
         self.pipeline.set_sinks(sinks.iter().map(|(handle, _)| handle.clone()).collect());
+        let figures = Figures::new(FiguresParts {
+            shared: Arc::clone(&self.shared),
+            rates: Arc::clone(&self.rates),
+            health: Arc::clone(&self.health),
+            pipeline: self.pipeline.clone(),
+            control: control.clone(),
+            reloader: Arc::clone(&self.reloader),
+            data: self.config.data_dir.clone(),
+        });
+        let (drain, (trims, trim_orders)) = (Arc::new(Notify::new()), mpsc::channel(TRIM_ORDERS));
         let admin = AdminParts {
             socket: self.config.admin_socket(),
             pipeline: self.pipeline,
             health: Arc::clone(&self.health),
             reloader: Arc::clone(&self.reloader),
             access: Arc::clone(&self.shared.access),
+            audit: Arc::clone(&self.audit),
+            figures: Arc::new(figures),
+            drain: Arc::clone(&drain),
+            trims,
         };
         // Bound here, so that whoever finds the daemon ready can steer it.
         match admin::bind(&admin.socket) {
@@ -271,6 +299,7 @@ impl Bound {
             trim: Box::new(trim(self.upkeep, self.trimmer, self.reader, self.tail, &sinks)),
             sinks,
             disk_closed: false,
+            trim_orders,
             control,
         };
         shippers.push(thread(spawn("maintenance", &fatal, move || maintenance.run(&shipping)))?);
@@ -299,6 +328,8 @@ impl Bound {
             shared: self.shared,
             health: self.health,
             reloader: self.reloader,
+            audit: self.audit,
+            drain,
             stop_accepting,
             stop_shipping,
             acceptors,
@@ -307,6 +338,17 @@ impl Bound {
             stop_writer: self.stop_writer,
             fatal: fatal_seen,
         })
+    }
+}
+
+impl Bound {
+    /// Steering is refused where the audit log cannot be written; events are not.
+    fn record_start(&self) {
+        let details = json!({"version": env!("CARGO_PKG_VERSION"), "listen": self.listeners.address.to_string()});
+        let entry = Entry::new(Actor::own(Via::Start), "start").with(details);
+        if let Err(error) = self.audit.record(entry) {
+            tracing::error!(%error, "the audit log cannot be written: every admin command that changes something is refused");
+        }
     }
 }
 

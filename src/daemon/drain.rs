@@ -9,7 +9,7 @@ use event::Refusal;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 /// A daemon that serves.
 pub struct Running {
@@ -18,6 +18,9 @@ pub struct Running {
     pub(super) shared: Arc<Shared>,
     pub(super) health: Arc<crate::control::Health>,
     pub(super) reloader: Arc<crate::control::config::Reloader>,
+    pub(super) audit: Arc<crate::control::audit::AuditLog>,
+    /// Told when the admin socket asks for the drain.
+    pub(super) drain: Arc<Notify>,
     pub(super) stop_accepting: watch::Sender<bool>,
     pub(super) stop_shipping: watch::Sender<bool>,
     pub(super) acceptors: Vec<JoinHandle<()>>,

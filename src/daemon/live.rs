@@ -2,6 +2,7 @@
 
 use crate::access::{AccessError, Prepared, Rules};
 use crate::commit::{DeadLetterLimits, IdempotencyLimits};
+use crate::control::audit::{self, AuditLog};
 use crate::control::config::{Config, Take};
 use crate::control::set_log_level;
 use crate::intake::{Deadlines, Settings, Shared};
@@ -23,6 +24,7 @@ pub(super) struct Live {
     pub(super) dead_letters: DeadLetterLimits,
     pub(super) upkeep: Upkeep,
     pub(super) log_level: String,
+    pub(super) audit: audit::Limits,
 }
 
 /// What the maintenance thread goes by.
@@ -76,6 +78,7 @@ impl Live {
                 hold: Duration::from_secs(log.hold_s),
             },
             log_level: config.log_level.clone(),
+            audit: audit::Limits { file_bytes_max: config.audit.file_bytes_max, files_max: config.audit.files_max },
         }
     }
 }
@@ -85,6 +88,7 @@ pub(super) struct Places {
     pub(super) shared: Arc<Shared>,
     pub(super) dead_letters: Arc<ArcSwap<DeadLetterLimits>>,
     pub(super) upkeep: Arc<ArcSwap<Upkeep>>,
+    pub(super) audit: Arc<AuditLog>,
 }
 
 impl Places {
@@ -110,7 +114,9 @@ impl Places {
         shared.idempotency.set_limits(live.idempotency);
         self.dead_letters.store(Arc::new(live.dead_letters));
         self.upkeep.store(Arc::new(live.upkeep));
-        set_log_level(&live.log_level);
+        self.audit.set_limits(live.audit);
+        // Checked before, like the rest.
+        set_log_level(&live.log_level).ok();
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::live::Upkeep;
 use crate::commit::Control;
+use crate::control::admin::TrimOrder;
 use crate::control::config::BacklogPolicy;
 use crate::control::{Health, Rates, ServiceState};
 use crate::deliver::{Cursor, Handle, Holder, State, give_up};
@@ -11,7 +12,7 @@ use event::{Refusal, Seq};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// How often the disk is looked at: at 1 GB/s a tenth of the default reserve.
 const DISK_INTERVAL: Duration = Duration::from_millis(100);
@@ -31,6 +32,7 @@ pub(super) struct Maintenance {
     pub(super) sinks: Vec<(Handle, BacklogPolicy)>,
     /// Whether events are refused for the sake of the disk reserve.
     pub(super) disk_closed: bool,
+    pub(super) trim_orders: mpsc::Receiver<TrimOrder>,
     pub(super) trim: Box<dyn FnMut(bool) + Send>,
     pub(super) control: Control,
 }
@@ -61,9 +63,19 @@ impl Maintenance {
                 self.control.tidy();
                 self.shared.access.refresh();
             }
+            self.carry_out_orders();
             std::thread::sleep(DISK_INTERVAL);
         }
         Ok(())
+    }
+
+    /// Trims at once where somebody wants it, and says so.
+    fn carry_out_orders(&mut self) {
+        while let Ok(order) = self.trim_orders.try_recv() {
+            (self.trim)(true);
+            // Nobody may wait for it any more.
+            order.send(()).ok();
+        }
     }
 
     fn close_for_good(&self, reason: &str) {

@@ -11,6 +11,7 @@ mod http;
 mod issuer;
 mod shim;
 mod socket;
+mod stopped;
 
 pub use api_key::{ApiKey, leaks, post_as, tokens, upgrade};
 pub use daemon::{BINARY as PROGRAM, Daemon, Place, Stored, eventually};
@@ -19,3 +20,4 @@ pub use http::{Answer, Connection, request};
 pub use issuer::Issuer;
 pub use shim::Shim;
 pub use socket::{BINARY, CLOSE, CONTINUATION, Frame, PING, PONG, Socket, TEXT, cart_event, frame, masked};
+pub use stopped::Stopped;

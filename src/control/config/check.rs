@@ -6,6 +6,7 @@ use super::keys::{Key, LOG_BUDGET_MIN, table_of};
 use super::mistake::nearest;
 use super::sections::Config;
 use crate::control::logging::parse_level;
+use crate::control::redact::redact;
 use toml::{Table, Value};
 
 /// What is wrong with one value.
@@ -140,20 +141,16 @@ pub(super) fn shown(key: &Key, value: &Value) -> Value {
         Value::Table(entries) if key.name == "kafka.options" => {
             let is_secret = |name: &str| SECRETS.iter().any(|part| name.contains(part));
             let show = |(name, value): (&String, &Value)| {
-                (name.clone(), if is_secret(name) { "(secret)".into() } else { value.clone() })
+                (name.clone(), if is_secret(name) { "(secret)".into() } else { without_user(value) })
             };
             Value::Table(entries.iter().map(show).collect())
         }
         Value::Array(items) => Value::Array(items.iter().map(without_user).collect()),
-        other => other.clone(),
+        other => without_user(other),
     }
 }
 
-/// An address without the user and password that do not belong into it.
+/// A text without users and passwords of addresses, which do not belong into it.
 fn without_user(item: &Value) -> Value {
-    let Some(text) = item.as_str() else { return item.clone() };
-    match (text.split_once("://"), text.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://(secret)@{host}").into(),
-        _ => item.clone(),
-    }
+    item.as_str().map_or_else(|| item.clone(), |text| redact(text).into())
 }

@@ -135,6 +135,7 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("clickhouse", "Tables in ClickHouse: events_raw, events_processed and, for dead letters, events_errors."),
     ("kafka", "Topics in Kafka: -raw, -validated, -enriched and, for dead letters, -dlq."),
     ("admin", "Steering the daemon."),
+    ("audit", "The audit log, audit.log in the data folder: who has changed what. See docs/admin.md."),
 ];
 
 /// Every key, in the order of the file.
@@ -342,4 +343,10 @@ pub const KEYS: &[Key] = &[
          \"/run/credentials/ingestd.service/kafka\". Only in the file.",
     ),
     Key::new("admin.socket", "The unix socket of `ingestd admin`; empty: admin.sock in the data folder."),
+    Key::new("audit.file_bytes_max", "A file of the audit log is closed at this size.")
+        .number("bytes", 64 << 10, GIB)
+        .hot(),
+    Key::new("audit.files_max", "Files of it that are kept, with the one that is written to; the oldest goes first.")
+        .number("files", 2, 10_000)
+        .hot(),
 ];

@@ -27,6 +27,6 @@ pub use probe::{Finding, Level, probe};
 pub use reload::{Change, Reloaded, Reloader, Take};
 pub use render::{config_file, reference, settings_json, settings_text};
 pub use sections::{
-    AdminSection, BacklogPolicy, ClickHouseSection, Config, DedupSection, DeliveryName, DurabilityName, KafkaSection,
-    LimitsSection, LogSection, ParquetSection, ServerSection,
+    AdminSection, AuditSection, BacklogPolicy, ClickHouseSection, Config, DedupSection, DeliveryName, DurabilityName,
+    KafkaSection, LimitsSection, LogSection, ParquetSection, ServerSection,
 };

@@ -101,6 +101,12 @@ impl Reloader {
         super::render::settings_json(&self.running().settings())
     }
 
+    /// The values in effect.
+    #[must_use]
+    pub fn config(&self) -> Config {
+        self.running().config().clone()
+    }
+
     fn running(&self) -> MutexGuard<'_, Loaded> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }

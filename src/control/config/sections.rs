@@ -33,6 +33,8 @@ pub struct Config {
     pub kafka: KafkaSection,
     /// Steering it.
     pub admin: AdminSection,
+    /// Who has changed what.
+    pub audit: AuditSection,
 }
 
 impl Default for Config {
@@ -49,6 +51,7 @@ impl Default for Config {
             clickhouse: ClickHouseSection::default(),
             kafka: KafkaSection::default(),
             admin: AdminSection::default(),
+            audit: AuditSection::default(),
         }
     }
 }
@@ -374,6 +377,22 @@ impl Default for KafkaSection {
 pub struct AdminSection {
     /// The unix socket of `ingestd admin`; empty: `admin.sock` in the data folder.
     pub socket: PathBuf,
+}
+
+/// Who has changed what.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuditSection {
+    /// Size at which a file of the audit log is closed, bytes.
+    pub file_bytes_max: u64,
+    /// Files of it that are kept.
+    pub files_max: u64,
+}
+
+impl Default for AuditSection {
+    fn default() -> Self {
+        AuditSection { file_bytes_max: 16 << 20, files_max: 8 }
+    }
 }
 
 impl Config {

@@ -2,43 +2,49 @@
 
 use crate::access::{Key, Keyring, NewKey, Scope, Scopes};
 use event::UnixMicros;
+use super::super::request::{Refusal, Request};
+use super::super::server::AdminParts;
+use super::aside;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::time::Duration;
 
-/// Answers one command about keys.
-///
-/// # Errors
-/// What is wrong with it, or why it could not be carried out.
-pub(super) fn answer(keyring: &Keyring, command: &str, request: &Value) -> Result<Value, String> {
+/// Makes a key; the answer is the only place where its text stands.
+pub(super) async fn add(parts: &AdminParts, request: &Request) -> Result<Value, Refusal> {
     let now = UnixMicros::now();
-    match command {
-        "tokens_add" => {
-            let (key, text) = keyring.add(wanted(request, now)?, now).map_err(|error| error.to_string())?;
-            tracing::info!(id = %key.id, tenant = %key.tenant, "API key added");
-            let mut told = told(&key, now);
-            told["token"] = text.into();
-            Ok(told)
-        }
-        "tokens_revoke" => {
-            let id = request["id"].as_str().ok_or("revoke wants `id`, that of a key")?;
-            let key = keyring.revoke(id, now).map_err(|error| error.to_string())?;
-            tracing::info!(id = %key.id, tenant = %key.tenant, "API key revoked");
-            Ok(told(&key, now))
-        }
-        _ => Ok(keyring.list().iter().map(|key| told(key, now)).collect()),
-    }
+    let (wanted, access) = (wanted(request, now)?, Arc::clone(&parts.access));
+    // It writes a file, and waits for the disk.
+    let (key, text) = aside(move || access.keyring.add(wanted, now)).await?.map_err(|error| error.to_string())?;
+    tracing::info!(id = %key.id, tenant = %key.tenant, "API key added");
+    let mut told = told(&key, now);
+    told["token"] = text.into();
+    Ok(told)
 }
 
-fn wanted(request: &Value, now: UnixMicros) -> Result<NewKey, String> {
-    let tenant = request["tenant"].as_str().ok_or("a key needs `tenant`, the owner of its events")?;
-    let scope = |value: &Value| {
-        let name = value.as_str().unwrap_or_default();
+/// Has a key refused from now on.
+pub(super) async fn revoke(parts: &AdminParts, request: &Request) -> Result<Value, Refusal> {
+    let now = UnixMicros::now();
+    let (id, access) = (request.needed_text("id")?.to_owned(), Arc::clone(&parts.access));
+    let key = aside(move || access.keyring.revoke(&id, now)).await?.map_err(|error| error.to_string())?;
+    tracing::info!(id = %key.id, tenant = %key.tenant, "API key revoked");
+    Ok(told(&key, now))
+}
+
+/// Every key, without its text.
+pub(super) fn list(keyring: &Keyring) -> Value {
+    let now = UnixMicros::now();
+    keyring.list().iter().map(|key| told(key, now)).collect()
+}
+
+fn wanted(request: &Request, now: UnixMicros) -> Result<NewKey, Refusal> {
+    let tenant = request.needed_text("tenant")?.to_owned();
+    let scope = |name: &str| {
         Scope::of(name).ok_or_else(|| format!("there is no scope `{name}`; there are intake, read and manage"))
     };
-    let scopes = request["scopes"].as_array().into_iter().flatten().map(scope).collect::<Result<Scopes, _>>()?;
-    let expires_at = request["expires"].as_str().map(|text| moment(text, now)).transpose()?;
-    let name = request["name"].as_str().unwrap_or_default().to_owned();
-    Ok(NewKey { name, tenant: tenant.to_owned(), scopes, expires_at })
+    let scopes = request.texts("scopes").map(scope).collect::<Result<Scopes, _>>()?;
+    let expires_at = request.text("expires").map(|text| moment(text, now)).transpose()?;
+    let name = request.text("name").unwrap_or_default().to_owned();
+    Ok(NewKey { name, tenant, scopes, expires_at })
 }
 
 /// RFC 3339, or a number of seconds, minutes, hours or days from now.
