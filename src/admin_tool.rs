@@ -1,7 +1,7 @@
 //! `ingestd admin`: asks the running daemon and prints what it says.
 
 use crate::cli::{Admin, AdminCommand, AdminConfig, SinksCommand};
-use crate::config_tool;
+use crate::{checkpoint_tool, config_tool, letters_tool};
 use indicatif::{ProgressBar, ProgressStyle};
 use ingestd::control::admin::ask;
 use ingestd::control::complain;
@@ -24,6 +24,8 @@ pub(crate) fn run(admin: &Admin) -> ExitCode {
             Some(SinksCommand::Skip { sink, until }) => skip(sink, *until),
             Some(SinksCommand::Reconcile { sink, from }) => reconcile(sink, *from),
         },
+        AdminCommand::DeadLetters(what) => return letters_tool::run(&socket, what, admin.json),
+        AdminCommand::Checkpoint { dir } => return checkpoint_tool::run(&socket, dir, admin.json),
         AdminCommand::Config(AdminConfig::Show) => (json!({"command": "config_show"}), config_tool::settings),
         AdminCommand::Config(AdminConfig::Check) => (json!({"command": "config_check"}), config_tool::would_change),
         AdminCommand::Config(AdminConfig::Reload) => (json!({"command": "config_reload"}), config_tool::changed),

@@ -108,6 +108,11 @@ fn inspect(place: &WalPlace) -> anyhow::Result<ExitCode> {
         "markTrouble": recovery.mark_trouble,
         "clean": recovery.clean,
         "lastCommit": recovery.last_commit.to_string(),
+        "copy": recovery.copy.map(|copy| json!({
+            "madeAt": copy.made_at.to_string(),
+            "end": copy.end.get(),
+            "used": copy.used.map(|used| used.flag().trim_start_matches('-')),
+        })),
         "tableBytes": size.tables,
         "memoryBytes": size.memory,
         "starts": starts,

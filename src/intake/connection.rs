@@ -12,6 +12,7 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -35,6 +36,8 @@ pub(super) struct Fate {
     pub(super) upgraded: Cell<bool>,
     /// It ends with something unread.
     pub(super) unread: Cell<bool>,
+    /// Who is at its other end.
+    pub(super) peer: Option<IpAddr>,
 }
 
 /// Serves one connection to its end.
@@ -54,7 +57,7 @@ pub(super) async fn serve(acceptor: Rc<Acceptor>, stream: TcpStream, permit: Con
 
 /// Serves what is left of a connection, whatever that is.
 async fn general(acceptor: &Rc<Acceptor>, stream: Rewound<Patient>, guest: Guest) {
-    let fate = Rc::new(Fate::default());
+    let fate = Rc::new(Fate { peer: stream.get_ref().peer(), ..Fate::default() });
     let service = service_fn(|request| {
         let (acceptor, fate) = (Rc::clone(acceptor), Rc::clone(&fate));
         Box::pin(async move { Ok::<_, Infallible>(http::answer(acceptor, request, &fate).await) })

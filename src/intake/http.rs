@@ -4,7 +4,7 @@ use super::acceptor::Acceptor;
 use super::answer::{Answer, problem};
 use super::body::Arriving;
 use super::connection::Fate;
-use super::{batch, single, websocket};
+use super::{batch, order, single, websocket};
 use crate::net::new_request_id;
 use hyper::body::Incoming;
 use hyper::header::{
@@ -67,7 +67,7 @@ pub(super) async fn answer(acceptor: Rc<Acceptor>, request: Request<Incoming>, f
     let (head, body) = request.into_parts();
     let mut body = Arriving::new(body, &head.headers);
     let route = Route::of(head.uri.path());
-    let mut answer = dispatch(&acceptor, &head, &mut body, route).await;
+    let mut answer = dispatch(&acceptor, &head, &mut body, route, fate).await;
     let headers = answer.headers_mut();
     headers.insert(X_REQUEST_ID, request_id(&head.headers));
     if head.headers.contains_key(ORIGIN) && route.is_some() {
@@ -88,7 +88,7 @@ pub(super) async fn answer(acceptor: Rc<Acceptor>, request: Request<Incoming>, f
     answer
 }
 
-async fn dispatch(acceptor: &Acceptor, head: &Parts, body: &mut Arriving, route: Option<Route>) -> Answer {
+async fn dispatch(acceptor: &Acceptor, head: &Parts, body: &mut Arriving, route: Option<Route>, fate: &Fate) -> Answer {
     // RFC 9112, section 3.2.
     if head.version == Version::HTTP_11 && head.headers.get_all(HOST).iter().count() != 1 {
         return problem(StatusCode::BAD_REQUEST, "an HTTP/1.1 request has one Host header");
@@ -99,7 +99,13 @@ async fn dispatch(acceptor: &Acceptor, head: &Parts, body: &mut Arriving, route:
         Some(Route::Single) => single::post(acceptor, head, body).await,
         Some(Route::Batch) => batch::post(acceptor, head, body).await,
         Some(Route::Stream) => websocket::handshake(acceptor, head, body),
-        Some(Route::Stats) | None => {
+        Some(Route::Stats) => {
+            (acceptor.shared.fallback)(&head.method, head.uri.path(), head.uri.query(), &head.headers)
+        }
+        None => {
+            if let Some(path) = order::path_of(head.uri.path()) {
+                return order::answer(acceptor, head, path, body, fate.peer).await;
+            }
             (acceptor.shared.fallback)(&head.method, head.uri.path(), head.uri.query(), &head.headers)
         }
     }

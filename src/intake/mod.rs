@@ -2,7 +2,7 @@
 //!
 //! `connection` serves one connection, `express` answers what is plain and whole on it, `http` routes and answers,
 //! `body` reads, `unpack` unpacks, `options` reads what the query asks for, `settings` is what a reload replaces, `single` and `batch` are the two calls,
-//! `delivery` waits for sinks, `websocket` is the stream, `admission` says whether anything is let in at all, `answer`
+//! `order` reads what is no intake and may change something, `delivery` waits for sinks, `websocket` is the stream, `admission` says whether anything is let in at all, `answer`
 //! builds what goes back.
 
 mod acceptor;
@@ -17,6 +17,7 @@ mod express;
 mod http;
 mod idempotent;
 mod options;
+mod order;
 mod settings;
 mod single;
 mod unpack;
@@ -25,4 +26,5 @@ mod websocket;
 pub use acceptor::{Shared, run};
 pub use admission::Admission;
 pub use answer::{Answer, problem};
+pub use order::{Order, Orders};
 pub use settings::{Deadlines, Settings};

@@ -1,6 +1,7 @@
 //! A peer that does not read must not hold a connection for ever.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -28,6 +29,12 @@ impl Patient {
     #[must_use]
     pub fn into_inner(self) -> TcpStream {
         self.stream
+    }
+
+    /// The address of the peer, while it is there.
+    #[must_use]
+    pub fn peer(&self) -> Option<IpAddr> {
+        self.stream.peer_addr().ok().map(|peer| peer.ip())
     }
 
     fn in_time<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {

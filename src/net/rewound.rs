@@ -20,6 +20,11 @@ impl<S> Rewound<S> {
         Rewound { ahead, stream }
     }
 
+    /// The stream.
+    pub fn get_ref(&self) -> &S {
+        &self.stream
+    }
+
     /// What of the bytes ahead was not read, and the stream.
     #[must_use]
     pub fn into_parts(self) -> (Bytes, S) {

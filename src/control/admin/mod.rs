@@ -14,6 +14,11 @@
 //! | `reconcile` | has a sink begin again with `from`, whatever it holds: what lies before counts as handed over |
 //! | `config_show` | every value in effect and where it was set |
 //! | `config_check`, `config_reload` | `{"changed": [{"key", "from", "to"}], "restart": […]}`, of what would change, and does |
+//! | `checkpoint` | copies the data folder to `path`, absolute and not there yet; `end` (its newest event), `bytes`, whether its tables are `linked` |
+//! | `checkpoint_progress` | `bytes` and `of` of the copy that is being made, null while none is |
+//! | `dead_letters` | lists, by the filters `code`, `sink`, `tenant`, `state`, `since`, `limit`, `cursor`: `items`, `nextCursor` |
+//! | `dead_letter`, `dead_letter_edit`, `dead_letter_replay`, `dead_letter_purge` | the letter `id`; an edit with its bytes in `raw` |
+//! | `dead_letters_replay`, `dead_letters_purge` | those that a filter takes, or `all`; counts, `nextCursor` |
 //! | `audit` | `{"balanced": bool, "wrong": […]}` |
 //! | `verify` | what a sink holds beside the log, of the range's beginning: `from`, `to` say how much; `until` where all that was asked for ends |
 

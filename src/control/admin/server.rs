@@ -1,7 +1,8 @@
 //! The answering side, on a thread of its own: it answers while the data plane is busy.
 
 use super::super::config::Reloader;
-use super::super::{Health, Pipeline};
+use super::super::dead_letters::{Command, Letters};
+use super::super::{Backups, Health, Pipeline};
 use crate::deliver::Handle;
 use serde_json::{Value, json};
 use std::io;
@@ -16,8 +17,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
-/// Longest request.
-const LINE_BYTES_MAX: u64 = 64 << 10;
+/// Longest request: an event of 256 KiB as a JSON string, with an escape for each byte.
+const LINE_BYTES_MAX: u64 = 2 << 20;
 /// How long a flush may take.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long a sink may take to carry out an order: a call to a sink's server is broken off or over by then.
@@ -33,6 +34,10 @@ pub struct AdminParts {
     pub health: Arc<Health>,
     /// The configuration.
     pub reloader: Arc<Reloader>,
+    /// Copies of the data folder.
+    pub backups: Arc<Backups>,
+    /// Dead letters.
+    pub letters: Arc<Letters>,
 }
 
 /// Answers on the socket that [`bind`] has made until `stop`. Blocks: it wants a thread to itself.
@@ -130,6 +135,16 @@ async fn answer(parts: &AdminParts, command: &str, request: &Value) -> Result<Va
             let reloaded = tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())?;
             reloaded.map(|reloaded| reloaded.to_json()).map_err(|mistakes| mistakes.to_string())
         }
+        "checkpoint" => {
+            let path = request["path"].as_str().map(PathBuf::from).ok_or("checkpoint wants `path`, a folder's")?;
+            let backups = Arc::clone(&parts.backups);
+            let made = tokio::task::spawn_blocking(move || backups.make(&path));
+            made.await.unwrap_or_else(|error| Err(error.to_string()))
+        }
+        "checkpoint_progress" => {
+            let backups = Arc::clone(&parts.backups);
+            tokio::task::spawn_blocking(move || backups.progress()).await.map_err(|error| error.to_string())
+        }
         "flush" => {
             let sinks = match sink {
                 Some(name) => std::slice::from_ref(find(pipeline, name)?),
@@ -166,7 +181,11 @@ async fn answer(parts: &AdminParts, command: &str, request: &Value) -> Result<Va
             in_time(order).await?;
             Ok(json!({"sink": name}))
         }
-        other => Err(format!("there is no command `{other}`")),
+        other => match Command::of_request(other, request) {
+            Some(Ok(command)) => Arc::clone(&parts.letters).run(command).await.map_err(|error| error.to_string()),
+            Some(Err(error)) => Err(error.to_string()),
+            None => Err(format!("there is no command `{other}`")),
+        },
     }
 }
 
