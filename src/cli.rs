@@ -17,7 +17,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the daemon.
-    Serve(Serve),
+    Serve(Run),
     /// Send files of one JSON event per line to a daemon.
     Send(send::Options),
     /// Say all that is wrong with the configuration, then try disk, sockets and sinks. Exit code 0: all is well; 64:
@@ -71,6 +71,20 @@ pub(crate) enum Printed {
     Default,
     /// Every key, as docs/configuration.md.
     Reference,
+}
+
+/// How the daemon runs.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) layers: Serve,
+    /// The data folder is a checkpoint, and runs beside the original: under an id of its own, and what it holds is the
+    /// original's to deliver. Decided once.
+    #[arg(long, conflicts_with = "replace")]
+    pub(crate) as_new_node: bool,
+    /// The data folder is a checkpoint, and takes the place of the original, which must never run again. Decided once.
+    #[arg(long)]
+    pub(crate) replace: bool,
 }
 
 /// Where the configuration comes from.
@@ -135,6 +149,16 @@ pub(crate) enum AdminCommand {
         #[arg(long)]
         until: u64,
     },
+    /// Copy the data folder while the daemon runs: the log with all that stands beside it, without Parquet files. The copy
+    /// starts only with --as-new-node or --replace.
+    Checkpoint {
+        /// The copy: a folder that is not there yet, outside the data folder.
+        #[arg(value_hint = clap::ValueHint::DirPath)]
+        dir: PathBuf,
+    },
+    /// Events that were rejected, or that a sink can never take.
+    #[command(subcommand)]
+    DeadLetters(DeadLetters),
     /// The running daemon's configuration.
     #[command(subcommand)]
     Config(AdminConfig),
@@ -241,6 +265,75 @@ pub(crate) struct AuditLog {
     /// Check that every entry is there as it was written; exits 1 when not.
     #[arg(long, conflicts_with_all = ["since", "action"])]
     pub(crate) verify: bool,
+}
+
+/// What can be done with dead letters.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeadLetters {
+    /// Those that the filters take, oldest first.
+    List {
+        #[command(flatten)]
+        filter: LetterFilter,
+        /// So many at most.
+        #[arg(long, default_value_t = 100)]
+        limit: u64,
+    },
+    /// One, with its bytes as received and those that a replay takes.
+    Show {
+        /// Its id.
+        id: String,
+    },
+    /// Keep other bytes for its replay beside the letter's own.
+    Edit {
+        /// Its id.
+        id: String,
+        /// The file with the mended event; - is standard input.
+        #[arg(value_hint = clap::ValueHint::FilePath)]
+        file: PathBuf,
+    },
+    /// Have events go in again, as if they came now: checked, deduplicated, stored. Exits 1 when one is rejected again.
+    Replay {
+        #[command(flatten)]
+        which: WhichLetters,
+    },
+    /// Remove letters for good, as far as every sink that takes them has them. Exits 1 when one stays.
+    Purge {
+        #[command(flatten)]
+        which: WhichLetters,
+    },
+}
+
+/// Letters by their ids, or those that filters take.
+#[derive(Debug, Args)]
+pub(crate) struct WhichLetters {
+    /// Their ids.
+    #[arg(conflicts_with_all = ["code", "sink", "tenant", "state", "since", "all"])]
+    pub(crate) ids: Vec<String>,
+    #[command(flatten)]
+    pub(crate) filter: LetterFilter,
+    /// Every one.
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+/// A choice of letters: all that is given must hold.
+#[derive(Debug, Args)]
+pub(crate) struct LetterFilter {
+    /// The reason, as missing_field.
+    #[arg(long)]
+    pub(crate) code: Option<String>,
+    /// The sink that cannot take it; none for what was rejected at the door.
+    #[arg(long)]
+    pub(crate) sink: Option<String>,
+    /// The owner.
+    #[arg(long)]
+    pub(crate) tenant: Option<String>,
+    /// open, edited or replayed.
+    #[arg(long)]
+    pub(crate) state: Option<String>,
+    /// Received at that time or later, as 2026-01-31T12:00:00Z.
+    #[arg(long)]
+    pub(crate) since: Option<String>,
 }
 
 /// What can be done with a running daemon's configuration.

@@ -3,14 +3,16 @@
 //! Exit codes: 0 done, 1 failed, 2 usage, 64 configuration; those of `admin` are in `admin_tool/exit.rs`.
 
 mod admin_tool;
+mod checkpoint_tool;
 mod cli;
 mod config_tool;
+mod letters_tool;
 mod tokens_tool;
 mod wal_tool;
 
 use clap::{CommandFactory, Parser};
 use clap_complete::Shell;
-use cli::{Cli, Command, Serve};
+use cli::{Cli, Command, Run};
 use ingestd::{control, daemon};
 use std::io::Write;
 use std::path::Path;
@@ -92,8 +94,8 @@ fn man(dir: &Path) -> ExitCode {
     }
 }
 
-fn serve(arguments: &Serve) -> ExitCode {
-    let loaded = match config_tool::sources(arguments).load() {
+fn serve(arguments: &Run) -> ExitCode {
+    let loaded = match config_tool::sources(&arguments.layers).load() {
         Ok(loaded) => loaded,
         Err(mistakes) => {
             mistakes.0.iter().for_each(control::complain);
@@ -105,7 +107,7 @@ fn serve(arguments: &Serve) -> ExitCode {
     let data = config.data_dir.clone();
     // Until the log is open a signal ends the process at once: a recovery may take long, and there is nothing to drain.
     let started = daemon::Hangup::catch().map_err(daemon::StartError::Signals).and_then(|hangup| {
-        let bound = daemon::Bound::new(loaded)?;
+        let bound = daemon::Bound::new(loaded, copy_as(arguments))?;
         Ok((hangup.and_the_others().map_err(daemon::StartError::Signals)?, bound.start()?))
     });
     let (signals, running) = match started {
@@ -113,7 +115,7 @@ fn serve(arguments: &Serve) -> ExitCode {
         Err(error) => {
             tracing::error!("{error}");
             // No restart mends what is configured.
-            return if matches!(error, daemon::StartError::Config(_)) { ExitCode::from(64) } else { ExitCode::FAILURE };
+            return if error.is_about_settings() { ExitCode::from(64) } else { ExitCode::FAILURE };
         }
     };
     let address = running.address;
@@ -122,5 +124,14 @@ fn serve(arguments: &Serve) -> ExitCode {
     match daemon::run_until_signal(running, signals) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// What the data folder, a checkpoint, is used as.
+fn copy_as(arguments: &Run) -> Option<wal::CopyUse> {
+    match (arguments.as_new_node, arguments.replace) {
+        (true, _) => Some(wal::CopyUse::AsNewNode),
+        (false, true) => Some(wal::CopyUse::Replace),
+        (false, false) => None,
     }
 }

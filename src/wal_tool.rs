@@ -6,7 +6,7 @@ use event::{FingerprintKey, Namespace, Seq};
 use ingestd::control::{complain, log_view, say};
 use ingestd::deliver::Cursor;
 use record::EventView;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
@@ -101,6 +101,13 @@ fn inspect(place: &WalPlace) -> anyhow::Result<ExitCode> {
     out["markTrouble"] = recovery.mark_trouble.into();
     out["clean"] = recovery.clean.into();
     out["lastCommit"] = recovery.last_commit.to_string().into();
+    out["copy"] = recovery.copy.map_or(Value::Null, |copy| {
+        json!({
+            "madeAt": copy.made_at.to_string(),
+            "end": copy.end.get(),
+            "used": copy.used.map(|used| used.flag().trim_start_matches('-')),
+        })
+    });
     if place.json {
         tell!("{out}");
     } else {

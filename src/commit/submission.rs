@@ -23,6 +23,8 @@ pub struct Submission {
     pub rejects: Vec<Reject>,
     /// The `Idempotency-Key` of the request.
     pub claim: Option<Claim>,
+    /// The dead letter that this is the replay of: what becomes of it is kept with it, in the same write.
+    pub replays: Option<u64>,
     /// What the request holds of the budget, until its answer is written.
     pub permit: Permit,
     /// When it entered the ring.
@@ -39,6 +41,7 @@ impl Submission {
             batch,
             rejects: Vec::new(),
             claim: None,
+            replays: None,
             permit,
             entered: Instant::now(),
             outcome: Err(Refusal::Unknown),

@@ -2,7 +2,9 @@
 
 pub mod admin;
 pub mod audit;
+mod backups;
 pub mod config;
+pub mod dead_letters;
 mod exporter;
 mod figures;
 mod health;
@@ -14,6 +16,7 @@ mod recent_latency;
 mod recent_log;
 mod redact;
 
+pub use backups::Backups;
 pub use exporter::{Exporter, ExporterParts};
 pub use figures::{Figures, FiguresParts};
 pub use health::{Health, Phase, ServiceState};

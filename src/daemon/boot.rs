@@ -1,5 +1,6 @@
 //! Start: everything that can fail fails here, before the first connection is accepted.
 
+use super::copies;
 use super::drain::Running;
 use super::known_ids::load_dedup;
 use super::live::{Live, Places, Upkeep, connections};
@@ -14,17 +15,22 @@ use crate::commit::{Budget, Control, DeskSeed, Engine, EngineParts, GroupLimits,
 use crate::control::admin::{self, AdminParts};
 use crate::control::audit::{Actor, AuditLog, Entry, Via};
 use crate::control::config::{Config, Loaded, Mistakes, Reloader};
-use crate::control::{Exporter, ExporterParts, Figures, FiguresParts, Health, Phase, Pipeline, Rates, ServiceState};
+use crate::control::dead_letters::Letters;
+use crate::control::{
+    Backups, Exporter, ExporterParts, Figures, FiguresParts, Health, Phase, Pipeline, Rates, ServiceState,
+};
 use crate::deliver::Destination;
 use crate::deliver::sinks::{ClickHouseTables, KafkaTopics, ParquetFiles};
-use crate::intake::{self, Admission, Shared};
+use crate::intake::{self, Admission, Orders, Shared, problem};
 use crate::metrics::Metrics;
 use crate::net::{ConnectionGate, Listeners, adopt, bind};
 use arc_swap::ArcSwap;
+use hyper::StatusCode;
 use serde_json::json;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
+use wal::CopyUse;
 
 /// Orders to trim the log that wait.
 const TRIM_ORDERS: usize = 16;
@@ -42,6 +48,9 @@ pub enum StartError {
     /// The log cannot be read.
     #[error("{0}{advice}", advice = advice(.0))]
     Read(#[from] wal::ReadError),
+    /// What a copy is used as cannot be made durable.
+    #[error(transparent)]
+    Settle(wal::CommitError),
     /// The duplicate filter cannot be built.
     #[error("cannot build the duplicate filter: {0}")]
     Dedup(#[from] dedup::Error),
@@ -75,6 +84,15 @@ pub enum StartError {
     Thread(std::io::Error),
 }
 
+impl StartError {
+    /// Whether no further start mends it: it is about what the operator says, not about what is there.
+    #[must_use]
+    pub fn is_about_settings(&self) -> bool {
+        use wal::OpenError::{Copy, NoCopy, UsedOtherwise};
+        matches!(self, StartError::Config(_) | StartError::Log(Copy { .. } | NoCopy { .. } | UsedOtherwise { .. }))
+    }
+}
+
 /// What an operator can do about a log that cannot be read.
 fn advice(error: &wal::ReadError) -> &'static str {
     if error.is_damage() { "; run `ingestd wal verify`, then `ingestd wal repair`" } else { "" }
@@ -100,14 +118,16 @@ pub struct Bound {
     node: u128,
     incarnation: u64,
     pipeline: Pipeline,
+    backups: Arc<Backups>,
+    letters: Arc<Letters>,
 }
 
 impl Bound {
-    /// Opens the log and binds the sockets.
+    /// Opens the log and binds the sockets. `copy_as`: what the data folder, a checkpoint, is used as.
     ///
     /// # Errors
     /// [`StartError`].
-    pub fn new(loaded: Loaded) -> Result<Self, StartError> {
+    pub fn new(loaded: Loaded, copy_as: Option<CopyUse>) -> Result<Self, StartError> {
         let mut config = loaded.config().clone();
         let inherited = systemd::inherit(&mut config).map_err(StartError::Inherit)?;
         // The socket's address may not be one that our own could have.
@@ -124,8 +144,9 @@ impl Bound {
                 .map_err(|cause| StartError::Bind { address: config.server.listen, cause })?,
         };
         systemd::starting("opening the log");
-        let opened = wal::open(&config.data_dir, &wal_options(&config))?;
+        let mut opened = wal::open(&config.data_dir, &wal_options(&config, copy_as))?;
         report(&opened.recovery);
+        copies::settle(&mut opened)?;
         let access = Arc::new(Access::open(&config.data_dir, live.rules)?);
         tell_open(&config);
         let metrics = Arc::new(Metrics::default());
@@ -161,6 +182,7 @@ impl Bound {
             rates: Arc::clone(&rates),
             gate: Arc::clone(&gate),
         });
+        let letters = Arc::new(OnceLock::new());
         let shared = Arc::new(Shared {
             admission: Admission::new(Budget::new(live.inflight_requests, live.inflight_bytes)),
             idempotency,
@@ -175,9 +197,12 @@ impl Bound {
             sinks: configured_sinks(&config),
             ack_places: Budget::new(live.ack_waiters, 0),
             fallback: Box::new(move |method, path, query, headers| exporter.answer(method, path, query, headers)),
+            orders: orders(Arc::clone(&letters)),
         });
-        let upkeep = Arc::new(ArcSwap::from_pointee(live.upkeep));
         let audit = Arc::new(AuditLog::new(&config.data_dir, live.audit));
+        let made = Letters::new(opened.reader.clone(), control.clone(), &shared, Arc::clone(&audit));
+        let letters = Arc::clone(letters.get_or_init(|| Arc::new(made)));
+        let upkeep = Arc::new(ArcSwap::from_pointee(live.upkeep));
         let places = Arc::new(Places {
             shared: Arc::clone(&shared),
             dead_letters,
@@ -187,6 +212,8 @@ impl Bound {
         let reloader = Arc::new(Reloader::new(loaded, move |config| {
             places.prepare(Live::of(config)).map_err(|error| error.to_string())
         }));
+        let reserve = Arc::clone(&upkeep);
+        let backups = Backups::new(opened.checkpointer, move || reserve.load().disk_reserve_bytes);
         let (reader, trimmer, node, incarnation) =
             (opened.reader, opened.trimmer, opened.identity.node, opened.incarnation);
         Ok(Bound {
@@ -208,6 +235,8 @@ impl Bound {
             node,
             incarnation,
             pipeline,
+            backups: Arc::new(backups),
+            letters,
         })
     }
 
@@ -265,6 +294,8 @@ impl Bound {
             figures: Arc::new(figures),
             drain: Arc::clone(&drain),
             trims,
+            backups: self.backups,
+            letters: self.letters,
         };
         // Bound here, so that whoever finds the daemon ready can steer it.
         match admin::bind(&admin.socket) {
@@ -352,15 +383,24 @@ impl Bound {
     }
 }
 
+/// Has the dead letters answer what may change something. They need what all acceptors share, so they come after it.
+fn orders(letters: Arc<OnceLock<Arc<Letters>>>) -> Box<Orders> {
+    Box::new(move |order| match letters.get() {
+        Some(letters) => Box::pin(Arc::clone(letters).answer(order)),
+        None => Box::pin(async { problem(StatusCode::SERVICE_UNAVAILABLE, "the daemon is starting") }),
+    })
+}
+
 fn thread<T>(started: std::io::Result<T>) -> Result<T, StartError> {
     started.map_err(StartError::Thread)
 }
 
-fn wal_options(config: &Config) -> wal::Options {
+fn wal_options(config: &Config, copy_as: Option<CopyUse>) -> wal::Options {
     wal::Options {
         durability: config.log.durability.into(),
         sync_interval: Duration::from_millis(config.log.sync_interval_ms),
         recycled_wal_files: config.log.recycled_files,
+        copy_as,
     }
 }
 

@@ -94,7 +94,7 @@ impl Cursor {
         Write::Put(Family::Cursor, sink.as_bytes().to_vec(), self.encode().to_vec())
     }
 
-    fn encode(&self) -> [u8; LEN] {
+    pub(super) fn encode(&self) -> [u8; LEN] {
         let mut out = [0; LEN];
         out[0] = VERSION;
         out[8..16].copy_from_slice(&self.next.get().to_le_bytes());
@@ -102,7 +102,7 @@ impl Cursor {
         out
     }
 
-    fn decode(value: &[u8]) -> Result<Cursor, String> {
+    pub(super) fn decode(value: &[u8]) -> Result<Cursor, String> {
         let [VERSION, _, _, _, _, _, _, _, rest @ ..] = value else {
             return Err(format!("stored cursor has unknown version {:?}", value.first()));
         };

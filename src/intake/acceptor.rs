@@ -4,6 +4,7 @@ use super::admission::Admission;
 use super::answer::{Answer, refused};
 use super::connection::{self, LAST_CALL};
 use super::date::Date;
+use super::order::Orders;
 use super::settings::{Deadlines, Settings};
 use crate::access::{self, Access};
 use crate::commit::{Budget, Desk, DeskSeed, Hub, Idempotency, Settled, Submission, Tail};
@@ -61,6 +62,8 @@ pub struct Shared {
     pub ack_places: Arc<Budget>,
     /// Answers everything that is not intake.
     pub fallback: Box<Fallback>,
+    /// Answers what may change something and is not intake.
+    pub orders: Box<Orders>,
 }
 
 impl Shared {

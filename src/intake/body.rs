@@ -121,7 +121,7 @@ pub(super) async fn read(
     let collected = tokio::time::timeout(acceptor.shared.deadlines().body, collect(acceptor, body, permit)).await;
     let packed = match collected {
         Ok(collected) => collected?,
-        Err(_) => return Err(Box::new(problem(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"))),
+        Err(_) => return Err(Box::new(late())),
     };
     let Some(codec) = codec else { return Ok(packed) };
     match unpacked(codec, packed, max).await {
@@ -132,13 +132,33 @@ pub(super) async fn read(
     }
 }
 
+/// Reads a body that is not packed and no longer than `max`.
+pub(super) async fn read_small(acceptor: &Acceptor, body: &mut Arriving, max: usize) -> Result<Vec<u8>, Box<Answer>> {
+    if body.body.size_hint().lower() > max as u64 {
+        return Err(Box::new(too_large(max)));
+    }
+    let whole = async {
+        let mut bytes = Vec::new();
+        while let Some(data) = body.piece().await {
+            bytes.extend_from_slice(&data.map_err(|_| Box::new(broken_off()))?);
+            if bytes.len() > max {
+                return Err(Box::new(too_large(max)));
+            }
+        }
+        Ok(bytes)
+    };
+    match tokio::time::timeout(acceptor.shared.deadlines().body, whole).await {
+        Ok(read) => read,
+        Err(_) => Err(Box::new(late())),
+    }
+}
+
 async fn collect(acceptor: &Acceptor, body: &mut Arriving, permit: &mut Permit) -> Result<Bytes, Box<Answer>> {
     let max = acceptor.shared.body_bytes_max();
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while let Some(data) = body.piece().await {
-        let data =
-            data.map_err(|_| Box::new(problem(StatusCode::BAD_REQUEST, "the body ended before it was complete")))?;
+        let data = data.map_err(|_| Box::new(broken_off()))?;
         let so_far = first.len().max(rest.len());
         if so_far + data.len() > max {
             return Err(Box::new(too_large(max)));
@@ -165,6 +185,14 @@ async fn unpacked(codec: Codec, packed: Bytes, max: usize) -> Result<Bytes, Unpa
     }
     let unpacking = tokio::task::spawn_blocking(move || unpack(codec, &packed, max));
     unpacking.await.unwrap_or(Err(Unpack::Broken))
+}
+
+fn broken_off() -> Answer {
+    problem(StatusCode::BAD_REQUEST, "the body ended before it was complete")
+}
+
+fn late() -> Answer {
+    problem(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time")
 }
 
 fn too_large(max: usize) -> Answer {

@@ -69,12 +69,16 @@ fn is_reading(method: &Method) -> bool {
     method == Method::GET || method == Method::HEAD
 }
 
+/// The group of what is no intake.
+pub(super) fn group_of(method: &Method) -> Scope {
+    if is_reading(method) { Scope::Read } else { Scope::Manage }
+}
+
 fn group(route: Option<Route>, method: &Method) -> Scope {
     match route {
         Some(Route::Single | Route::Batch | Route::Stream) => Scope::Intake,
         Some(Route::Stats) => Scope::Read,
-        None if is_reading(method) => Scope::Read,
-        None => Scope::Manage,
+        None => group_of(method),
     }
 }
 

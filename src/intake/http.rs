@@ -4,7 +4,7 @@ use super::acceptor::Acceptor;
 use super::answer::{Answer, problem};
 use super::body::Arriving;
 use super::connection::Fate;
-use super::{batch, entry, single, websocket};
+use super::{batch, entry, order, single, websocket};
 use crate::net::new_request_id;
 use hyper::body::Incoming;
 use hyper::header::{
@@ -106,7 +106,13 @@ async fn dispatch(acceptor: &Acceptor, head: &Parts, body: &mut Arriving, route:
         Some(Route::Single) => single::post(acceptor, &caller, head, body).await,
         Some(Route::Batch) => batch::post(acceptor, &caller, head, body).await,
         Some(Route::Stream) => websocket::handshake(acceptor, head, body),
-        Some(Route::Stats) | None => {
+        Some(Route::Stats) => {
+            (acceptor.shared.fallback)(&head.method, head.uri.path(), head.uri.query(), &head.headers)
+        }
+        None => {
+            if let Some(path) = order::path_of(head.uri.path()) {
+                return order::answer(acceptor, &caller, head, path, body).await;
+            }
             (acceptor.shared.fallback)(&head.method, head.uri.path(), head.uri.query(), &head.headers)
         }
     }

@@ -2,8 +2,9 @@
 //!
 //! `connection` serves one connection, `express` answers what is plain and whole on it, `http` routes and answers, `entry`
 //! lets callers in, `body` reads, `unpack` unpacks, `options` reads what the query asks for, `settings` is what a reload
-//! replaces, `single` and `batch` are the two calls, `delivery` waits for sinks, `websocket` is the stream, `admission`
-//! says whether anything is let in at all, `answer` builds what goes back.
+//! replaces, `single` and `batch` are the two calls, `order` reads what is no intake and may change something, `delivery`
+//! waits for sinks, `websocket` is the stream, `admission` says whether anything is let in at all, `answer` builds what
+//! goes back.
 
 mod acceptor;
 mod admission;
@@ -18,6 +19,7 @@ mod express;
 mod http;
 mod idempotent;
 mod options;
+mod order;
 mod settings;
 mod single;
 mod unpack;
@@ -26,4 +28,5 @@ mod websocket;
 pub use acceptor::{Shared, run};
 pub use admission::Admission;
 pub use answer::{Answer, problem};
+pub use order::{Order, Orders};
 pub use settings::{Deadlines, Settings};

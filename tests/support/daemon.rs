@@ -69,6 +69,11 @@ impl Place {
         copy
     }
 
+    /// Another place with the same environment, and no data folder yet.
+    pub fn beside(&self) -> Place {
+        Place { dir: tempfile::tempdir().unwrap(), env: self.env.clone() }
+    }
+
     /// The program with these arguments, on this folder.
     pub fn command(&self, arguments: &[&str]) -> Command {
         self.equipped(Command::new(BINARY), arguments)
@@ -107,6 +112,21 @@ impl Place {
     pub fn start(self) -> Daemon {
         let command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
         self.run(command)
+    }
+
+    /// Starts the daemon with a flag more.
+    #[track_caller]
+    pub fn start_with(self, flag: &str) -> Daemon {
+        let command = self.command(&["serve", "--listen", "127.0.0.1:0", flag]);
+        self.run(command)
+    }
+
+    /// A start that must fail; its exit code and what it says.
+    #[track_caller]
+    pub fn start_in_vain(&self, flags: &[&str]) -> (i32, String) {
+        let output = self.command(&[&["serve", "--listen", "127.0.0.1:0"], flags].concat()).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code().unwrap(), String::from_utf8(said).unwrap())
     }
 
     /// Starts the daemon on a socket that somebody else holds, too.
@@ -302,6 +322,20 @@ impl Daemon {
     /// `ingestd admin` with these arguments.
     pub fn admin(&self, arguments: &[&str]) -> Output {
         self.place.as_ref().unwrap().command(&[&["admin"], arguments].concat()).output().unwrap()
+    }
+
+    /// A checkpoint of its data folder, in a place of its own.
+    #[track_caller]
+    pub fn checkpoint(&self) -> Place {
+        let copy = self.place.as_ref().unwrap().beside();
+        let made = self.admin(&["checkpoint", copy.data().to_str().unwrap()]);
+        assert!(made.status.success(), "checkpoint: {made:?} {}", self.log());
+        copy
+    }
+
+    /// Its place.
+    pub fn place(&self) -> &Place {
+        self.place.as_ref().unwrap()
     }
 
     /// Its data folder.

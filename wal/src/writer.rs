@@ -9,7 +9,7 @@ use crate::open::{Options, write_synced};
 use crate::reader::Shared;
 use crate::{CommitError, Durability, OpenError, key};
 use event::Seq;
-use rocksdb::{WriteBatch, WriteOptions};
+use rocksdb::{DB, WriteBatch, WriteOptions};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -38,6 +38,14 @@ impl Write {
     fn must_be_synced(&self) -> bool {
         let (Write::Put(of, ..) | Write::Delete(of, ..) | Write::DeleteRange(of, ..)) = self;
         matches!(of, Family::Cursor | Family::Manifest | Family::Dead | Family::Projection)
+    }
+
+    pub(crate) fn add_to(&self, db: &DB, batch: &mut WriteBatch) {
+        match self {
+            Write::Put(to, key, value) => batch.put_cf(family(db, *to), key, value),
+            Write::Delete(from, key) => batch.delete_cf(family(db, *from), key),
+            Write::DeleteRange(from, begin, end) => batch.delete_range_cf(family(db, *from), begin, end),
+        }
     }
 }
 
@@ -82,6 +90,10 @@ impl Writer {
         }
     }
 
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// The position the next event gets.
     #[must_use]
     pub fn next(&self) -> Seq {
@@ -108,13 +120,7 @@ impl Writer {
             batch.put_cf(family(db, Family::Ids), at, ids);
             events
         });
-        for write in group.writes {
-            match write {
-                Write::Put(to, key, value) => batch.put_cf(family(db, *to), key, value),
-                Write::Delete(from, key) => batch.delete_cf(family(db, *from), key),
-                Write::DeleteRange(from, begin, end) => batch.delete_range_cf(family(db, *from), begin, end),
-            }
-        }
+        group.writes.iter().for_each(|write| write.add_to(db, &mut batch));
         if events > 0
             && let Some(incarnation) = self.incarnation
         {

@@ -108,6 +108,7 @@ fn main() -> Result<()> {
         ack_places: Budget::new(0, 0),
         // Whatever is asked besides: it is ready.
         fallback: Box::new(|_, _, _, _| intake::Answer::default()),
+        orders: Box::new(|_| Box::pin(async { intake::Answer::default() })),
     });
     let (stop, stopped) = watch::channel(false);
     let writer = std::thread::Builder::new().name("writer".into()).spawn(move || engine.run())?;

@@ -33,6 +33,11 @@
 //! | `tokens_add` | `tenant`, `scopes`, `name`, `expires` | makes an API key; `expires` is RFC 3339 or a time from now such as `90d`; it, with its text in `token`, this once |
 //! | `tokens_list` | | every API key, without its text |
 //! | `tokens_revoke` | `id` | has a key refused from now on; it |
+//! | `checkpoint` | `path` | copies the data folder to `path`, absolute and not there yet; `end` (its newest event), `bytes`, whether its tables are `linked` |
+//! | `checkpoint_progress` | | `bytes` and `of` of the copy that is being made, null while none is |
+//! | `dead_letters` | `code`, `sink`, `tenant`, `state`, `since`, `limit`, `cursor` | lists: `items`, `nextCursor` |
+//! | `dead_letter`, `dead_letter_edit`, `dead_letter_replay`, `dead_letter_purge` | `id`, `raw` | one letter; an edit with its bytes in `raw` |
+//! | `dead_letters_replay`, `dead_letters_purge` | the filters, or `all` | those that they take; counts, `nextCursor` |
 //! | `config_show` | | every value in effect and where it was set |
 //! | `config_check`, `config_reload` | | `{"changed": [{"key", "from", "to"}], "restart": […]}`, of what would change, and does |
 //! | `wal_inspect` | | where the log begins and ends, its room, every start |

@@ -37,6 +37,8 @@ pub enum Kind {
     Texts,
     /// True or false.
     Flag,
+    /// A text, a number, or true or false.
+    Plain,
 }
 
 impl Kind {
@@ -48,6 +50,7 @@ impl Kind {
             Kind::Number => "a whole number",
             Kind::Texts => "a list of texts",
             Kind::Flag => "true or false",
+            Kind::Plain => "a text, a number, or true or false",
         }
     }
 
@@ -57,6 +60,7 @@ impl Kind {
             Kind::Number => value.is_u64(),
             Kind::Texts => value.as_array().is_some_and(|values| values.iter().all(Value::is_string)),
             Kind::Flag => value.is_boolean(),
+            Kind::Plain => value.is_string() || value.is_u64() || value.is_boolean(),
         }
     }
 }

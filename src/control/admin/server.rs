@@ -2,7 +2,8 @@
 
 use super::super::audit::{Actor, AuditLog, Via};
 use super::super::config::Reloader;
-use super::super::{Figures, Health, Pipeline};
+use super::super::dead_letters::Letters;
+use super::super::{Backups, Figures, Health, Pipeline};
 use super::commands;
 use super::request::{Refusal, Request};
 use crate::access::Access;
@@ -20,8 +21,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 
-/// Longest request.
-const LINE_BYTES_MAX: u64 = 64 << 10;
+/// Longest request: an event of 256 KiB as a JSON string, with an escape for each byte.
+const LINE_BYTES_MAX: u64 = 2 << 20;
 
 /// Has the log trimmed now; answered when that is done.
 pub type TrimOrder = oneshot::Sender<()>;
@@ -46,6 +47,10 @@ pub struct AdminParts {
     pub drain: Arc<Notify>,
     /// The way to whoever trims the log.
     pub trims: mpsc::Sender<TrimOrder>,
+    /// Copies of the data folder.
+    pub backups: Arc<Backups>,
+    /// Dead letters.
+    pub letters: Arc<Letters>,
 }
 
 /// Answers on the socket that [`bind`] has made until `stop`. Blocks: it wants a thread to itself.

@@ -5,7 +5,9 @@ use super::{Halt, Shipper, Step};
 use crate::commit::{dead_letter_starts, decode_dead_letter};
 use crate::deliver::consumer::fault;
 use crate::deliver::reconciled::Reconciled;
-use crate::deliver::{Cursor, Destination, Fault, Ledger, Manifest, Sent, Start, expired, given_up, left_out};
+use crate::deliver::{
+    Cursor, Destination, Fault, Ledger, Manifest, Sent, Start, expired, given_up, hand_over, left_out,
+};
 use event::{Seq, UnixMicros};
 use std::ops::ControlFlow;
 use wal::Family;
@@ -19,7 +21,7 @@ impl<D: Destination> Shipper<D> {
         let stored = Cursor::load(&self.reader, D::NAME).map_err(|error| fault(&error))?;
         let stored = stored.transpose().map_err(Fault::Final)?;
         let account = Ledger::load(&self.reader, D::NAME).map_err(|error| fault(&error))?;
-        let cursor = stored.unwrap_or_else(|| self.beginning());
+        let cursor = stored.map_or_else(|| self.beginning(), Ok)?;
         let ledger = account.unwrap_or_else(|| Ledger::new(cursor.next));
         if stored.is_none() || account.is_none() {
             let mut writes = vec![cursor.store(D::NAME), ledger.store(D::NAME)];
@@ -36,9 +38,11 @@ impl<D: Destination> Shipper<D> {
         Ok(())
     }
 
-    /// A new sink gets all that the log still has.
-    fn beginning(&self) -> Cursor {
-        Cursor { next: self.reader.start().max(Seq::FIRST), next_dead: u64::from(D::TAKES_DEAD) }
+    /// A new sink gets all that the log still has and that is not another node's to deliver.
+    fn beginning(&self) -> Result<Cursor, Fault> {
+        let handed_over = hand_over::load(&self.reader).map_err(|error| fault(&error))?;
+        let next_dead = if D::TAKES_DEAD { handed_over.next_dead.max(1) } else { 0 };
+        Ok(Cursor { next: self.reader.start().max(Seq::FIRST).max(handed_over.next), next_dead })
     }
 
     /// Tells those who wait for the sink which events it did not get in earlier starts.

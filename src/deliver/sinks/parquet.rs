@@ -79,6 +79,22 @@ impl ParquetFiles {
         Ok(mark.last < start.end.next && wrote.is_some_and(|wrote| wrote.id == mark.incarnation))
     }
 
+    /// Moves on over files that this very log has sent and that begin at the cursor, one after the other: a log that was
+    /// restored beside newer files finds them there.
+    fn already_there(&self, start: &Start<'_>, cursor: Seq, files: &[Published]) -> Result<Seq, Fault> {
+        let mut next = cursor;
+        while let Some(file) = files.iter().find(|file| file.first == next && file.last >= next)
+            && !start.frozen.iter().any(|batch| batch.first == file.first)
+            && self.is_of(start, file)?
+        {
+            next = file.last.next();
+        }
+        if next > cursor {
+            tracing::warn!(%cursor, %next, "the Parquet files reach further than the log's place in them: they are kept");
+        }
+        Ok(next)
+    }
+
     fn count_unreadable(&mut self, seq: Seq, reason: &str) {
         self.unreadable += 1;
         self.unreadable_total += 1;
@@ -112,6 +128,7 @@ impl Destination for ParquetFiles {
                 "the log knows no place of the Parquet files: taken from their names"
             );
         }
+        cursor = self.already_there(start, cursor, &survey.published)?;
         let is_frozen =
             |file: &Published| frozen.iter().any(|batch| (batch.first, batch.last) == (file.first, file.last));
         if let Some(file) = survey.published.iter().find(|file| file.last >= cursor && !is_frozen(file)) {

@@ -1,7 +1,9 @@
 //! What can be asked: the table of commands, and the way from a request to its answer.
 
 mod audit_log;
+mod checkpoint;
 mod config;
+mod letters;
 mod log;
 mod process;
 mod sinks;
@@ -67,6 +69,20 @@ const FROM: Field = Field::new("from", Kind::Number);
 const TO: Field = Field::new("to", Kind::Number);
 const UNTIL: Field = Field::new("until", Kind::Number);
 const LIMIT: Field = Field::new("limit", Kind::Number);
+const ID: Field = Field::new("id", Kind::Text).needed();
+/// An event's bytes: on their way only, not kept.
+const RAW: &str = "raw";
+/// Which dead letters are meant; what each may be is known to [`crate::control::dead_letters::Filter`].
+const LETTERS: &[Field] = &[
+    Field::new("code", Kind::Plain),
+    Field::new("sink", Kind::Plain),
+    Field::new("tenant", Kind::Plain),
+    Field::new("state", Kind::Plain),
+    Field::new("since", Kind::Plain),
+    Field::new("limit", Kind::Plain),
+    Field::new("cursor", Kind::Plain),
+    Field::new("all", Kind::Plain),
+];
 
 /// Every command.
 pub const COMMANDS: &[Command] = &[
@@ -94,6 +110,15 @@ pub const COMMANDS: &[Command] = &[
     .on("tenant"),
     Command::new("tokens_list", &[]),
     Command::new("tokens_revoke", &[Field::new("id", Kind::Text).needed()]).recorded().on("id"),
+    Command::new("checkpoint", &[Field::new("path", Kind::Text).needed()]).recorded().on("path"),
+    Command::new("checkpoint_progress", &[]),
+    Command::new("dead_letters", LETTERS),
+    Command::new("dead_letters_replay", LETTERS).recorded(),
+    Command::new("dead_letters_purge", LETTERS).recorded(),
+    Command::new("dead_letter", &[ID]),
+    Command::new("dead_letter_edit", &[ID, Field::new(RAW, Kind::Text).needed()]).recorded().on("id"),
+    Command::new("dead_letter_replay", &[ID]).recorded().on("id"),
+    Command::new("dead_letter_purge", &[ID]).recorded().on("id"),
     Command::new("config_show", &[]),
     Command::new("config_check", &[]),
     Command::new("config_reload", &[]).recorded(),
@@ -138,7 +163,9 @@ pub(super) async fn answer(parts: &Rc<AdminParts>, actor: Actor, request: &Reque
     }
     let target = command.target.and_then(|field| request.text(field));
     let entry = Entry::new(actor, command.name).on(target);
-    let details = Value::Object(request.fields.clone());
+    let mut details = request.fields.clone();
+    details.remove(RAW);
+    let details = Value::Object(details);
     let of = record(parts, entry.clone().with(details).outcome(Outcome::Begun)).await.map_err(|error| Refusal {
         code: "not_recorded",
         text: format!("the audit log cannot be written, so nothing was done: {error}"),
@@ -159,7 +186,8 @@ pub(super) async fn answer(parts: &Rc<AdminParts>, actor: Actor, request: &Reque
 /// What of a result the audit log keeps: not what was only looked at, and no secret.
 fn kept_of(command: &str, result: &Value) -> Value {
     match command {
-        "support" => json!({}),
+        // What it was looked at for, and events' bytes.
+        "support" | "dead_letter_edit" => json!({}),
         "tokens_add" => {
             let mut key = result.clone();
             key.as_object_mut().map(|key| key.remove("token"));
@@ -193,6 +221,9 @@ async fn run(parts: &Rc<AdminParts>, request: &Request) -> Result<Value, Refusal
         "tokens_add" => tokens::add(parts, request).await,
         "tokens_list" => Ok(tokens::list(&parts.access.keyring)),
         "tokens_revoke" => tokens::revoke(parts, request).await,
+        "checkpoint" => checkpoint::make(parts, request).await,
+        "checkpoint_progress" => checkpoint::progress(parts).await,
+        name if name.starts_with("dead_letter") => letters::run(parts, request).await,
         "config_show" => Ok(parts.reloader.settings()),
         "config_check" => config::check(parts).await,
         "config_reload" => config::reload(parts).await,

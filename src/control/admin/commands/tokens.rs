@@ -1,10 +1,10 @@
 //! API keys, as they are added, listed and revoked.
 
-use crate::access::{Key, Keyring, NewKey, Scope, Scopes};
-use event::UnixMicros;
 use super::super::request::{Refusal, Request};
 use super::super::server::AdminParts;
 use super::aside;
+use crate::access::{Key, Keyring, NewKey, Scope, Scopes};
+use event::UnixMicros;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
