@@ -9,12 +9,14 @@ pub struct Caller {
     pub tenant: Box<str>,
     /// The address that the connection comes from.
     pub address: IpAddr,
+    /// The subject of the client's certificate (RFC 4514), if it has shown one that was verified.
+    pub certificate: Option<Box<str>>,
 }
 
 impl Caller {
     /// Somebody who has not said who it is, where nobody has to.
     #[must_use]
     pub fn anonymous(address: IpAddr) -> Self {
-        Caller { tenant: record::DEFAULT_TENANT.into(), address }
+        Caller { tenant: record::DEFAULT_TENANT.into(), address, certificate: None }
     }
 }

@@ -3,12 +3,14 @@
 pub mod admin;
 pub mod config;
 mod exporter;
+mod figures;
 mod health;
 mod logging;
 mod pipeline;
 mod rates;
 
 pub use exporter::{Exporter, ExporterParts};
+pub use figures::serve_figures;
 pub use health::{Health, Phase, ServiceState};
 pub use logging::{complain, say, set_log_level, start_logging};
 pub use pipeline::Pipeline;

@@ -1,5 +1,6 @@
 //! Start: everything that can fail fails here, before the first connection is accepted.
 
+use super::certificates::Certificates;
 use super::drain::Running;
 use super::known_ids::load_dedup;
 use super::live::{Live, Places, Upkeep, connections};
@@ -12,11 +13,12 @@ use super::trim::trim;
 use crate::commit::{Budget, Control, DeskSeed, Engine, EngineParts, GroupLimits, Hub, Idempotency, StopHandle, Tail};
 use crate::control::admin::{self, AdminParts};
 use crate::control::config::{Config, Loaded, Mistakes, Reloader};
-use crate::control::{Exporter, ExporterParts, Health, Phase, Pipeline, Rates, ServiceState};
+use crate::control::{Exporter, ExporterParts, Health, Phase, Pipeline, Rates, ServiceState, serve_figures};
 use crate::deliver::Destination;
 use crate::deliver::sinks::{ClickHouseTables, KafkaTopics, ParquetFiles};
 use crate::intake::{self, Admission, Shared};
 use crate::metrics::Metrics;
+use crate::net::tls::{Tls, TlsError};
 use crate::net::{ConnectionGate, Listeners, adopt, bind};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -47,6 +49,9 @@ pub enum StartError {
         /// What the system said.
         cause: std::io::Error,
     },
+    /// The files that TLS wants cannot be used.
+    #[error("TLS: {key}: {0}", key = .0.key())]
+    Tls(#[from] TlsError),
     /// The socket that was handed in cannot be used.
     #[error("cannot use the socket that was handed in: {0}")]
     Inherit(std::io::Error),
@@ -77,6 +82,8 @@ pub struct Bound {
     reloader: Arc<Reloader>,
     upkeep: Arc<ArcSwap<Upkeep>>,
     listeners: Listeners,
+    figures: Option<Listeners>,
+    exporter: Arc<Exporter>,
     engine: Engine<wal::Writer>,
     desks: Vec<DeskSeed>,
     stop_writer: StopHandle,
@@ -107,6 +114,15 @@ impl Bound {
         let acceptors = match config.server.acceptors {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             count => count,
+        };
+        // Before anything is bound: one that has ended is presented all the same, and said.
+        let tls = match config.tls.enabled {
+            true => Some(Tls::new(live.tls.load()?)),
+            false => None,
+        };
+        let figures = match config.server.admin_listen.0 {
+            Some(address) => Some(bind(address, 1).map_err(|cause| StartError::Bind { address, cause })?),
+            None => None,
         };
         let listeners = match inherited {
             Some(socket) => adopt(socket, acceptors).map_err(StartError::Inherit)?,
@@ -141,14 +157,18 @@ impl Bound {
         health.set("wal", ServiceState::Up, None, None);
         let rates = Arc::new(Rates::default());
         let gate = ConnectionGate::new(connections(live.connections));
+        if tls.is_some() {
+            gate.speak_tls();
+        }
         let pipeline = Pipeline::new(opened.reader.clone(), tail.clone());
-        let exporter = Exporter::new(ExporterParts {
+        let exporter = Arc::new(Exporter::new(ExporterParts {
             pipeline: pipeline.clone(),
             metrics: Arc::clone(&metrics),
             health: Arc::clone(&health),
             rates: Arc::clone(&rates),
             gate: Arc::clone(&gate),
-        });
+        }));
+        let (at_intake, is_apart) = (Arc::clone(&exporter), figures.is_some());
         let shared = Arc::new(Shared {
             admission: Admission::new(Budget::new(live.inflight_requests, live.inflight_bytes)),
             idempotency,
@@ -158,14 +178,18 @@ impl Bound {
             key: opened.identity.fingerprint_key,
             durability: config.log.durability.into(),
             gate,
+            tls,
             tail: tail.clone(),
             sinks: configured_sinks(&config),
             ack_places: Budget::new(live.ack_waiters, 0),
-            fallback: Box::new(move |method, path, query, headers| exporter.answer(method, path, query, headers)),
+            fallback: Box::new(move |method, path, query, headers| match is_apart {
+                true => at_intake.answer_with_intake(method, path, query, headers),
+                false => at_intake.answer(method, path, query, headers),
+            }),
         });
         let upkeep = Arc::new(ArcSwap::from_pointee(live.upkeep));
-        let places = Places { shared: Arc::clone(&shared), dead_letters, upkeep: Arc::clone(&upkeep) };
-        let reloader = Arc::new(Reloader::new(loaded, move |config| places.take(Live::of(config))));
+        let places = Arc::new(Places { shared: Arc::clone(&shared), dead_letters, upkeep: Arc::clone(&upkeep) });
+        let reloader = Arc::new(Reloader::new(loaded, move |config| Arc::clone(&places).prepare(Live::of(config))));
         let (reader, trimmer, node, incarnation) =
             (opened.reader, opened.trimmer, opened.identity.node, opened.incarnation);
         Ok(Bound {
@@ -173,6 +197,8 @@ impl Bound {
             reloader,
             upkeep,
             listeners,
+            figures,
+            exporter,
             engine,
             desks,
             stop_writer,
@@ -198,10 +224,12 @@ impl Bound {
         let (stop_accepting, accepting) = watch::channel(false);
         let (stop_shipping, shipping) = watch::channel(false);
         let engine = self.engine;
+        let scheme = if self.shared.tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}", self.listeners.address);
         let keeper = Keeper {
             probe: engine.probe(),
             health: Arc::clone(&self.health),
-            address: self.listeners.address,
+            url: url.clone(),
             stopping: accepting.clone(),
         };
         let writer = thread(spawn("writer", &fatal, move || engine.run().map_err(|error| error.to_string())))?;
@@ -241,6 +269,13 @@ impl Bound {
                 tracing::error!(%error, %socket, "`ingestd admin` will not work: no socket");
             }
         }
+        let figures = self.figures.as_ref().map(|figures| figures.address);
+        for listener in self.figures.into_iter().flat_map(|figures| figures.sockets) {
+            let (exporter, stop) = (Arc::clone(&self.exporter), shipping.clone());
+            let serve =
+                move || serve_figures(exporter, listener.socket, stop).map_err(|error| format!("figures: {error}"));
+            shippers.push(thread(spawn("figures", &fatal, serve))?);
+        }
         let watch = StallWatch {
             reader: self.reader.clone(),
             shared: Arc::clone(&self.shared),
@@ -262,6 +297,7 @@ impl Bound {
             sinks,
             disk_closed: false,
             control,
+            certificates: Certificates::new(self.shared.tls.clone(), Arc::clone(&self.shared.metrics)),
         };
         shippers.push(thread(spawn("maintenance", &fatal, move || maintenance.run(&shipping)))?);
         let mut acceptors = Vec::new();
@@ -286,6 +322,8 @@ impl Bound {
         }))?;
         Ok(Running {
             address: self.listeners.address,
+            url,
+            figures,
             shared: self.shared,
             health: self.health,
             reloader: self.reloader,

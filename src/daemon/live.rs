@@ -1,10 +1,11 @@
 //! What of the configuration holds from one moment to the next: the one list of what a reload can change.
 
 use crate::commit::{DeadLetterLimits, IdempotencyLimits};
-use crate::control::config::Config;
+use crate::control::config::{Commit, Config, Unusable};
 use crate::control::set_log_level;
 use crate::intake::{Deadlines, Settings, Shared};
 use crate::net;
+use crate::net::tls::{TlsError, TlsSettings};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ pub(super) struct Live {
     pub(super) dead_letters: DeadLetterLimits,
     pub(super) upkeep: Upkeep,
     pub(super) log_level: String,
+    pub(super) tls: TlsSettings,
 }
 
 /// What the maintenance thread goes by.
@@ -73,6 +75,7 @@ impl Live {
                 hold: Duration::from_secs(log.hold_s),
             },
             log_level: config.log_level.clone(),
+            tls: config.tls.settings(),
         }
     }
 }
@@ -85,8 +88,24 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// Has every place use other values from now on. Cannot fail: what could is checked before.
-    pub(super) fn take(&self, live: Live) {
+    /// Reads what the values name; what then has every place use them cannot fail.
+    ///
+    /// # Errors
+    /// What cannot be used.
+    pub(super) fn prepare(self: Arc<Self>, live: Live) -> Result<Commit, Unusable> {
+        let identity = match &self.shared.tls {
+            None => None,
+            Some(tls) => tls.next(&live.tls).map_err(unusable)?,
+        };
+        Ok(Box::new(move || {
+            if let (Some(tls), Some(identity)) = (&self.shared.tls, identity) {
+                tls.replace(identity);
+            }
+            self.take(live);
+        }))
+    }
+
+    fn take(&self, live: Live) {
         let shared = &self.shared;
         shared.settings.store(Arc::new(live.settings));
         shared.admission.resize(live.inflight_requests, live.inflight_bytes);
@@ -99,6 +118,11 @@ impl Places {
         self.upkeep.store(Arc::new(live.upkeep));
         set_log_level(&live.log_level);
     }
+}
+
+/// As the configuration's complaint.
+fn unusable(error: TlsError) -> Unusable {
+    Unusable { key: error.key(), what: error.to_string() }
 }
 
 /// How many connections are let in: as many as configured, or as there are descriptors for.
@@ -136,6 +160,9 @@ mod tests {
             ("server.listen", _) => "127.0.0.1:1".into(),
             ("log.durability", _) => "os".into(),
             ("kafka.delivery", _) => "at-least-once".into(),
+            ("server.admin_listen", _) => "127.0.0.1:2".into(),
+            ("tls.client_auth", _) => "optional".into(),
+            ("tls.min_version", _) => "1.3".into(),
             ("clickhouse.backlog" | "kafka.backlog", _) => "expire".into(),
             (_, toml::Value::Integer(number)) => (number + 1).into(),
             (_, toml::Value::Boolean(flag)) => (!flag).into(),

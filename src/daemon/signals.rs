@@ -83,7 +83,7 @@ async fn terminal_gone(hangup: &mut Signal, reloader: &Reloader) {
 /// What made the daemon end, where it was not a signal.
 pub fn run_until_signal(mut running: Running, signals: Signals) -> Result<(), String> {
     let Signals { runtime, mut term, mut interrupt, mut hangup } = signals;
-    systemd::ready(running.address);
+    systemd::ready(&running.url);
     let reloader = Arc::clone(&running.reloader);
     let fatal = runtime.block_on(async {
         let fatal = tokio::select! {

@@ -1,6 +1,7 @@
 //! Every way in: all end in one [`crate::commit::Submission`] and wait for its receipt.
 //!
-//! `connection` serves one connection, `express` answers what is plain and whole on it, `http` routes and answers,
+//! `connection` serves one connection, `express` answers what is plain and whole on it, `http` routes and answers, `http2` does the same with
+//! many requests at once, `own_words` has hyper say nothing by itself,
 //! `body` reads, `unpack` unpacks, `options` reads what the query asks for, `settings` is what a reload replaces, `single` and `batch` are the two calls,
 //! `delivery` waits for sinks, `websocket` is the stream, `admission` says whether anything is let in at all, `answer`
 //! builds what goes back.
@@ -15,8 +16,10 @@ mod date;
 mod delivery;
 mod express;
 mod http;
+mod http2;
 mod idempotent;
 mod options;
+mod own_words;
 mod settings;
 mod single;
 mod unpack;

@@ -9,9 +9,11 @@ mod event;
 mod http;
 mod shim;
 mod socket;
+mod tls;
 
 pub use daemon::{BINARY as PROGRAM, Daemon, Place, Stored, eventually};
 pub use event::{event, events, ndjson, real_lines, shape};
-pub use http::{Answer, Connection, request};
+pub use http::{Answer, Connection, Wire, request};
 pub use shim::Shim;
 pub use socket::{BINARY, CLOSE, CONTINUATION, Frame, PING, PONG, Socket, TEXT, cart_event, frame, masked};
+pub use tls::{Authority, Files, Pair};

@@ -4,6 +4,7 @@ use super::destinations::secret_files;
 use super::sections::Config;
 use crate::deliver::sinks::{clickhouse_client, kafka_client};
 use crate::net;
+use crate::net::tls::{EXPIRY_WARNING, Validity};
 use rustix::fs::{statfs, statvfs};
 use serde_json::{Value, json};
 use std::fmt;
@@ -12,7 +13,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How a thing that was tried is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +41,7 @@ impl Level {
 /// What has come of trying one thing.
 #[derive(Debug)]
 pub struct Finding {
-    /// `disk`, `socket`, `files`, `clickhouse` or `kafka`.
+    /// `disk`, `socket`, `files`, `tls`, `clickhouse` or `kafka`.
     pub about: &'static str,
     /// How it is.
     pub level: Level,
@@ -85,6 +86,9 @@ pub fn probe(config: &Config, is_sound: impl Fn(&str) -> bool) -> Vec<Finding> {
         findings.listen(config);
     }
     findings.secrets(config);
+    if config.tls.enabled && is_sound("tls.") {
+        findings.tls(config);
+    }
     if config.clickhouse.enabled && is_sound("clickhouse.") {
         findings.clickhouse(config);
     }
@@ -159,16 +163,15 @@ impl Findings {
 
     fn listen(&mut self, config: &Config) {
         let address = config.server.listen;
-        match net::bind(address, 1) {
-            Ok(_) => self.add(Level::Fine, "socket", format!("{address} can be listened on")),
-            Err(cause) if cause.kind() == io::ErrorKind::AddrInUse && runs(config) => {
-                self.add(
-                    Level::Fine,
-                    "socket",
-                    format!("{address} is in use, and the daemon of this data folder runs"),
-                );
+        for address in [Some(address), config.server.admin_listen.0].into_iter().flatten() {
+            match net::bind(address, 1) {
+                Ok(_) => self.add(Level::Fine, "socket", format!("{address} can be listened on")),
+                Err(cause) if cause.kind() == io::ErrorKind::AddrInUse && runs(config) => {
+                    let text = format!("{address} is in use, and the daemon of this data folder runs");
+                    self.add(Level::Fine, "socket", text);
+                }
+                Err(cause) => self.add(Level::Error, "socket", format!("cannot listen on {address}: {cause}")),
             }
-            Err(cause) => self.add(Level::Error, "socket", format!("cannot listen on {address}: {cause}")),
         }
         if !address.ip().is_loopback() {
             let text = format!("{address} is reachable from outside without authentication");
@@ -225,6 +228,26 @@ impl Findings {
                 }
                 Ok(_) => {}
             }
+        }
+    }
+
+    fn tls(&mut self, config: &Config) {
+        let about = "tls";
+        let identity = match config.tls.settings().load() {
+            Ok(identity) => identity,
+            Err(error) => return self.add(Level::Error, about, format!("{}: {error}", error.key())),
+        };
+        let validity = identity.validity(SystemTime::now());
+        let level = match validity {
+            Validity::For(left) if left > EXPIRY_WARNING => Level::Fine,
+            Validity::For(_) => Level::Warning,
+            _ => Level::Error,
+        };
+        self.add(level, about, format!("the certificate in {} {validity}", config.tls.cert_file.display()));
+        let key = &config.tls.key_file;
+        if std::fs::metadata(key).is_ok_and(|found| found.permissions().mode() & 0o007 != 0) {
+            let text = format!("tls.key_file: everybody may read {}: chmod o= it", key.display());
+            self.add(Level::Warning, about, text);
         }
     }
 

@@ -13,7 +13,20 @@ use toml::Value;
 /// The configuration of the running daemon, and the way to change it.
 pub struct Reloader {
     running: Mutex<Loaded>,
-    take: Box<dyn Fn(&Config) + Send + Sync>,
+    prepare: Box<Prepare>,
+}
+
+/// Has the daemon use what was prepared. Cannot fail.
+pub type Commit = Box<dyn FnOnce()>;
+type Prepare = dyn Fn(&Config) -> Result<Commit, Unusable> + Send + Sync;
+
+/// What a key names outside of the configuration cannot be used.
+#[derive(Debug)]
+pub struct Unusable {
+    /// Which key.
+    pub key: &'static str,
+    /// What is wrong.
+    pub what: String,
 }
 
 /// A value that differs, secrets left out.
@@ -47,10 +60,11 @@ impl Reloaded {
 }
 
 impl Reloader {
-    /// What runs, and what has it use other values; `take` gets only values that were checked.
+    /// What runs, and what has it use other values; `prepare` gets only values that were checked, and reads what they
+    /// name.
     #[must_use]
-    pub fn new(running: Loaded, take: impl Fn(&Config) + Send + Sync + 'static) -> Self {
-        Reloader { running: Mutex::new(running), take: Box::new(take) }
+    pub fn new(running: Loaded, prepare: impl Fn(&Config) -> Result<Commit, Unusable> + Send + Sync + 'static) -> Self {
+        Reloader { running: Mutex::new(running), prepare: Box::new(prepare) }
     }
 
     /// Reads the layers again and takes over what can be; says so in the log, too.
@@ -59,11 +73,11 @@ impl Reloader {
     /// Every mistake; nothing has changed.
     pub fn reload(&self) -> Result<Reloaded, Mistakes> {
         let mut running = self.running();
-        let (next, reloaded) = compare(&running).inspect_err(|mistakes| {
+        let (next, reloaded, commit) = self.compare(&running).inspect_err(|mistakes| {
             let mistakes = mistakes.to_string().replace('\n', " | ");
             tracing::error!("the configuration has mistakes, and nothing was changed: {mistakes}");
         })?;
-        (self.take)(next.config());
+        commit();
         *running = next;
         for Change { key, from, to } in &reloaded.changed {
             tracing::info!(key = key.name, %from, %to, "configuration: changed");
@@ -82,13 +96,27 @@ impl Reloader {
     /// # Errors
     /// Every mistake.
     pub fn look(&self) -> Result<Reloaded, Mistakes> {
-        compare(&self.running()).map(|(_, reloaded)| reloaded)
+        self.compare(&self.running()).map(|(_, reloaded, _)| reloaded)
     }
 
     /// The values in effect, and where each was set.
     #[must_use]
     pub fn settings(&self) -> serde_json::Value {
         super::render::settings_json(&self.running().settings())
+    }
+
+    /// What would run after a reload, what that changes, and what does it.
+    fn compare(&self, running: &Loaded) -> Result<(Loaded, Reloaded, Commit), Mistakes> {
+        let (next, reloaded) = compare(running)?;
+        let commit = (self.prepare)(next.config()).map_err(|Unusable { key, what }| {
+            Mistakes(vec![Mistake {
+                origin: next.origin(key),
+                key: Some(key.to_owned()),
+                what: format!("`{key}`: {what}"),
+                nearest: None,
+            }])
+        })?;
+        Ok((next, reloaded, commit))
     }
 
     fn running(&self) -> MutexGuard<'_, Loaded> {
