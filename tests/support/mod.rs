@@ -9,6 +9,7 @@ mod event;
 mod http;
 mod shim;
 mod socket;
+mod stopped;
 mod tls;
 
 pub use daemon::{BINARY as PROGRAM, Daemon, Place, Stored, eventually};
@@ -16,4 +17,5 @@ pub use event::{event, events, ndjson, real_lines, shape};
 pub use http::{Answer, Connection, Wire, request};
 pub use shim::Shim;
 pub use socket::{BINARY, CLOSE, CONTINUATION, Frame, PING, PONG, Socket, TEXT, cart_event, frame, masked};
+pub use stopped::Stopped;
 pub use tls::{Authority, Files, Pair};

@@ -106,8 +106,9 @@ fn reason(error: &io::Error) -> HandshakeFailure {
         Error::PeerIncompatible(
             PeerIncompatible::Tls12NotOffered
             | PeerIncompatible::Tls12NotOfferedOrEnabled
-            | PeerIncompatible::Tls13RequiredForQuic
-            | PeerIncompatible::SupportedVersionsExtensionRequired,
+            | PeerIncompatible::SupportedVersionsExtensionRequired
+            // Which TLS 1.2 brought.
+            | PeerIncompatible::SignatureAlgorithmsExtensionRequired,
         ) => HandshakeFailure::Version,
         Error::PeerIncompatible(_) | Error::NoApplicationProtocol => HandshakeFailure::Parameters,
         Error::NoCertificatesPresented => HandshakeFailure::NoCertificate,
