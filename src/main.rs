@@ -118,8 +118,10 @@ fn serve(arguments: &Run) -> ExitCode {
             return if error.is_about_settings() { ExitCode::from(64) } else { ExitCode::FAILURE };
         }
     };
-    let address = running.address;
-    control::say(format_args!("listening on http://{address}"));
+    if let Some(figures) = running.figures {
+        control::say(format_args!("health and figures on http://{figures}"));
+    }
+    control::say(format_args!("listening on {}", running.url));
     control::say(format_args!("data in {}", data.canonicalize().unwrap_or(data).display()));
     match daemon::run_until_signal(running, signals) {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,5 +1,9 @@
 //! Every metric: name, kind, unit, labels. Counters are summed per batch, not per event.
 
+mod handshake;
+
+pub use handshake::HandshakeFailure;
+
 use crate::access::Failure;
 use event::{Refusal, RejectCode};
 use hdrhistogram::Histogram;
@@ -73,6 +77,10 @@ macro_rules! counters {
             pub refused: [AtomicU64; Refusal::ALL.len()],
             /// Credentials that were turned away, per reason.
             pub auth_failures: [AtomicU64; Failure::ALL.len()],
+            /// TLS handshakes that failed, per reason.
+            pub handshakes_failed: [AtomicU64; HandshakeFailure::ALL.len()],
+            /// When the certificate that is presented ends, UNIX seconds; 0 without TLS.
+            pub certificate_ends: AtomicI64,
             /// Open HTTP connections.
             pub connections: AtomicI64,
             /// Open WebSockets.
@@ -107,6 +115,10 @@ counters! {
     requests_refused: "ingestd_http_requests_refused_total",
     /// Connections turned away because there were too many.
     connections_refused: "ingestd_connections_refused_total",
+    /// TLS handshakes completed.
+    handshakes: "ingestd_tls_handshakes_total",
+    /// Connections that speak HTTP/2.
+    http2_connections: "ingestd_http2_connections_total",
     /// WebSockets opened.
     websockets_total: "ingestd_websockets_total",
     /// WebSocket messages received.
@@ -154,6 +166,11 @@ impl Metrics {
     /// Counts somebody who was not let in.
     pub fn turn_away(&self, failure: Failure) {
         self.auth_failures[failure as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Counts a TLS handshake that failed.
+    pub fn handshake_failed(&self, reason: HandshakeFailure) {
+        self.handshakes_failed[reason as usize].fetch_add(1, Relaxed);
     }
 
     /// All rejected events.
@@ -212,8 +229,22 @@ impl Metrics {
             let name = prepare::EVENT_TYPES.get(number).copied().unwrap_or("other");
             line(&mut out, "ingestd_events_by_type_total", &format!("type=\"{name}\""), count.load(Relaxed));
         }
+        self.put_tls(&mut out);
         self.put_stages(&mut out);
         out
+    }
+
+    fn put_tls(&self, out: &mut String) {
+        let name = "ingestd_tls_handshake_failures_total";
+        head(out, name, "counter", "TLS handshakes that failed, by reason.");
+        for (reason, count) in HandshakeFailure::ALL.iter().zip(&self.handshakes_failed) {
+            line(out, name, &format!("reason=\"{}\"", reason.as_str()), count.load(Relaxed));
+        }
+        let ends = self.certificate_ends.load(Relaxed);
+        if ends != 0 {
+            let help = "When the certificate that is presented ends.";
+            put(out, "ingestd_tls_certificate_expiry_timestamp_seconds", "gauge", help, ends);
+        }
     }
 
     fn put_stages(&self, out: &mut String) {

@@ -12,6 +12,8 @@ pub struct Caller {
     pub address: IpAddr,
     /// What it has shown.
     pub credential: Credential,
+    /// The subject of the client's certificate (RFC 4514), if it has shown one that was verified.
+    pub certificate: Option<Box<str>>,
 }
 
 /// By what somebody is known; enough to see later whether that still holds.
@@ -34,6 +36,6 @@ impl Caller {
     /// Somebody who has not said who it is, where nobody has to.
     #[must_use]
     pub fn anonymous(address: IpAddr) -> Self {
-        Caller { tenant: record::DEFAULT_TENANT.into(), address, credential: Credential::None }
+        Caller { tenant: record::DEFAULT_TENANT.into(), address, credential: Credential::None, certificate: None }
     }
 }

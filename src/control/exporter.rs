@@ -31,6 +31,10 @@ pub struct ExporterParts {
 /// Answers `GET`s about the daemon itself.
 pub struct Exporter(ExporterParts);
 
+/// What is answered with intake even where everything else has an address of its own: whoever sends its events through a
+/// balancer has it ask here.
+const ALWAYS_WITH_INTAKE: [&str; 3] = ["/", "/health/live", "/health/ready"];
+
 impl Exporter {
     /// An exporter over `parts`.
     #[must_use]
@@ -68,6 +72,15 @@ impl Exporter {
             "/pipeline/status" => json_answer(StatusCode::OK, &self.0.pipeline.status()),
             _ => json_answer(StatusCode::OK, &self.stats()),
         }
+    }
+
+    /// Answers one request at the port of intake, where the rest is answered elsewhere.
+    #[must_use]
+    pub fn answer_with_intake(&self, method: &Method, path: &str, query: Option<&str>, headers: &HeaderMap) -> Answer {
+        if ALWAYS_WITH_INTAKE.contains(&path) {
+            return self.answer(method, path, query, headers);
+        }
+        problem(StatusCode::NOT_FOUND, "there is nothing at this path; health and figures are at server.admin_listen")
     }
 
     fn health(&self) -> Answer {

@@ -1,5 +1,6 @@
 //! Start: everything that can fail fails here, before the first connection is accepted.
 
+use super::certificates::Certificates;
 use super::copies;
 use super::drain::Running;
 use super::known_ids::load_dedup;
@@ -18,11 +19,13 @@ use crate::control::config::{Config, Loaded, Mistakes, Reloader};
 use crate::control::dead_letters::Letters;
 use crate::control::{
     Backups, Exporter, ExporterParts, Figures, FiguresParts, Health, Phase, Pipeline, Rates, ServiceState,
+    serve_figures,
 };
 use crate::deliver::Destination;
 use crate::deliver::sinks::{ClickHouseTables, KafkaTopics, ParquetFiles};
 use crate::intake::{self, Admission, Orders, Shared, problem};
 use crate::metrics::Metrics;
+use crate::net::tls::{Tls, TlsError};
 use crate::net::{ConnectionGate, Listeners, adopt, bind};
 use arc_swap::ArcSwap;
 use hyper::StatusCode;
@@ -65,6 +68,9 @@ pub enum StartError {
         /// What the system said.
         cause: std::io::Error,
     },
+    /// The files that TLS wants cannot be used.
+    #[error("TLS: {key}: {0}", key = .0.key())]
+    Tls(#[from] TlsError),
     /// The socket that was handed in cannot be used.
     #[error("cannot use the socket that was handed in: {0}")]
     Inherit(std::io::Error),
@@ -105,6 +111,8 @@ pub struct Bound {
     audit: Arc<AuditLog>,
     upkeep: Arc<ArcSwap<Upkeep>>,
     listeners: Listeners,
+    figures: Option<Listeners>,
+    exporter: Arc<Exporter>,
     engine: Engine<wal::Writer>,
     desks: Vec<DeskSeed>,
     stop_writer: StopHandle,
@@ -137,6 +145,15 @@ impl Bound {
         let acceptors = match config.server.acceptors {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             count => count,
+        };
+        // Before anything is bound: one that has ended is presented all the same, and said.
+        let tls = match config.tls.enabled {
+            true => Some(Tls::new(live.tls.load()?)),
+            false => None,
+        };
+        let figures = match config.server.admin_listen.0 {
+            Some(address) => Some(bind(address, 1).map_err(|cause| StartError::Bind { address, cause })?),
+            None => None,
         };
         let listeners = match inherited {
             Some(socket) => adopt(socket, acceptors).map_err(StartError::Inherit)?,
@@ -174,14 +191,18 @@ impl Bound {
         health.set("wal", ServiceState::Up, None, None);
         let rates = Arc::new(Rates::default());
         let gate = ConnectionGate::new(connections(live.connections));
+        if tls.is_some() {
+            gate.speak_tls();
+        }
         let pipeline = Pipeline::new(opened.reader.clone(), tail.clone());
-        let exporter = Exporter::new(ExporterParts {
+        let exporter = Arc::new(Exporter::new(ExporterParts {
             pipeline: pipeline.clone(),
             metrics: Arc::clone(&metrics),
             health: Arc::clone(&health),
             rates: Arc::clone(&rates),
             gate: Arc::clone(&gate),
-        });
+        }));
+        let (at_intake, is_apart) = (Arc::clone(&exporter), figures.is_some());
         let letters = Arc::new(OnceLock::new());
         let shared = Arc::new(Shared {
             admission: Admission::new(Budget::new(live.inflight_requests, live.inflight_bytes)),
@@ -193,10 +214,14 @@ impl Bound {
             key: opened.identity.fingerprint_key,
             durability: config.log.durability.into(),
             gate,
+            tls,
             tail: tail.clone(),
             sinks: configured_sinks(&config),
             ack_places: Budget::new(live.ack_waiters, 0),
-            fallback: Box::new(move |method, path, query, headers| exporter.answer(method, path, query, headers)),
+            fallback: Box::new(move |method, path, query, headers| match is_apart {
+                true => at_intake.answer_with_intake(method, path, query, headers),
+                false => at_intake.answer(method, path, query, headers),
+            }),
             orders: orders(Arc::clone(&letters)),
         });
         let audit = Arc::new(AuditLog::new(&config.data_dir, live.audit));
@@ -209,9 +234,7 @@ impl Bound {
             upkeep: Arc::clone(&upkeep),
             audit: Arc::clone(&audit),
         });
-        let reloader = Arc::new(Reloader::new(loaded, move |config| {
-            places.prepare(Live::of(config)).map_err(|error| error.to_string())
-        }));
+        let reloader = Arc::new(Reloader::new(loaded, move |config| Arc::clone(&places).prepare(Live::of(config))));
         let reserve = Arc::clone(&upkeep);
         let backups = Backups::new(opened.checkpointer, move || reserve.load().disk_reserve_bytes);
         let (reader, trimmer, node, incarnation) =
@@ -222,6 +245,8 @@ impl Bound {
             audit,
             upkeep,
             listeners,
+            figures,
+            exporter,
             engine,
             desks,
             stop_writer,
@@ -250,10 +275,12 @@ impl Bound {
         let (stop_shipping, shipping) = watch::channel(false);
         self.record_start();
         let engine = self.engine;
+        let scheme = if self.shared.tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}", self.listeners.address);
         let keeper = Keeper {
             probe: engine.probe(),
             health: Arc::clone(&self.health),
-            address: self.listeners.address,
+            url: url.clone(),
             stopping: accepting.clone(),
         };
         let writer = thread(spawn("writer", &fatal, move || engine.run().map_err(|error| error.to_string())))?;
@@ -310,6 +337,13 @@ impl Bound {
                 tracing::error!(%error, %socket, "`ingestd admin` will not work: no socket");
             }
         }
+        let figures = self.figures.as_ref().map(|figures| figures.address);
+        for listener in self.figures.into_iter().flat_map(|figures| figures.sockets) {
+            let (exporter, stop) = (Arc::clone(&self.exporter), shipping.clone());
+            let serve =
+                move || serve_figures(exporter, listener.socket, stop).map_err(|error| format!("figures: {error}"));
+            shippers.push(thread(spawn("figures", &fatal, serve))?);
+        }
         let watch = StallWatch {
             reader: self.reader.clone(),
             shared: Arc::clone(&self.shared),
@@ -332,6 +366,7 @@ impl Bound {
             disk_closed: false,
             trim_orders,
             control,
+            certificates: Certificates::new(self.shared.tls.clone(), Arc::clone(&self.shared.metrics)),
         };
         shippers.push(thread(spawn("maintenance", &fatal, move || maintenance.run(&shipping)))?);
         let mut acceptors = Vec::new();
@@ -356,6 +391,8 @@ impl Bound {
         }))?;
         Ok(Running {
             address: self.listeners.address,
+            url,
+            figures,
             shared: self.shared,
             health: self.health,
             reloader: self.reloader,

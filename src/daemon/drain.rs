@@ -15,6 +15,10 @@ use tokio::sync::{Notify, mpsc, watch};
 pub struct Running {
     /// Where it listens.
     pub address: SocketAddr,
+    /// The same with its scheme.
+    pub url: String,
+    /// Where health and figures are answered, if not there.
+    pub figures: Option<SocketAddr>,
     pub(super) shared: Arc<Shared>,
     pub(super) health: Arc<crate::control::Health>,
     pub(super) reloader: Arc<crate::control::config::Reloader>,

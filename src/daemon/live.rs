@@ -1,12 +1,13 @@
 //! What of the configuration holds from one moment to the next: the one list of what a reload can change.
 
-use crate::access::{AccessError, Prepared, Rules};
+use crate::access::{Prepared, Rules};
 use crate::commit::{DeadLetterLimits, IdempotencyLimits};
 use crate::control::audit::{self, AuditLog};
-use crate::control::config::{Config, Take};
+use crate::control::config::{Commit, Config, Unusable};
 use crate::control::set_log_level;
 use crate::intake::{Deadlines, Settings, Shared};
 use crate::net;
+use crate::net::tls::{TlsError, TlsSettings};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,7 @@ pub(super) struct Live {
     pub(super) upkeep: Upkeep,
     pub(super) log_level: String,
     pub(super) audit: audit::Limits,
+    pub(super) tls: TlsSettings,
 }
 
 /// What the maintenance thread goes by.
@@ -79,6 +81,7 @@ impl Live {
             },
             log_level: config.log_level.clone(),
             audit: audit::Limits { file_bytes_max: config.audit.file_bytes_max, files_max: config.audit.files_max },
+            tls: config.tls.settings(),
         }
     }
 }
@@ -92,14 +95,23 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// Reads what other values name; what comes back has every place use them.
+    /// Reads what the values name; what then has every place use them cannot fail.
     ///
     /// # Errors
     /// What cannot be used.
-    pub(super) fn prepare(self: &Arc<Self>, mut live: Live) -> Result<Take, AccessError> {
-        let access = Prepared::read(std::mem::take(&mut live.rules))?;
-        let places = Arc::clone(self);
-        Ok(Box::new(move || places.take(live, access)))
+    pub(super) fn prepare(self: Arc<Self>, mut live: Live) -> Result<Commit, Unusable> {
+        let access = Prepared::read(std::mem::take(&mut live.rules))
+            .map_err(|error| Unusable { key: "auth.jwks_files", what: error.to_string() })?;
+        let identity = match &self.shared.tls {
+            None => None,
+            Some(tls) => tls.next(&live.tls).map_err(unusable)?,
+        };
+        Ok(Box::new(move || {
+            if let (Some(tls), Some(identity)) = (&self.shared.tls, identity) {
+                tls.replace(identity);
+            }
+            self.take(live, access);
+        }))
     }
 
     fn take(&self, live: Live, access: Prepared) {
@@ -118,6 +130,11 @@ impl Places {
         // Checked before, like the rest.
         set_log_level(&live.log_level).ok();
     }
+}
+
+/// As the configuration's complaint.
+fn unusable(error: TlsError) -> Unusable {
+    Unusable { key: error.key(), what: error.to_string() }
 }
 
 /// How many connections are let in: as many as configured, or as there are descriptors for.
@@ -156,6 +173,9 @@ mod tests {
             ("log.durability", _) => "os".into(),
             ("auth.intake" | "auth.read" | "auth.manage", _) => "key".into(),
             ("kafka.delivery", _) => "at-least-once".into(),
+            ("server.admin_listen", _) => "127.0.0.1:2".into(),
+            ("tls.client_auth", _) => "optional".into(),
+            ("tls.min_version", _) => "1.3".into(),
             ("clickhouse.backlog" | "kafka.backlog", _) => "expire".into(),
             (_, toml::Value::Integer(number)) => (number + 1).into(),
             (_, toml::Value::Boolean(flag)) => (!flag).into(),

@@ -1,5 +1,6 @@
 //! What is looked at now and then: free disk space, size of the log, rates, trimming.
 
+use super::certificates::Certificates;
 use super::live::Upkeep;
 use crate::commit::Control;
 use crate::control::admin::TrimOrder;
@@ -35,6 +36,7 @@ pub(super) struct Maintenance {
     pub(super) trim_orders: mpsc::Receiver<TrimOrder>,
     pub(super) trim: Box<dyn FnMut(bool) + Send>,
     pub(super) control: Control,
+    pub(super) certificates: Certificates,
 }
 
 impl Maintenance {
@@ -50,6 +52,7 @@ impl Maintenance {
                 self.close_for_good(&poison.to_string());
                 return Err(poison.to_string());
             }
+            self.certificates.watch();
             let changed = self.watch_disk();
             if changed || sampled.elapsed() >= SAMPLE_INTERVAL {
                 sampled = Instant::now();

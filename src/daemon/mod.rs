@@ -4,6 +4,7 @@
 
 mod ages;
 mod boot;
+mod certificates;
 mod copies;
 mod drain;
 mod known_ids;

@@ -107,7 +107,7 @@ fn note(audit: &AuditLog, entry: Entry) {
 /// What made the daemon end, where it was not a signal.
 pub fn run_until_signal(mut running: Running, signals: Signals) -> Result<(), String> {
     let Signals { runtime, mut term, mut interrupt, mut hangup } = signals;
-    systemd::ready(running.address);
+    systemd::ready(&running.url);
     let (reloader, audit, drain) =
         (Arc::clone(&running.reloader), Arc::clone(&running.audit), Arc::clone(&running.drain));
     let (fatal, cause) = runtime.block_on(async {

@@ -9,7 +9,7 @@ use listenfd::ListenFd;
 use rustix::time::{ClockId, clock_gettime};
 use sd_notify::NotifyState::{self, ExtendTimeoutUsec, Ready, Reloading, Status, Stopping, Watchdog};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -63,12 +63,12 @@ pub(super) fn starting(what: &str) {
 }
 
 /// Says that everything is bound and requests are answered.
-pub(super) fn ready(address: SocketAddr) {
-    tell(&[Ready, Status(&listening(address))]);
+pub(super) fn ready(url: &str) {
+    tell(&[Ready, Status(&listening(url))]);
 }
 
-fn listening(address: SocketAddr) -> String {
-    format!("listening on http://{address}")
+fn listening(url: &str) -> String {
+    format!("listening on {url}")
 }
 
 /// Says that the configuration is read anew while it lives.
@@ -133,7 +133,7 @@ fn processor_time() -> Duration {
 pub(super) struct Keeper {
     pub(super) probe: Probe,
     pub(super) health: Arc<Health>,
-    pub(super) address: SocketAddr,
+    pub(super) url: String,
     /// Set when the daemon stops accepting.
     pub(super) stopping: watch::Receiver<bool>,
 }
@@ -142,7 +142,7 @@ impl Keeper {
     /// Runs until the process ends.
     pub(super) fn run(mut self) {
         let every = sd_notify::watchdog_enabled().map_or(STATUS_EVERY, |within| within / MEALS).min(STATUS_EVERY);
-        let (mut told, mut is_stuck) = (listening(self.address), false);
+        let (mut told, mut is_stuck) = (listening(&self.url), false);
         loop {
             let started = Instant::now();
             let passed = self.probe.pass(every);
@@ -172,7 +172,7 @@ impl Keeper {
 
     fn status(&self) -> String {
         match self.health.not_ready().as_slice() {
-            [] => listening(self.address),
+            [] => listening(&self.url),
             reasons => format!("refusing events: {}", reasons.join(", ")),
         }
     }

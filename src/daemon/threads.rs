@@ -6,6 +6,7 @@
 //! | `accept-N` | normal after the stop; otherwise the daemon ends |
 //! | `ship-NAME` | normal after the stop; a failure is retried inside |
 //! | `maintenance` | normal after the stop |
+//! | `figures` | normal after the stop; otherwise the daemon ends |
 //! | `stall` | normal after the stop |
 //! | `admin` | normal after the stop; otherwise the daemon ends |
 //! | `systemd` | runs until the process ends; without it no watchdog is fed |

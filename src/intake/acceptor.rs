@@ -9,6 +9,7 @@ use super::settings::{Deadlines, Settings};
 use crate::access::{self, Access};
 use crate::commit::{Budget, Desk, DeskSeed, Hub, Idempotency, Settled, Submission, Tail};
 use crate::metrics::{Metrics, Recorder, Stage};
+use crate::net::tls::Tls;
 use crate::net::{ConnectionGate, ConnectionPermit, Listener, accept};
 use arc_swap::ArcSwap;
 use event::{Durability, FingerprintKey, Refusal};
@@ -54,6 +55,8 @@ pub struct Shared {
     pub durability: Durability,
     /// Open connections.
     pub gate: Arc<ConnectionGate>,
+    /// What every connection begins with, where it does.
+    pub tls: Option<Arc<Tls>>,
     /// What was committed, and how far sinks have it.
     pub tail: Tail,
     /// The sinks that run.
@@ -177,6 +180,15 @@ impl Acceptor {
     pub(super) fn refuse_request(&self, reason: Refusal) -> Answer {
         self.shared.metrics.requests_refused.fetch_add(1, Relaxed);
         refused(reason)
+    }
+
+    /// Counts what was no request, but was answered.
+    pub(super) fn count_refused(&self, status: StatusCode) {
+        let metrics = &self.shared.metrics;
+        metrics.requests.fetch_add(1, Relaxed);
+        if status.is_client_error() {
+            metrics.requests_4xx.fetch_add(1, Relaxed);
+        }
     }
 
     /// Counts an answered request.

@@ -83,7 +83,8 @@ pub(super) async fn serve(acceptor: &Rc<Acceptor>, anonymous: &Rc<Caller>, strea
         let busy = acceptor.busy();
         let (bytes, is_last) = answer(acceptor, *plain).await;
         drop(busy);
-        if stream.write_all(&bytes).await.is_err() {
+        // What is flushed is what TLS still holds; a plain stream holds nothing.
+        if stream.write_all(&bytes).await.is_err() || stream.flush().await.is_err() {
             return End::Closed;
         }
         if is_last {

@@ -66,6 +66,7 @@ pub(super) async fn answer(acceptor: Rc<Acceptor>, request: Request<Incoming>, f
     let _busy = acceptor.busy();
     let (head, body) = request.into_parts();
     let mut body = Arriving::new(body, &head.headers);
+    let is_http2 = head.version == Version::HTTP_2;
     let route = Route::of(head.uri.path());
     let mut answer = dispatch(&acceptor, &head, &mut body, route, fate).await;
     let headers = answer.headers_mut();
@@ -80,7 +81,8 @@ pub(super) async fn answer(acceptor: Rc<Acceptor>, request: Request<Incoming>, f
     fate.upgraded.set(answer.status() == StatusCode::SWITCHING_PROTOCOLS);
     // What is left of a body cannot be told from a next request.
     let unread = !body.skip().await;
-    if !fate.upgraded.get() && (unread || acceptor.stopping()) {
+    // Under HTTP/2 each request is a stream of its own, and the connection has other ways to end.
+    if !fate.upgraded.get() && !is_http2 && (unread || acceptor.stopping()) {
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         fate.unread.set(true);
     }

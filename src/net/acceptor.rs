@@ -1,12 +1,12 @@
 //! The accept loop: a limit on connections with a clear refusal beyond it, and a stop.
 
-use super::last_words::last_words;
-use super::linger;
+use super::last_words::{alert, last_words};
+use super::{Stream, linger};
 use socket2::SockRef;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -27,6 +27,8 @@ pub struct ConnectionGate {
     max: AtomicUsize,
     /// Peers that were refused and may still read why.
     lingering: AtomicUsize,
+    /// Whether who comes in speaks TLS.
+    encrypted: AtomicBool,
 }
 
 /// One open connection, given back when dropped.
@@ -41,7 +43,13 @@ impl ConnectionGate {
             open: AtomicUsize::new(0),
             max: AtomicUsize::new(max),
             lingering: AtomicUsize::new(0),
+            encrypted: AtomicBool::new(false),
         })
+    }
+
+    /// Has those who are refused be told in TLS's own way.
+    pub fn speak_tls(&self) {
+        self.encrypted.store(true, Ordering::Relaxed);
     }
 
     /// How many are in.
@@ -150,12 +158,17 @@ async fn waiting(listener: &TcpListener) -> Option<io::Result<(TcpStream, Socket
     .await
 }
 
-fn turn_away(mut stream: TcpStream, gate: &Arc<ConnectionGate>) {
+fn turn_away(stream: TcpStream, gate: &Arc<ConnectionGate>) {
     // Fits the buffer of a new socket. The peer may already be gone.
     let members = "\"reason\":\"connections\",\"detail\":\"too many connections are open; try again\"";
-    let refusal = last_words(503, "Service Unavailable", "retry-after: 1\r\n", members);
+    let refusal = match gate.encrypted.load(Ordering::Relaxed) {
+        // A handshake for the sake of a refusal would cost more than what is refused.
+        true => alert().to_vec(),
+        false => last_words(503, "Service Unavailable", "retry-after: 1\r\n", members),
+    };
     SockRef::from(&stream).send(&refusal).ok();
     if let Some(place) = gate.linger() {
+        let mut stream = Stream::Plain(stream);
         tokio::task::spawn_local(async move {
             linger(&mut stream, REFUSAL_LINGER).await;
             drop(place);

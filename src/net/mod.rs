@@ -7,6 +7,8 @@ mod linger;
 mod listener;
 mod patience;
 mod rewound;
+mod stream;
+pub mod tls;
 
 pub use acceptor::{ConnectionGate, ConnectionPermit, accept};
 pub use last_words::{last_words, new_request_id};
@@ -15,3 +17,4 @@ pub use linger::linger;
 pub use listener::{Listener, Listeners, adopt, bind};
 pub use patience::Patient;
 pub use rewound::Rewound;
+pub use stream::Stream;

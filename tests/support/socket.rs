@@ -102,7 +102,7 @@ impl Socket {
     }
 
     pub fn try_send_raw(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream().write_all(bytes)
+        self.connection.try_send(bytes)
     }
 
     #[track_caller]

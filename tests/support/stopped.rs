@@ -1,4 +1,4 @@
-//! A fault of one thread.
+//! One thread of the daemon that does not turn, as by a fault.
 
 use super::Daemon;
 use nix::sys::ptrace;

@@ -102,6 +102,7 @@ fn main() -> Result<()> {
         .into(),
         key: opened.identity.fingerprint_key.clone(),
         durability: event::Durability::Fsync,
+        tls: None,
         gate: ConnectionGate::new(CONNECTIONS_MAX),
         tail,
         sinks: Vec::new(),

@@ -4,7 +4,7 @@ use super::auth::{self, AuthName};
 use super::destinations;
 use super::keys::{Key, LOG_BUDGET_MIN, table_of};
 use super::mistake::nearest;
-use super::sections::Config;
+use super::sections::{ClientAuthName, Config};
 use crate::control::logging::parse_level;
 use crate::control::redact::redact;
 use toml::{Table, Value};
@@ -93,6 +93,28 @@ pub(super) fn contradictions(config: &Config) -> Vec<Contradiction> {
             )
         },
     );
+    if let Some(address) = server.admin_listen.0 {
+        let is_open = !address.ip().is_loopback() && !server.admin_allow_unauthenticated;
+        look(is_open, &["server.admin_listen", "server.admin_allow_unauthenticated"], &|| {
+            format!(
+                "`server.admin_listen` = \"{address}\" is reachable from outside, and whoever reaches it is answered: set \
+                 server.admin_allow_unauthenticated = true if that is meant"
+            )
+        });
+        look(address == server.listen && address.port() != 0, &["server.admin_listen", "server.listen"], &|| {
+            format!("`server.admin_listen` = \"{address}\" is server.listen: leave it empty, or choose another port")
+        });
+    }
+    let tls = &config.tls;
+    for (key, file) in [("tls.cert_file", &tls.cert_file), ("tls.key_file", &tls.key_file)] {
+        let is_missing = tls.enabled && file.as_os_str().is_empty();
+        look(is_missing, &[key, "tls.enabled"], &|| format!("`{key}` is empty, and tls.enabled = true wants it"));
+    }
+    let asks = tls.client_auth != ClientAuthName::None;
+    let is_missing = tls.enabled && asks && tls.client_ca_file.as_os_str().is_empty();
+    look(is_missing, &["tls.client_ca_file", "tls.client_auth"], &|| {
+        "`tls.client_ca_file` is empty, and tls.client_auth other than \"none\" wants it".into()
+    });
     look(limits.body_bytes_max < limits.event_bytes_max, &["limits.body_bytes_max", "limits.event_bytes_max"], &|| {
         let (body, event) = (limits.body_bytes_max, limits.event_bytes_max);
         format!("`limits.body_bytes_max` = {body} must not be smaller than limits.event_bytes_max = {event}")

@@ -128,6 +128,11 @@ pub const SECTIONS: &[(&str, &str)] = &[
         "Who may come in: \"none\", an API \"key\" (ingestd admin tokens), a \"jwt\", or \"any\" of both. /health/live and \
          /health/ready are open to all. Files are read again with each reload, and when they change.",
     ),
+    (
+        "tls",
+        "TLS on server.listen, with HTTP/2 and HTTP/1.1 above it. The files are read again with every reload, and within \
+         seconds when they change; what does not fit together changes nothing, and the log says why.",
+    ),
     ("limits", "What an event, a batch, a request may be. What is over a limit that became smaller runs to its end."),
     ("log", "The write-ahead log."),
     ("dedup", "The duplicate filter."),
@@ -153,6 +158,12 @@ pub const KEYS: &[Key] = &[
          unless INGESTD_SERVER_LISTEN is set.",
     ),
     Key::new("server.allow_unauthenticated", "Must be true to listen beyond loopback while auth.intake is \"none\"."),
+    Key::new(
+        "server.admin_listen",
+        "Address of health, metrics, statistics and pipeline status, on a thread of their own and without TLS; empty: with \
+         intake, which otherwise keeps only /health/live and /health/ready.",
+    ),
+    Key::new("server.admin_allow_unauthenticated", "Must be true for server.admin_listen to be beyond loopback."),
     Key::new("server.acceptors", "Acceptor threads; 0 means one per core.").number("threads", 0, 1024),
     Key::new(
         "server.connections_max",
@@ -212,6 +223,15 @@ pub const KEYS: &[Key] = &[
          JWT has the scope intake, and no other.",
     )
     .hot(),
+    Key::new("tls.enabled", "Whether server.listen speaks TLS, and nothing else."),
+    Key::new("tls.cert_file", "PEM file of the certificate, with the authorities between it and the root behind it.")
+        .hot(),
+    Key::new("tls.key_file", "PEM file of its private key, without a passphrase.").hot(),
+    Key::new("tls.client_ca_file", "PEM file of the authorities that clients' certificates are held to.").hot(),
+    Key::new("tls.client_auth", "Whether clients show a certificate; one that is shown must be good.")
+        .one_of(&["none", "optional", "required"])
+        .hot(),
+    Key::new("tls.min_version", "The oldest version that is spoken.").one_of(&["1.2", "1.3"]).hot(),
     Key::new("limits.event_bytes_max", "Size of one event.").number("bytes", 1, GIB).hot(),
     Key::new(
         "limits.body_bytes_max",

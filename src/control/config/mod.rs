@@ -24,9 +24,10 @@ pub use keys::{KEYS, Key, Reload, SECTIONS, find};
 pub use load::{Loaded, Setting, Sources};
 pub use mistake::{Mistake, Mistakes, Origin};
 pub use probe::{Finding, Level, probe};
-pub use reload::{Change, Reloaded, Reloader, Take};
+pub use reload::{Change, Commit, Reloaded, Reloader, Unusable};
 pub use render::{config_file, reference, settings_json, settings_text};
 pub use sections::{
-    AdminSection, AuditSection, BacklogPolicy, ClickHouseSection, Config, DedupSection, DeliveryName, DurabilityName,
-    KafkaSection, LimitsSection, LogSection, ParquetSection, ServerSection,
+    AdminSection, AuditSection, BacklogPolicy, ClickHouseSection, ClientAuthName, Config, DedupSection, DeliveryName,
+    DurabilityName, KafkaSection, LimitsSection, LogSection, OptionalAddress, ParquetSection, ServerSection,
+    TlsSection, TlsVersionName,
 };

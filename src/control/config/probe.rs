@@ -6,6 +6,7 @@ use super::sections::Config;
 use crate::access::{Keyring, Prepared, Scope};
 use crate::deliver::sinks::{clickhouse_client, kafka_client};
 use crate::net;
+use crate::net::tls::{EXPIRY_WARNING, Validity};
 use rustix::fs::{statfs, statvfs};
 use serde_json::{Value, json};
 use std::fmt;
@@ -14,7 +15,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How a thing that was tried is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +43,7 @@ impl Level {
 /// What has come of trying one thing.
 #[derive(Debug)]
 pub struct Finding {
-    /// `disk`, `socket`, `auth`, `files`, `clickhouse` or `kafka`.
+    /// `disk`, `socket`, `auth`, `files`, `tls`, `clickhouse` or `kafka`.
     pub about: &'static str,
     /// How it is.
     pub level: Level,
@@ -89,6 +90,9 @@ pub fn probe(config: &Config, is_sound: impl Fn(&str) -> bool) -> Vec<Finding> {
     findings.secrets(config);
     if is_sound("auth.") {
         findings.auth(config);
+    }
+    if config.tls.enabled && is_sound("tls.") {
+        findings.tls(config);
     }
     if config.clickhouse.enabled && is_sound("clickhouse.") {
         findings.clickhouse(config);
@@ -164,16 +168,15 @@ impl Findings {
 
     fn listen(&mut self, config: &Config) {
         let address = config.server.listen;
-        match net::bind(address, 1) {
-            Ok(_) => self.add(Level::Fine, "socket", format!("{address} can be listened on")),
-            Err(cause) if cause.kind() == io::ErrorKind::AddrInUse && runs(config) => {
-                self.add(
-                    Level::Fine,
-                    "socket",
-                    format!("{address} is in use, and the daemon of this data folder runs"),
-                );
+        for address in [Some(address), config.server.admin_listen.0].into_iter().flatten() {
+            match net::bind(address, 1) {
+                Ok(_) => self.add(Level::Fine, "socket", format!("{address} can be listened on")),
+                Err(cause) if cause.kind() == io::ErrorKind::AddrInUse && runs(config) => {
+                    let text = format!("{address} is in use, and the daemon of this data folder runs");
+                    self.add(Level::Fine, "socket", text);
+                }
+                Err(cause) => self.add(Level::Error, "socket", format!("cannot listen on {address}: {cause}")),
             }
-            Err(cause) => self.add(Level::Error, "socket", format!("cannot listen on {address}: {cause}")),
         }
         if !address.ip().is_loopback() && config.auth.intake == AuthName::None {
             let text = format!("{address} is reachable from outside without authentication");
@@ -249,6 +252,26 @@ impl Findings {
                 }
                 Ok(_) => {}
             }
+        }
+    }
+
+    fn tls(&mut self, config: &Config) {
+        let about = "tls";
+        let identity = match config.tls.settings().load() {
+            Ok(identity) => identity,
+            Err(error) => return self.add(Level::Error, about, format!("{}: {error}", error.key())),
+        };
+        let validity = identity.validity(SystemTime::now());
+        let level = match validity {
+            Validity::For(left) if left > EXPIRY_WARNING => Level::Fine,
+            Validity::For(_) => Level::Warning,
+            _ => Level::Error,
+        };
+        self.add(level, about, format!("the certificate in {} {validity}", config.tls.cert_file.display()));
+        let key = &config.tls.key_file;
+        if std::fs::metadata(key).is_ok_and(|found| found.permissions().mode() & 0o007 != 0) {
+            let text = format!("tls.key_file: everybody may read {}: chmod o= it", key.display());
+            self.add(Level::Warning, about, text);
         }
     }
 

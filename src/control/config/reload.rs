@@ -10,13 +10,23 @@ use serde_json::json;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use toml::Value;
 
-/// Has the daemon use other values; what could fail has not.
-pub type Take = Box<dyn FnOnce()>;
-
 /// The configuration of the running daemon, and the way to change it.
 pub struct Reloader {
     running: Mutex<Loaded>,
-    prepare: Box<dyn Fn(&Config) -> Result<Take, String> + Send + Sync>,
+    prepare: Box<Prepare>,
+}
+
+/// Has the daemon use what was prepared. Cannot fail.
+pub type Commit = Box<dyn FnOnce()>;
+type Prepare = dyn Fn(&Config) -> Result<Commit, Unusable> + Send + Sync;
+
+/// What a key names outside of the configuration cannot be used.
+#[derive(Debug)]
+pub struct Unusable {
+    /// Which key.
+    pub key: &'static str,
+    /// What is wrong.
+    pub what: String,
 }
 
 /// A value that differs, secrets left out.
@@ -50,10 +60,10 @@ impl Reloaded {
 }
 
 impl Reloader {
-    /// What runs, and the first half of having it use other values: `prepare` gets only values that were checked, reads the
-    /// files that they name, says what is wrong with one, and changes nothing.
+    /// What runs, and what has it use other values; `prepare` gets only values that were checked, and reads what they
+    /// name.
     #[must_use]
-    pub fn new(running: Loaded, prepare: impl Fn(&Config) -> Result<Take, String> + Send + Sync + 'static) -> Self {
+    pub fn new(running: Loaded, prepare: impl Fn(&Config) -> Result<Commit, Unusable> + Send + Sync + 'static) -> Self {
         Reloader { running: Mutex::new(running), prepare: Box::new(prepare) }
     }
 
@@ -63,11 +73,11 @@ impl Reloader {
     /// Every mistake; nothing has changed.
     pub fn reload(&self) -> Result<Reloaded, Mistakes> {
         let mut running = self.running();
-        let (next, reloaded, take) = self.prepared(&running).inspect_err(|mistakes| {
+        let (next, reloaded, commit) = self.compare(&running).inspect_err(|mistakes| {
             let mistakes = mistakes.to_string().replace('\n', " | ");
             tracing::error!("the configuration has mistakes, and nothing was changed: {mistakes}");
         })?;
-        take();
+        commit();
         *running = next;
         for Change { key, from, to } in &reloaded.changed {
             tracing::info!(key = key.name, %from, %to, "configuration: changed");
@@ -86,13 +96,7 @@ impl Reloader {
     /// # Errors
     /// Every mistake.
     pub fn look(&self) -> Result<Reloaded, Mistakes> {
-        self.prepared(&self.running()).map(|(_, reloaded, _)| reloaded)
-    }
-
-    fn prepared(&self, running: &Loaded) -> Result<(Loaded, Reloaded, Take), Mistakes> {
-        let (next, reloaded) = compare(running)?;
-        let take = (self.prepare)(next.config()).map_err(unread)?;
-        Ok((next, reloaded, take))
+        self.compare(&self.running()).map(|(_, reloaded, _)| reloaded)
     }
 
     /// The values in effect, and where each was set.
@@ -107,14 +111,23 @@ impl Reloader {
         self.running().config().clone()
     }
 
+    /// What would run after a reload, what that changes, and what does it.
+    fn compare(&self, running: &Loaded) -> Result<(Loaded, Reloaded, Commit), Mistakes> {
+        let (next, reloaded) = compare(running)?;
+        let commit = (self.prepare)(next.config()).map_err(|Unusable { key, what }| {
+            Mistakes(vec![Mistake {
+                origin: next.origin(key),
+                key: Some(key.to_owned()),
+                what: format!("`{key}`: {what}"),
+                nearest: None,
+            }])
+        })?;
+        Ok((next, reloaded, commit))
+    }
+
     fn running(&self) -> MutexGuard<'_, Loaded> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// A file that the configuration names, and that cannot be used.
-fn unread(what: String) -> Mistakes {
-    Mistakes(vec![Mistake { origin: Origin::Default, key: None, what, nearest: None }])
 }
 
 /// What would run after a reload, and what that changes.

@@ -1,8 +1,10 @@
 //! The sections of `config.toml`, each key with its unit in its name. The defaults here are the documented ones.
 
 use super::auth::AuthSection;
+use crate::net::tls::{ClientAuth, MinVersion, TlsSettings};
 use event::Durability;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -19,6 +21,8 @@ pub struct Config {
     pub server: ServerSection,
     /// Who may come in.
     pub auth: AuthSection,
+    /// TLS on the port of intake.
+    pub tls: TlsSection,
     /// What an event, a batch, a connection may be.
     pub limits: LimitsSection,
     /// The write-ahead log.
@@ -44,6 +48,7 @@ impl Default for Config {
             log_level: "info".into(),
             server: ServerSection::default(),
             auth: AuthSection::default(),
+            tls: TlsSection::default(),
             limits: LimitsSection::default(),
             log: LogSection::default(),
             dedup: DedupSection::default(),
@@ -64,6 +69,10 @@ pub struct ServerSection {
     pub listen: SocketAddr,
     /// Must be true to listen beyond loopback while no authentication is configured.
     pub allow_unauthenticated: bool,
+    /// Where health and figures are answered instead of with intake.
+    pub admin_listen: OptionalAddress,
+    /// Must be true for that to be beyond loopback.
+    pub admin_allow_unauthenticated: bool,
     /// Acceptor threads; 0 means one per core.
     pub acceptors: usize,
     /// Open connections over all acceptors.
@@ -89,6 +98,8 @@ impl Default for ServerSection {
         ServerSection {
             listen: SocketAddr::from(([127, 0, 0, 1], 3001)),
             allow_unauthenticated: false,
+            admin_listen: OptionalAddress::default(),
+            admin_allow_unauthenticated: false,
             acceptors: 0,
             connections_max: 100_000,
             head_timeout_s: 30,
@@ -98,6 +109,104 @@ impl Default for ServerSection {
             drain_timeout_s: 20,
             request_timeout_s: 30,
             ack_timeout_s: 30,
+        }
+    }
+}
+
+/// An address, or none: an empty text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "Cow<'_, str>", into = "String")]
+pub struct OptionalAddress(pub Option<SocketAddr>);
+
+impl TryFrom<Cow<'_, str>> for OptionalAddress {
+    type Error = String;
+
+    fn try_from(text: Cow<'_, str>) -> Result<Self, String> {
+        if text.is_empty() {
+            return Ok(OptionalAddress(None));
+        }
+        let address = text.parse().map_err(|_| format!("\"{text}\" is no address such as 127.0.0.1:9001"))?;
+        Ok(OptionalAddress(Some(address)))
+    }
+}
+
+impl From<OptionalAddress> for String {
+    fn from(address: OptionalAddress) -> Self {
+        address.0.map(|address| address.to_string()).unwrap_or_default()
+    }
+}
+
+/// Whether clients show a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientAuthName {
+    /// They are not asked.
+    None,
+    /// They may.
+    Optional,
+    /// They must.
+    Required,
+}
+
+/// A version of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TlsVersionName {
+    /// TLS 1.2.
+    #[serde(rename = "1.2")]
+    Tls12,
+    /// TLS 1.3.
+    #[serde(rename = "1.3")]
+    Tls13,
+}
+
+/// TLS on the port of intake.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TlsSection {
+    /// Whether the port speaks TLS, and nothing else.
+    pub enabled: bool,
+    /// PEM file of the certificate, what is between it and the root behind it.
+    pub cert_file: PathBuf,
+    /// PEM file of its private key.
+    pub key_file: PathBuf,
+    /// PEM file of the authorities of clients' certificates.
+    pub client_ca_file: PathBuf,
+    /// Whether clients show one.
+    pub client_auth: ClientAuthName,
+    /// The oldest version that is spoken.
+    pub min_version: TlsVersionName,
+}
+
+impl Default for TlsSection {
+    fn default() -> Self {
+        TlsSection {
+            enabled: false,
+            cert_file: PathBuf::new(),
+            key_file: PathBuf::new(),
+            client_ca_file: PathBuf::new(),
+            client_auth: ClientAuthName::None,
+            min_version: TlsVersionName::Tls12,
+        }
+    }
+}
+
+impl TlsSection {
+    /// The same as sockets take it.
+    #[must_use]
+    pub fn settings(&self) -> TlsSettings {
+        TlsSettings {
+            cert_file: self.cert_file.clone(),
+            key_file: self.key_file.clone(),
+            client_ca_file: self.client_ca_file.clone(),
+            client_auth: match self.client_auth {
+                ClientAuthName::None => ClientAuth::None,
+                ClientAuthName::Optional => ClientAuth::Optional,
+                ClientAuthName::Required => ClientAuth::Required,
+            },
+            min_version: match self.min_version {
+                TlsVersionName::Tls12 => MinVersion::Tls12,
+                TlsVersionName::Tls13 => MinVersion::Tls13,
+            },
         }
     }
 }

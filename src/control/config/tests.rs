@@ -206,6 +206,9 @@ fn a_reload_takes_what_is_hot_names_what_is_not_and_changes_nothing_for_a_bad_fi
     let running = Sources::new(Some(&path), std::iter::empty()).load().unwrap();
     let (told, hears) = std::sync::mpsc::channel();
     let reloader = Reloader::new(running, move |config| {
+        if config.log.hold_s == 7 {
+            return Err(Unusable { key: "log.hold_s", what: "seven cannot be used".into() });
+        }
         let (told, config) = (told.clone(), config.clone());
         Ok(Box::new(move || told.send(config).unwrap()))
     });
@@ -229,6 +232,13 @@ fn a_reload_takes_what_is_hot_names_what_is_not_and_changes_nothing_for_a_bad_fi
     let settings = reloader.settings();
     let hold = settings.as_array().unwrap().iter().find(|setting| setting["key"] == "log.hold_s").unwrap();
     assert_eq!((&hold["value"], &hold["line"]), (&50.into(), &2.into()));
+
+    // What is named but cannot be used is a mistake, too, with its place.
+    write("[log]\nhold_s = 7\n");
+    for mistakes in [reloader.look().err().unwrap(), reloader.reload().err().unwrap()] {
+        assert!(mistakes.to_string().contains("config.toml:2:1: `log.hold_s`: seven cannot be used"), "{mistakes}");
+    }
+    assert!(hears.try_recv().is_err());
 
     // What waits for a restart is named until it comes, or is taken back.
     write("[log]\nhold_s = 50\ngroup_events_max = 60\n");

@@ -5,7 +5,7 @@ use super::round::{Round, Step, Stored};
 use crate::access::Caller;
 use crate::commit::{Confirmation, ConfirmationStatus, Permit, Reject, Submission};
 use crate::intake::acceptor::{Acceptor, Guest, Shared};
-use crate::net::linger;
+use crate::net::{Stream, linger};
 use event::{Batch, Durability, Refusal, Seq, UnixMicros};
 use frame::{Decoder, Limits, close, put_close, put_ping};
 use prepare::Channel;
@@ -18,7 +18,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
@@ -36,7 +35,7 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Goes on with a connection after its handshake, in a task of its own: what HTTP needed is given back.
 pub(in crate::intake) fn serve(
     acceptor: &Rc<Acceptor>,
-    stream: TcpStream,
+    stream: Stream,
     guest: Guest,
     caller: Rc<Caller>,
     already_read: Vec<u8>,
@@ -61,7 +60,7 @@ pub(in crate::intake) fn serve(
 /// What one connection keeps.
 struct Socket {
     acceptor: Rc<Acceptor>,
-    stream: TcpStream,
+    stream: Stream,
     decoder: Decoder,
     gathering: Option<Box<Gathering>>,
     listening: Option<Box<Listening>>,
@@ -329,10 +328,16 @@ impl Socket {
             return ControlFlow::Continue(());
         }
         let deadline = self.acceptor.shared.deadlines().write;
-        match tokio::time::timeout(deadline, self.stream.write_all(out)).await {
+        match tokio::time::timeout(deadline, self.put(out)).await {
             Ok(Ok(())) => ControlFlow::Continue(()),
             _ => ControlFlow::Break(()),
         }
+    }
+
+    async fn put(&mut self, out: &[u8]) -> io::Result<()> {
+        self.stream.write_all(out).await?;
+        // Under TLS the end of it may not have left yet.
+        self.stream.flush().await
     }
 
     /// Says goodbye (RFC 6455 §7.1.1): close frame, end of writing, then what the peer still sends is dropped.
