@@ -1,5 +1,6 @@
-//! Who sends: callers and the tenants they act for.
+//! Who sends, and how much: callers, the tenants they act for, and their `limits`.
 
 mod caller;
+pub mod limits;
 
 pub use caller::Caller;

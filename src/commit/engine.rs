@@ -123,6 +123,15 @@ impl Control {
         answer.await.unwrap_or(Err(Refusal::ShuttingDown))
     }
 
+    /// Hands the writes in and does not wait for them; false where there is no room for them now.
+    #[must_use]
+    pub fn post(&self, writes: Vec<Write>) -> bool {
+        let (reply, _) = oneshot::channel();
+        let posted = self.writes.try_send(ControlWrite { writes, dead: Vec::new(), reply }).is_ok();
+        self.ring.try_send(Item::Nudge).ok();
+        posted
+    }
+
     /// Has the writer remove what is too old, though nothing comes in; does not wait for it.
     pub fn tidy(&self) {
         let (reply, _) = oneshot::channel();

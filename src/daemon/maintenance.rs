@@ -1,6 +1,7 @@
 //! What is looked at now and then: free disk space, size of the log, rates, trimming.
 
 use super::live::Upkeep;
+use super::quotas;
 use crate::commit::Control;
 use crate::control::config::BacklogPolicy;
 use crate::control::{Health, Rates, ServiceState};
@@ -52,6 +53,7 @@ impl Maintenance {
             if changed || sampled.elapsed() >= SAMPLE_INTERVAL {
                 sampled = Instant::now();
                 self.rates.sample(&self.shared.metrics);
+                quotas::store(&self.control, &self.shared.limits.quotas);
                 self.watch_log();
             }
             if trimmed.elapsed() >= TRIM_INTERVAL {
@@ -62,6 +64,8 @@ impl Maintenance {
             }
             std::thread::sleep(DISK_INTERVAL);
         }
+        // The writer takes what was handed in before it ends.
+        quotas::store(&self.control, &self.shared.limits.quotas);
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use super::acceptor::{Acceptor, Guest};
 use super::answer::Answer;
+use super::arrival::{Arrived, arrive};
 use super::express::{self, End};
 use super::{http, websocket};
 use crate::access::Caller;
@@ -49,11 +50,13 @@ impl Fate {
 
 /// Serves one connection to its end.
 pub(super) async fn serve(acceptor: Rc<Acceptor>, stream: TcpStream, peer: IpAddr, permit: ConnectionPermit) {
-    let guest = Guest::new(&acceptor, permit);
+    let mut guest = Guest::new(&acceptor, permit);
+    let Some(Arrived { stream, client, place }) = arrive(&acceptor, stream, peer).await else { return };
+    guest.keep(place);
     let connections = &acceptor.shared.metrics.connections;
     connections.fetch_add(1, Relaxed);
     let mut stream = Patient::new(stream, acceptor.shared.deadlines().write);
-    let anonymous = Rc::new(Caller::anonymous(peer));
+    let anonymous = Rc::new(Caller::anonymous(client));
     match express::serve(&acceptor, &anonymous, &mut stream).await {
         // Boxed, so that a connection that stays plain does not carry the state of both ways.
         End::Other(ahead) => Box::pin(general(&acceptor, anonymous, Rewound::new(ahead, stream), guest)).await,

@@ -8,8 +8,10 @@
 use super::acceptor::{Acceptor, trace_context};
 use super::answer::{PROBLEM, RETRY_AFTER_S, put_number, refusal_body};
 use super::http::is_request_id;
-use super::{idempotent, single};
+use super::limited::standing_field;
+use super::{entry, idempotent, single};
 use crate::access::Caller;
+use crate::access::limits::Standing;
 use crate::commit::{Permit, Remembered, Submission};
 use crate::net::{Patient, new_request_id};
 use bytes::Bytes;
@@ -48,6 +50,8 @@ enum Arrival {
 /// A plain request, taken apart.
 struct Plain {
     submission: Box<Submission>,
+    /// How its sender stands, where there are limits.
+    standing: Option<Standing>,
     request_id: RequestId,
     started: std::time::Instant,
     received_at: UnixMicros,
@@ -60,7 +64,7 @@ enum RequestId {
 }
 
 /// Answers plain requests until there is something else.
-pub(super) async fn serve(acceptor: &Rc<Acceptor>, caller: &Caller, stream: &mut Patient) -> End {
+pub(super) async fn serve(acceptor: &Rc<Acceptor>, caller: &Rc<Caller>, stream: &mut Patient) -> End {
     let mut stop = acceptor.stop.clone();
     let mut stopped = pin!(stop.wait_for(|stop| *stop));
     let mut due = Instant::now() + acceptor.shared.deadlines().head;
@@ -94,7 +98,7 @@ pub(super) async fn serve(acceptor: &Rc<Acceptor>, caller: &Caller, stream: &mut
 }
 
 /// Reads once. What arrives is taken apart before anything else runs, for the buffer belongs to all connections.
-fn read(acceptor: &Acceptor, caller: &Caller, stream: &mut Patient, context: &mut Context<'_>) -> Poll<Arrival> {
+fn read(acceptor: &Acceptor, caller: &Rc<Caller>, stream: &mut Patient, context: &mut Context<'_>) -> Poll<Arrival> {
     let mut buffer = acceptor.arrivals.borrow_mut();
     let mut space = ReadBuf::new(&mut buffer);
     let Ok(()) = ready!(Pin::new(stream).poll_read(context, &mut space)) else {
@@ -112,14 +116,17 @@ fn read(acceptor: &Acceptor, caller: &Caller, stream: &mut Patient, context: &mu
 }
 
 /// Lets the request in; `None` where the general way is to refuse it.
-fn prepare(acceptor: &Acceptor, caller: &Caller, head: &Head<'_>) -> Option<Plain> {
+fn prepare(acceptor: &Acceptor, caller: &Rc<Caller>, head: &Head<'_>) -> Option<Plain> {
     if acceptor.stopping() || head.body.len() > acceptor.shared.body_bytes_max() {
         return None;
     }
+    let caller = &entry::behind_proxies(acceptor, caller, head.forwarded_for.into_iter());
     let mut permit: Permit = acceptor.shared.admission.enter().ok()?;
     if !permit.grow(head.body.len()) {
         return None;
     }
+    // Last, for what is refused here is charged again on the general way.
+    let standing = entry::charge(acceptor, caller, 1, 1).ok()?;
     let (started, received_at) = (std::time::Instant::now(), UnixMicros::now());
     let traceparent = head.traceparent.and_then(trace_context);
     let submission = single::prepare(acceptor, caller, head.body, traceparent, permit, started, received_at);
@@ -127,12 +134,12 @@ fn prepare(acceptor: &Acceptor, caller: &Caller, head: &Head<'_>) -> Option<Plai
         Some(id) => RequestId::Given(id.into()),
         None => RequestId::Made(new_request_id()),
     };
-    Some(Plain { submission, request_id, started, received_at })
+    Some(Plain { submission, standing, request_id, started, received_at })
 }
 
 /// Commits a request; its answer as it goes over the wire, and whether that ends the connection.
 async fn answer(acceptor: &Acceptor, plain: Plain) -> (Vec<u8>, bool) {
-    let Plain { submission, request_id, started, received_at } = plain;
+    let Plain { submission, standing, request_id, started, received_at } = plain;
     let (status, kind, body) = match single::settle(acceptor, submission).await {
         Ok(answer) => (status(&answer), idempotent::content_type(&answer), answer.body),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, PROBLEM, refused(reason)),
@@ -149,6 +156,13 @@ async fn answer(acceptor: &Acceptor, plain: Plain) -> (Vec<u8>, bool) {
         put_number(&mut out, RETRY_AFTER_S.into());
     }
     put_header(&mut out, "x-request-id", request_id.as_bytes());
+    if let Some(standing) = standing {
+        put_header(&mut out, "ratelimit-policy", acceptor.shared.settings.load().policy_field.as_bytes());
+        put_header(&mut out, "ratelimit", &standing_field(&standing));
+    }
+    if acceptor.shared.settings.load().cors.depends_on_origin() {
+        put_header(&mut out, "vary", b"Origin");
+    }
     if is_last {
         put_header(&mut out, "connection", b"close");
     }
@@ -193,11 +207,23 @@ struct Head<'a> {
     body: &'a [u8],
     request_id: Option<&'a [u8]>,
     traceparent: Option<&'a [u8]>,
+    forwarded_for: Option<&'a [u8]>,
 }
 
 /// Headers that do not change the answer. What is not here, or has a meaning only the general way knows, is not plain.
-const WITHOUT_EFFECT: [&str; 6] =
-    ["user-agent", "accept", "accept-encoding", "accept-language", "tracestate", "referer"];
+const WITHOUT_EFFECT: [&str; 11] = [
+    "user-agent",
+    "accept",
+    "accept-encoding",
+    "accept-language",
+    "tracestate",
+    "referer",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-real-ip",
+    "via",
+];
 
 impl<'a> Head<'a> {
     /// The request that `bytes` are, if they are exactly one and it is plain.
@@ -231,6 +257,8 @@ impl<'a> Head<'a> {
                 head.request_id.replace(value).is_none()
             } else if is("traceparent") {
                 head.traceparent.replace(value).is_none()
+            } else if is("x-forwarded-for") {
+                head.forwarded_for.replace(value).is_none()
             } else {
                 false
             };
@@ -272,7 +300,7 @@ mod tests {
     fn a_whole_plain_request_is_taken_apart() {
         let bytes = request("X-Request-Id: r-1\r\nTraceParent: t\r\nconnection: Keep-Alive\r\n", "{}");
         let head = Head::of(bytes.as_bytes()).unwrap();
-        assert_eq!(head, Head { body: b"{}", request_id: Some(b"r-1"), traceparent: Some(b"t") });
+        assert_eq!(head, Head { body: b"{}", request_id: Some(b"r-1"), traceparent: Some(b"t"), ..Head::default() });
         assert!(Head::of(request("Content-Type: APPLICATION/json\r\n", "{}").as_bytes()).is_some());
         assert!(Head::of(request("", "{}").replace("/events", "/v1/events").as_bytes()).is_some());
     }
@@ -303,6 +331,7 @@ mod tests {
             "Origin: https://shop",
             "Authorization: Bearer t",
             "X-Request-Id: a\r\nX-Request-Id: b",
+            "X-Forwarded-For: 1.1.1.1\r\nX-Forwarded-For: 2.2.2.2",
             "X-Whatever: 1",
         ] {
             assert_eq!(Head::of(request(&format!("{header}\r\n"), "{}").as_bytes()), None, "{header}");

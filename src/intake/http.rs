@@ -4,17 +4,15 @@ use super::acceptor::Acceptor;
 use super::answer::{Answer, problem};
 use super::body::Arriving;
 use super::connection::Fate;
-use super::{batch, single, websocket};
+use super::limited::put_standing;
+use super::{batch, cors, entry, single, websocket};
 use crate::net::new_request_id;
 use hyper::body::Incoming;
-use hyper::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue,
-    ORIGIN,
-};
+use hyper::header::{ALLOW, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode, Version};
 use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 /// Names a request in answers and in the log.
@@ -24,7 +22,7 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 
 /// Which call a path is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Route {
+pub(super) enum Route {
     Single,
     Batch,
     Stats,
@@ -70,12 +68,8 @@ pub(super) async fn answer(acceptor: Rc<Acceptor>, request: Request<Incoming>, f
     let mut answer = dispatch(&acceptor, &head, &mut body, route, fate).await;
     let headers = answer.headers_mut();
     headers.insert(X_REQUEST_ID, request_id(&head.headers));
-    if head.headers.contains_key(ORIGIN) && route.is_some() {
-        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-        headers.insert(
-            ACCESS_CONTROL_EXPOSE_HEADERS,
-            HeaderValue::from_static("x-request-id, retry-after, idempotency-replayed"),
-        );
+    if route.is_some() {
+        acceptor.shared.settings.load().cors.put(&head.headers, headers);
     }
     fate.upgraded.set(answer.status() == StatusCode::SWITCHING_PROTOCOLS);
     // What is left of a body cannot be told from a next request.
@@ -93,17 +87,52 @@ async fn dispatch(acceptor: &Acceptor, head: &Parts, body: &mut Arriving, route:
     if head.version == Version::HTTP_11 && head.headers.get_all(HOST).iter().count() != 1 {
         return problem(StatusCode::BAD_REQUEST, "an HTTP/1.1 request has one Host header");
     }
-    let caller = Rc::clone(&fate.caller.borrow());
     match route {
-        Some(_) if head.method == Method::OPTIONS => preflight(),
-        Some(route) if !route.takes(&head.method) => not_allowed(route),
+        Some(_) if head.method == Method::OPTIONS => return preflight(acceptor, head),
+        Some(route) if !route.takes(&head.method) => return not_allowed(route),
+        _ => {}
+    }
+    match admitted(acceptor, head, body, route, fate).await {
+        Ok(answer) => answer,
+        Err(answer) => *answer,
+    }
+}
+
+/// Answers a request that has a place here, if its sender may send it.
+async fn admitted(
+    acceptor: &Acceptor,
+    head: &Parts,
+    body: &mut Arriving,
+    route: Option<Route>,
+    fate: &Fate,
+) -> Result<Answer, Box<Answer>> {
+    let caller = entry::admit(acceptor, fate, head, route)?;
+    // What tells of the daemon itself is not limited: whoever watches it would else see it fail under load.
+    let standing = match route {
+        Some(route) => entry::pay(acceptor, &caller, route)?,
+        None => None,
+    };
+    let mut answer = match route {
         Some(Route::Single) => single::post(acceptor, &caller, head, body).await,
         Some(Route::Batch) => batch::post(acceptor, &caller, head, body).await,
-        Some(Route::Stream) => websocket::handshake(acceptor, head, body),
+        Some(Route::Stream) => stream(acceptor, head, body),
         Some(Route::Stats) | None => {
             (acceptor.shared.fallback)(&head.method, head.uri.path(), head.uri.query(), &head.headers)
         }
+    };
+    if let Some(standing) = standing {
+        put_standing(answer.headers_mut(), &acceptor.shared.settings.load().policy_field, &standing);
     }
+    Ok(answer)
+}
+
+/// Opens a WebSocket for whom it may be opened.
+fn stream(acceptor: &Acceptor, head: &Parts, body: &Arriving) -> Answer {
+    if !acceptor.shared.settings.load().cors.allows(&head.headers) {
+        acceptor.shared.metrics.origins_refused.fetch_add(1, Relaxed);
+        return cors::refused();
+    }
+    websocket::handshake(acceptor, head, body)
 }
 
 /// The client's id where it sent a usable one, else a new one.
@@ -125,18 +154,11 @@ fn not_allowed(route: Route) -> Answer {
     answer
 }
 
-fn preflight() -> Answer {
-    let mut answer = Answer::default();
-    *answer.status_mut() = StatusCode::NO_CONTENT;
-    let headers = answer.headers_mut();
-    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, OPTIONS"));
-    headers.insert(
-        ACCESS_CONTROL_ALLOW_HEADERS,
-        HeaderValue::from_static(
-            "content-type, content-encoding, authorization, x-api-key, idempotency-key, x-request-id, traceparent",
-        ),
-    );
-    headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
-    answer
+/// What a browser asks before it sends what a page of another origin wants sent.
+fn preflight(acceptor: &Acceptor, head: &Parts) -> Answer {
+    let settings = acceptor.shared.settings.load();
+    if !settings.cors.allows(&head.headers) {
+        acceptor.shared.metrics.origins_refused.fetch_add(1, Relaxed);
+    }
+    settings.cors.preflight(&head.headers)
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// No single read or write waits longer: a hanging daemon fails the test.
@@ -101,6 +101,15 @@ impl Connection {
 
     pub fn try_open(address: SocketAddr) -> io::Result<Self> {
         Connection::over(TcpStream::connect_timeout(&address, PATIENCE)?)
+    }
+
+    /// A connection that comes from another address of this machine, such as 127.0.0.2.
+    #[track_caller]
+    pub fn from(client: IpAddr, address: SocketAddr) -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::new(client, 0).into()).unwrap();
+        socket.connect(&address.into()).unwrap();
+        Connection::over(socket.into()).unwrap()
     }
 
     /// What was received and not yet looked at.
