@@ -17,7 +17,7 @@ fn daemon(more: &[(&str, &str)]) -> Daemon {
         ("INGESTD_SERVER_TRUSTED_PROXIES", "127.0.0.1"),
         ("INGESTD_SERVER_CONNECTIONS_PER_ADDRESS_MAX", "2"),
     ];
-    Daemon::with(&[&env, more].concat())
+    Daemon::with(&[&env[..], more].concat())
 }
 
 fn text(client: &str) -> Vec<u8> {

@@ -153,11 +153,11 @@ async fn collect(
         if so_far + data.len() > max {
             return Err(Box::new(too_large(max)));
         }
-        if !unfinished.reach(so_far + data.len()) {
-            return Err(Box::new(acceptor.refuse_request(Refusal::AddressShare)));
-        }
         if !permit.grow(data.len()) {
             return Err(Box::new(acceptor.refuse_request(Refusal::Overloaded)));
+        }
+        if !unfinished.reach(so_far + data.len()) {
+            return Err(Box::new(acceptor.refuse_request(Refusal::AddressShare)));
         }
         // Nearly always the body is one piece, and nothing is copied.
         if so_far == 0 {

@@ -109,8 +109,8 @@ async fn admitted(
     let caller = entry::admit(acceptor, fate, head, route)?;
     // What tells of the daemon itself is not limited: whoever watches it would else see it fail under load.
     let standing = match route {
-        Some(route) => entry::pay(acceptor, &caller, route)?,
-        None => None,
+        Some(route @ (Route::Single | Route::Batch | Route::Stream)) => entry::pay(acceptor, &caller, route)?,
+        Some(Route::Stats) | None => None,
     };
     let mut answer = match route {
         Some(Route::Single) => single::post(acceptor, &caller, head, body).await,

@@ -119,7 +119,11 @@ pub(super) fn contradictions(config: &Config) -> Vec<Contradiction> {
         },
     );
     let cors = &config.cors;
-    let pages = Cors::new(&cors.allowed_origins, cors.allow_credentials, cors.max_age_s);
+    let is_any = cors.allowed_origins.iter().any(|origin| origin == "*");
+    look(cors.allow_credentials && is_any, &["cors.allow_credentials", "cors.allowed_origins"], &|| {
+        "`cors.allow_credentials` = true for every origin (\"*\") is what browsers refuse: name the origins".into()
+    });
+    let pages = Cors::new(&cors.allowed_origins, cors.allow_credentials && !is_any, cors.max_age_s);
     look(pages.is_err(), &["cors.allowed_origins"], &|| {
         format!("`cors.allowed_origins`: {}", pages.as_ref().err().map_or("", String::as_str))
     });

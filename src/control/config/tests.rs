@@ -156,7 +156,7 @@ fn what_could_not_work_is_refused() {
         ("[rate_limits]\nburst_s = 0", "`rate_limits.burst_s` must be from 1"),
         ("[rate_limits]\naddresses_max = 10", "`rate_limits.addresses_max` must be from 1024"),
         ("[cors]\nallowed_origins = [\"shop.example\"]", "`cors.allowed_origins`: \"shop.example\" is no origin"),
-        ("[cors]\nallow_credentials = true", "`cors.allowed_origins`: every origin (\"*\") with credentials"),
+        ("[cors]\nallow_credentials = true", "`cors.allow_credentials` = true for every origin"),
         ("[log]\nsync_interval_ms = 0", "`log.sync_interval_ms`"),
         ("[dedup]\nwindow_s = 0", "`dedup.window_s`"),
         ("[parquet]\nroll_s = 0", "`parquet.roll_s`"),

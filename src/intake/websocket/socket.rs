@@ -212,11 +212,11 @@ impl Socket {
         unfinished.as_mut().is_some_and(|unfinished| unfinished.reach(bytes))
     }
 
-    /// Charges what the client has sent, or waits until it may send that: it is not read meanwhile, so that TCP slows it
-    /// down. While it waits it holds no place that others could use.
+    /// Charges what the client has sent, or waits until it may send that, as long as that is not too long: it is not read
+    /// meanwhile, so that TCP slows it down. While it waits it holds no place that others could use.
     ///
     /// # Errors
-    /// Why its events are refused, where the wait would be too long.
+    /// Why its events are refused.
     async fn paid(&self, messages: u64, events: u64, permit: &mut Option<Permit>) -> Result<(), Refusal> {
         let Err(mut exceeded) = charge(&self.acceptor, &self.caller, messages, events) else { return Ok(()) };
         let deadline = Instant::now() + SLOWED_MAX;
@@ -225,12 +225,9 @@ impl Socket {
         // A large message keeps the bytes that it holds counted.
         permit.take_if(|permit| permit.bytes() == 0);
         let mut stop = self.acceptor.stop.clone();
-        loop {
-            if self.acceptor.stopping() || Instant::now() + exceeded.wait > deadline {
-                return Err(limited::reason(&exceeded));
-            }
+        while Instant::now() < deadline && !self.acceptor.stopping() {
             tokio::select! {
-                () = tokio::time::sleep(exceeded.wait) => {}
+                () = tokio::time::sleep_until(deadline.min(Instant::now() + exceeded.wait)) => {}
                 _ = stop.wait_for(|stop| *stop) => {}
             }
             match charge(&self.acceptor, &self.caller, messages, events) {
@@ -238,6 +235,7 @@ impl Socket {
                 Err(again) => exceeded = again,
             }
         }
+        Err(limited::reason(&exceeded))
     }
 
     /// A place between socket and log; `None` when there was none for too long, or there is none to wait for.
