@@ -8,7 +8,10 @@ mod support;
 use serde_json::Value;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use support::{Answer, Connection, Daemon, Place, Socket, event, events, eventually, request};
+use support::{
+    Answer, CLOSE, Connection, Daemon, PING, PONG, Place, Socket, TEXT, event, events, eventually, frame, masked,
+    request,
+};
 
 /// Another client on this machine.
 const OTHER: [u8; 4] = [127, 0, 0, 2];
@@ -78,6 +81,13 @@ fn an_address_that_sends_too_fast_is_told_when_to_come_back_and_others_are_not_h
     for path in ["/health", "/health/live", "/health/ready", "/metrics", "/pipeline/status"] {
         assert_eq!(daemon.get(path).status, 200, "{path}");
     }
+    // But nobody may look for what is not there as often as he likes.
+    let mut searching = from(&daemon, THIRD);
+    let mut answers = (0..100_000).map(|_| {
+        searching.send(request("GET", "/admin.php", &[], b""));
+        searching.answer()
+    });
+    assert_limited(&answers.find(|answer| answer.status != 404).expect("a refusal"), "address-requests");
     let refused = daemon.metric("ingestd_http_requests_refused_by_reason_total{reason=\"rate_limited\"}");
     assert!(refused >= 1.0);
     // Nothing that is refused costs anything: it comes back by itself, over the same connection.
@@ -225,6 +235,21 @@ fn a_websocket_that_would_have_to_wait_too_long_is_told_for_each_event() {
 }
 
 #[test]
+fn a_websocket_is_told_when_its_tenant_has_sent_all_that_it_may_today() {
+    let daemon = Daemon::with(&[("INGESTD_RATE_LIMITS_TENANT_EVENTS_PER_DAY", "2")]);
+    let mut socket = Socket::open(&daemon);
+    socket.cart(&Value::Array(events("a", 3)));
+    for _ in 0..3 {
+        assert_eq!(socket.message("event_error")["code"], "quota_exceeded");
+    }
+    socket.cart(&Value::Array(events("b", 2)));
+    for _ in 0..2 {
+        socket.message("event_ack");
+    }
+    assert_eq!(daemon.totals(), [2, 0, 0, 3]);
+}
+
+#[test]
 fn limits_are_reloaded_without_a_restart() {
     let file = ConfigFile::new("");
     let daemon = Place::with(&[("INGESTD_CONFIG", file.path().to_str().unwrap())]).start();
@@ -335,4 +360,37 @@ fn an_address_that_begins_many_bodies_leaves_slots_for_others() {
         one.send(&head);
         one.answer().status == 100
     });
+}
+
+#[test]
+fn an_address_whose_websocket_messages_stall_leaves_room_for_others() {
+    let daemon = Daemon::with(&[
+        ("INGESTD_LIMITS_EVENT_BYTES_MAX", "40000"),
+        ("INGESTD_LIMITS_BODY_BYTES_MAX", "40000"),
+        ("INGESTD_LIMITS_INFLIGHT_BYTES_MAX", "320000"),
+        ("INGESTD_LIMITS_ADDRESS_SHARE_PERCENT", "25"),
+    ]);
+    // A fragment that is not the last one, and behind it a Ping, whose answer says that the fragment was taken.
+    let begun = |client| {
+        let mut socket = Socket::on(from(&daemon, client));
+        socket.send_raw(&frame(TEXT, &[b' '; 19_000]));
+        socket.try_send_raw(&masked(PING, b"")).ok();
+        let answer = socket.frame();
+        match answer.opcode {
+            PONG => Ok(socket),
+            _ => Err((answer.opcode, answer.payload.first_chunk().map(|code| u16::from_be_bytes(*code)))),
+        }
+    };
+    let all: Vec<_> = (0..6).map(|_| begun(OTHER)).collect();
+    let (held, refused): (Vec<_>, Vec<_>) = all.into_iter().partition(Result::is_ok);
+    assert_eq!(held.len(), 4);
+    for refused in refused {
+        assert_eq!(refused.err(), Some((CLOSE, Some(1013))));
+    }
+    assert!(begun(THIRD).is_ok());
+    let mut third = from(&daemon, THIRD);
+    let large = event("large").to_string() + &" ".repeat(39_000);
+    third.post("/events", &[], large.as_bytes()).with_status(202);
+    drop(held);
+    eventually("there is room for the address again", || begun(OTHER).is_ok());
 }

@@ -44,13 +44,11 @@ pub(super) fn behind_proxies<'a>(
     if client == peer.address { Rc::clone(peer) } else { Rc::new(Caller { address: client, ..Caller::clone(peer) }) }
 }
 
-/// Charges a request of a route, and the event of a single one: it is refused before its body is read. What stands
-/// nearest to its end.
+/// Charges a request, and the events that it is known to have. What stands nearest to its end.
 ///
 /// # Errors
 /// The answer, where a limit is used up.
-pub(super) fn pay(acceptor: &Acceptor, caller: &Caller, route: Route) -> Result<Option<Standing>, Box<Answer>> {
-    let events = u64::from(route == Route::Single);
+pub(super) fn pay(acceptor: &Acceptor, caller: &Caller, events: u64) -> Result<Option<Standing>, Box<Answer>> {
     charge(acceptor, caller, 1, events).map_err(|exceeded| {
         acceptor.shared.metrics.refuse_request(reason(&exceeded));
         too_much(acceptor, &exceeded)

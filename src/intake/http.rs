@@ -6,6 +6,7 @@ use super::body::Arriving;
 use super::connection::Fate;
 use super::limited::put_standing;
 use super::{batch, cors, entry, single, websocket};
+use crate::access::Caller;
 use crate::net::new_request_id;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue};
@@ -107,21 +108,30 @@ async fn admitted(
     fate: &Fate,
 ) -> Result<Answer, Box<Answer>> {
     let caller = entry::admit(acceptor, fate, head, route)?;
-    // What tells of the daemon itself is not limited: whoever watches it would else see it fail under load.
     let standing = match route {
-        Some(route @ (Route::Single | Route::Batch | Route::Stream)) => entry::pay(acceptor, &caller, route)?,
+        // The event of a single one is known: it is refused before its body is read.
+        Some(Route::Single) => entry::pay(acceptor, &caller, 1)?,
+        Some(Route::Batch | Route::Stream) => entry::pay(acceptor, &caller, 0)?,
         Some(Route::Stats) | None => None,
     };
     let mut answer = match route {
         Some(Route::Single) => single::post(acceptor, &caller, head, body).await,
         Some(Route::Batch) => batch::post(acceptor, &caller, head, body).await,
         Some(Route::Stream) => stream(acceptor, head, body),
-        Some(Route::Stats) | None => {
-            (acceptor.shared.fallback)(&head.method, head.uri.path(), head.uri.query(), &head.headers)
-        }
+        Some(Route::Stats) | None => about(acceptor, &caller, head)?,
     };
     if let Some(standing) = standing {
         put_standing(answer.headers_mut(), &acceptor.shared.settings.load().policy_field, &standing);
+    }
+    Ok(answer)
+}
+
+/// Tells of the daemon itself. That is not limited, for whoever watches it would else see it fail under load; to ask for
+/// what is not there is.
+fn about(acceptor: &Acceptor, caller: &Caller, head: &Parts) -> Result<Answer, Box<Answer>> {
+    let answer = (acceptor.shared.fallback)(&head.method, head.uri.path(), head.uri.query(), &head.headers);
+    if answer.status().is_client_error() {
+        entry::pay(acceptor, caller, 0)?;
     }
     Ok(answer)
 }

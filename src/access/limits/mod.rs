@@ -165,8 +165,8 @@ impl Limits {
         let (today, ends_in) = day(now);
         let limit = Limit::TenantDay;
         match self.quotas.take(today, payer.tenant, events, max) {
-            Ok(left) => Ok(Some(Standing { limit, left, full_in_s: ends_in.as_secs() + 1, capacity: max })),
-            Err(()) => Err(Exceeded { limit, wait: ends_in }),
+            Some(left) => Ok(Some(Standing { limit, left, full_in_s: ends_in.as_secs() + 1, capacity: max })),
+            None => Err(Exceeded { limit, wait: ends_in }),
         }
     }
 }

@@ -60,20 +60,16 @@ impl Quotas {
         }
     }
 
-    /// Counts events; what is left of `max`.
-    ///
-    /// # Errors
-    /// There is not enough left, and nothing was counted.
-    pub fn take(&self, today: Day, tenant: &str, events: u64, max: u64) -> Result<u64, ()> {
+    /// Counts events; what is left of `max` then. `None` where there is not enough left: nothing was counted.
+    #[must_use]
+    pub fn take(&self, today: Day, tenant: &str, events: u64, max: u64) -> Option<u64> {
         let mut counts = self.counts();
         counts.turn(today);
         let count = counts.of(tenant);
         let sum = count.events.saturating_add(events);
-        if sum > max {
-            return Err(());
-        }
+        let left = max.checked_sub(sum)?;
         *count = Count { events: sum, is_changed: count.is_changed || events > 0 };
-        Ok(max - sum)
+        Some(left)
     }
 
     /// What has changed since the last time.
@@ -138,13 +134,13 @@ mod tests {
     #[test]
     fn a_tenant_has_its_quota_each_day_and_all_of_a_batch_fits_or_none() {
         let quotas = Quotas::default();
-        assert_eq!(quotas.take(1, "a", 6, 10), Ok(4));
-        assert_eq!(quotas.take(1, "a", 5, 10), Err(()));
-        assert_eq!(quotas.take(1, "a", 4, 10), Ok(0));
-        assert_eq!(quotas.take(1, "b", 10, 10), Ok(0));
-        assert_eq!(quotas.take(2, "a", 10, 10), Ok(0));
+        assert_eq!(quotas.take(1, "a", 6, 10), Some(4));
+        assert_eq!(quotas.take(1, "a", 5, 10), None);
+        assert_eq!(quotas.take(1, "a", 4, 10), Some(0));
+        assert_eq!(quotas.take(1, "b", 10, 10), Some(0));
+        assert_eq!(quotas.take(2, "a", 10, 10), Some(0));
         // Set back.
-        assert_eq!(quotas.take(1, "a", 1, 10), Ok(9));
+        assert_eq!(quotas.take(1, "a", 1, 10), Some(9));
     }
 
     #[test]
@@ -159,8 +155,8 @@ mod tests {
         let again = Quotas::default();
         again.load(7, [usage("a", 7, 6), usage("b", 6, 10)]);
         assert_eq!(again.unstored(), unstored);
-        assert_eq!(again.take(7, "a", 5, 10), Err(()));
-        assert_eq!(again.take(7, "b", 5, 10), Ok(5));
+        assert_eq!(again.take(7, "a", 5, 10), None);
+        assert_eq!(again.take(7, "b", 5, 10), Some(5));
     }
 
     #[test]
@@ -170,6 +166,6 @@ mod tests {
             quotas.take(1, &tenant.to_string(), 1, 100).unwrap();
         }
         assert_eq!(quotas.counts().tenants.len(), TENANTS_MAX + 1);
-        assert_eq!(quotas.take(1, "yet another", 1, 100), Ok(89));
+        assert_eq!(quotas.take(1, "yet another", 1, 100), Some(89));
     }
 }
