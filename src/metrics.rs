@@ -81,6 +81,8 @@ macro_rules! counters {
             pub handshakes_failed: [AtomicU64; HandshakeFailure::ALL.len()],
             /// When the certificate that is presented ends, UNIX seconds; 0 without TLS.
             pub certificate_ends: AtomicI64,
+            /// HTTP requests refused before their events were counted, per reason.
+            pub requests_refused_by: [AtomicU64; Refusal::ALL.len()],
             /// Open HTTP connections.
             pub connections: AtomicI64,
             /// Open WebSockets.
@@ -119,6 +121,14 @@ counters! {
     handshakes: "ingestd_tls_handshakes_total",
     /// Connections that speak HTTP/2.
     http2_connections: "ingestd_http2_connections_total",
+    /// Connections turned away because their address had too many.
+    connections_refused_address: "ingestd_connections_refused_per_address_total",
+    /// Connections closed for what they began with instead of a PROXY protocol header.
+    proxy_headers_refused: "ingestd_proxy_headers_refused_total",
+    /// Requests and handshakes of browsers refused for the page that they came from.
+    origins_refused: "ingestd_origins_refused_total",
+    /// WebSocket rounds held up because a limit was used up.
+    ws_slowed: "ingestd_websocket_slowed_total",
     /// WebSockets opened.
     websockets_total: "ingestd_websockets_total",
     /// WebSocket messages received.
@@ -173,6 +183,14 @@ impl Metrics {
         self.handshakes_failed[reason as usize].fetch_add(1, Relaxed);
     }
 
+    /// Counts a request refused before its events were counted.
+    pub fn refuse_request(&self, reason: Refusal) {
+        self.requests_refused.fetch_add(1, Relaxed);
+        if let Some(place) = Refusal::ALL.iter().position(|known| *known == reason) {
+            self.requests_refused_by[place].fetch_add(1, Relaxed);
+        }
+    }
+
     /// All rejected events.
     #[must_use]
     pub fn rejected_total(&self) -> u64 {
@@ -223,6 +241,11 @@ impl Metrics {
                 &format!("reason=\"{}\"", failure.as_str()),
                 count.load(Relaxed),
             );
+        }
+        let name = "ingestd_http_requests_refused_by_reason_total";
+        head(&mut out, name, "counter", "HTTP requests refused before their events were counted, by reason.");
+        for (reason, count) in Refusal::ALL.iter().zip(&self.requests_refused_by) {
+            line(&mut out, name, &format!("reason=\"{reason}\""), count.load(Relaxed));
         }
         head(&mut out, "ingestd_events_by_type_total", "counter", "Events stored, by type.");
         for (number, count) in self.by_type.iter().enumerate() {

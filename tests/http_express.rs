@@ -19,6 +19,8 @@ fn told(answer: &Answer, id: &str) -> String {
         match name.as_str() {
             "date" => assert!(value.ends_with(" GMT"), "{value}"),
             "x-request-id" if value.len() == 16 => "made".clone_into(value),
+            // How much is left differs from answer to answer.
+            "ratelimit" => "told".clone_into(value),
             _ => {}
         }
     }
@@ -85,6 +87,57 @@ fn both_ways_answer_alike() {
     let [accepted, duplicate, ..] = daemon.totals();
     assert_eq!(duplicate, 4, "the second and third event named new, both ways");
     assert_eq!(accepted, 18, "one of each good kind, both ways");
+}
+
+#[test]
+fn limits_and_pages_are_told_both_ways() {
+    let daemon = Daemon::with(&[
+        ("INGESTD_RATE_LIMITS_TENANT_EVENTS_PER_DAY", "4"),
+        ("INGESTD_RATE_LIMITS_ADDRESS_REQUESTS_PER_S", "1000"),
+        ("INGESTD_CORS_ALLOWED_ORIGINS", "https://shop.example"),
+    ]);
+    let good = |id: &str| event(id).to_string().into_bytes();
+    assert_alike(&daemon, "within", &[], &good);
+    assert_alike(&daemon, "forwarded", &[("X-Forwarded-For", "203.0.113.9"), ("Via", "1.1 proxy")], &good);
+    // What the quota is for is used up, unless midnight has just passed: then it is for the next four.
+    for _ in 0..4 {
+        daemon.post("/events", event("more").to_string());
+    }
+    let mut connection = daemon.connect();
+    for headers in [&[][..], &[DETOUR]] {
+        let answer = connection.post("/events", headers, event("beyond").to_string().as_bytes());
+        assert_eq!(answer.problem(429)["reason"], "quota_exceeded");
+        assert_eq!(answer.header("vary"), Some("Origin"));
+        assert!(answer.header("retry-after").is_some() && answer.header("ratelimit-policy").is_some());
+    }
+}
+
+#[test]
+fn a_limit_is_one_for_both_ways() {
+    let daemon =
+        Daemon::with(&[("INGESTD_RATE_LIMITS_ADDRESS_REQUESTS_PER_S", "1"), ("INGESTD_RATE_LIMITS_BURST_S", "40")]);
+    let mut refused = Vec::new();
+    // Forty, and one more for each second that this takes.
+    for number in 0.. {
+        assert!(number < 10_000, "nothing is refused");
+        for headers in [&[][..], &[DETOUR]] {
+            let id = format!("e-{number}-{}", headers.len());
+            let answer = daemon.request("POST", "/events", headers, event(&id).to_string().as_bytes());
+            match answer.status {
+                202 => assert!(
+                    answer.header("ratelimit").is_some_and(|field| field.starts_with("\"address-requests\";r="))
+                ),
+                _ => refused.push(answer),
+            }
+        }
+        if refused.len() >= 4 {
+            break;
+        }
+    }
+    for answer in refused {
+        assert_eq!(answer.problem(429)["limit"], "address-requests");
+    }
+    assert!(daemon.totals()[0] >= 40);
 }
 
 #[test]

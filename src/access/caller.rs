@@ -8,7 +8,7 @@ use std::net::IpAddr;
 pub struct Caller {
     /// The owner of its events: ids, limits and confirmations are kept apart by it.
     pub tenant: Box<str>,
-    /// The address that the connection comes from.
+    /// The address that it comes from: the peer's, or whom a trusted proxy names.
     pub address: IpAddr,
     /// What it has shown.
     pub credential: Credential,
@@ -37,5 +37,11 @@ impl Caller {
     #[must_use]
     pub fn anonymous(address: IpAddr) -> Self {
         Caller { tenant: record::DEFAULT_TENANT.into(), address, credential: Credential::None, certificate: None }
+    }
+
+    /// What tells its API key from others, where it has shown one. Nobody is asked for one so far.
+    #[must_use]
+    pub fn key(&self) -> Option<u64> {
+        None
     }
 }

@@ -141,7 +141,7 @@ impl Access {
         if !scopes.has(group) {
             return Err(Failure::Scope);
         }
-        Ok(Caller { tenant, address, credential })
+        Ok(Caller { tenant, address, credential, certificate: None })
     }
 
     /// Whether a caller that was admitted to the intake would be again.

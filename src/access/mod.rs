@@ -1,8 +1,8 @@
-//! Who sends, and what it may: credentials, tenants, scopes.
+//! Who sends, what it may and how much: credentials, tenants, scopes, limits.
 //!
 //! `presented` finds the credential in a request's headers; `entrance` decides by the `rules` whose it is: an API key
 //! (`key`, kept in the `keyring` and its `key_file`) or a JWT (`jwt`). `cache` remembers JWTs that were verified;
-//! `failure` names every way of being turned away; `caller` is what comes of it.
+//! `failure` names every way of being turned away; `caller` is what comes of it, and `limits` what that may send.
 
 mod cache;
 mod caller;
@@ -12,6 +12,7 @@ mod jwt;
 mod key;
 mod key_file;
 mod keyring;
+pub mod limits;
 mod presented;
 mod rules;
 mod scope;

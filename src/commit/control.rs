@@ -114,14 +114,26 @@ impl Control {
         }
     }
 
+    /// Hands the writes in and does not wait for them; false where there is no room for them now.
+    #[must_use]
+    pub fn post(&self, writes: Vec<Write>) -> bool {
+        let posted = self.hand_in(writes);
+        self.nudge();
+        posted
+    }
+
     /// Has the writer remove what is too old, though nothing comes in; does not wait for it.
     pub fn tidy(&self) {
-        let (reply, _) = oneshot::channel();
-        let (writes, dead, done) = (Vec::new(), Vec::new(), Ordered::default());
         // Where there is no room there is traffic, too.
-        if self.writes.try_send(ControlWrite { writes, dead, order: None, done, reply }).is_ok() {
+        if self.hand_in(Vec::new()) {
             self.nudge();
         }
+    }
+
+    fn hand_in(&self, writes: Vec<Write>) -> bool {
+        let (reply, _) = oneshot::channel();
+        let (dead, done) = (Vec::new(), Ordered::default());
+        self.writes.try_send(ControlWrite { writes, dead, order: None, done, reply }).is_ok()
     }
 
     fn nudge(&self) {

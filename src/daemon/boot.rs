@@ -6,11 +6,13 @@ use super::drain::Running;
 use super::known_ids::load_dedup;
 use super::live::{Live, Places, Upkeep, connections};
 use super::maintenance::Maintenance;
+use super::quotas;
 use super::sinks::Supplies;
 use super::stall::StallWatch;
 use super::systemd::{self, Keeper, LongStart};
 use super::threads::{Fatal, spawn};
 use super::trim::trim;
+use crate::access::limits::Limits;
 use crate::access::{Access, AccessError, Mode, Scope};
 use crate::commit::{Budget, Control, DeskSeed, Engine, EngineParts, GroupLimits, Hub, Idempotency, StopHandle, Tail};
 use crate::control::admin::{self, AdminParts};
@@ -26,7 +28,7 @@ use crate::deliver::sinks::{ClickHouseTables, KafkaTopics, ParquetFiles};
 use crate::intake::{self, Admission, Orders, Shared, problem};
 use crate::metrics::Metrics;
 use crate::net::tls::{Tls, TlsError};
-use crate::net::{ConnectionGate, Listeners, adopt, bind};
+use crate::net::{ConnectionGate, Listeners, Shares, adopt, bind};
 use arc_swap::ArcSwap;
 use hyper::StatusCode;
 use serde_json::json;
@@ -187,6 +189,8 @@ impl Bound {
             metrics: Arc::clone(&metrics),
         };
         let (engine, desks, control, stop_writer) = Engine::new(opened.writer, parts, acceptors)?;
+        let limits = Limits::new(config.rate_limits.addresses_max);
+        quotas::load(&opened.reader, &limits.quotas)?;
         let health = Arc::new(Health::default());
         health.set("wal", ServiceState::Up, None, None);
         let rates = Arc::new(Rates::default());
@@ -215,6 +219,9 @@ impl Bound {
             durability: config.log.durability.into(),
             gate,
             tls,
+            guests: Shares::new(),
+            unfinished: Shares::new(),
+            limits: Arc::new(limits),
             tail: tail.clone(),
             sinks: configured_sinks(&config),
             ack_places: Budget::new(live.ack_waiters, 0),

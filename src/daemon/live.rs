@@ -1,13 +1,14 @@
 //! What of the configuration holds from one moment to the next: the one list of what a reload can change.
 
+use crate::access::limits::{PerSecond, Policy};
 use crate::access::{Prepared, Rules};
 use crate::commit::{DeadLetterLimits, IdempotencyLimits};
 use crate::control::audit::{self, AuditLog};
 use crate::control::config::{Commit, Config, Unusable};
 use crate::control::set_log_level;
-use crate::intake::{Deadlines, Settings, Shared};
-use crate::net;
+use crate::intake::{Cors, Deadlines, Settings, ShareLimits, Shared};
 use crate::net::tls::{TlsError, TlsSettings};
+use crate::net::{self, Proxies};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +41,7 @@ pub(super) struct Upkeep {
 impl Live {
     pub(super) fn of(config: &Config) -> Self {
         let (server, limits, log) = (&config.server, &config.limits, &config.log);
+        let policy = policy(config);
         Live {
             settings: Settings {
                 limits: prepare::Limits {
@@ -59,6 +61,19 @@ impl Live {
                     ack: Duration::from_secs(server.ack_timeout_s),
                     drain: Duration::from_secs(server.drain_timeout_s),
                 },
+                // Whatever is not checked here was when it was read.
+                proxies: Proxies::parse(&server.trusted_proxies).unwrap_or_default(),
+                proxy_protocol: server.proxy_protocol,
+                connections_per_address_max: server.connections_per_address_max,
+                share: ShareLimits::new(
+                    limits.address_share_percent,
+                    limits.inflight_requests_max,
+                    limits.inflight_bytes_max,
+                    limits.body_bytes_max,
+                ),
+                policy_field: policy.field().into(),
+                policy,
+                cors: cors(config),
             },
             rules: config.auth.rules(),
             inflight_requests: limits.inflight_requests_max,
@@ -84,6 +99,24 @@ impl Live {
             tls: config.tls.settings(),
         }
     }
+}
+
+fn policy(config: &Config) -> Policy {
+    let rates = &config.rate_limits;
+    Policy {
+        address: PerSecond { requests: rates.address_requests_per_s, events: rates.address_events_per_s },
+        key: PerSecond { requests: rates.key_requests_per_s, events: rates.key_events_per_s },
+        tenant: PerSecond { requests: rates.tenant_requests_per_s, events: rates.tenant_events_per_s },
+        tenant_events_per_day: rates.tenant_events_per_day,
+        burst_s: rates.burst_s,
+        ipv6_prefix_bits: config.server.ipv6_prefix_bits,
+    }
+}
+
+fn cors(config: &Config) -> Cors {
+    let cors = &config.cors;
+    // As above; nobody is let in by a list that cannot be read.
+    Cors::new(&cors.allowed_origins, cors.allow_credentials, cors.max_age_s).unwrap_or_else(|_| Cors::nobody())
 }
 
 /// Where those values are used.
@@ -170,6 +203,7 @@ mod tests {
         let value = place.unwrap();
         *value = match (name, &*value) {
             ("server.listen", _) => "127.0.0.1:1".into(),
+            ("server.trusted_proxies", _) => toml::Value::Array(vec!["10.0.0.0/8".into()]),
             ("log.durability", _) => "os".into(),
             ("auth.intake" | "auth.read" | "auth.manage", _) => "key".into(),
             ("kafka.delivery", _) => "at-least-once".into(),

@@ -2,6 +2,7 @@
 
 use super::certificates::Certificates;
 use super::live::Upkeep;
+use super::quotas;
 use crate::commit::Control;
 use crate::control::admin::TrimOrder;
 use crate::control::config::BacklogPolicy;
@@ -57,6 +58,7 @@ impl Maintenance {
             if changed || sampled.elapsed() >= SAMPLE_INTERVAL {
                 sampled = Instant::now();
                 self.rates.sample(&self.shared.metrics);
+                quotas::store(&self.control, &self.shared.limits.quotas);
                 self.watch_log();
             }
             if trimmed.elapsed() >= TRIM_INTERVAL {
@@ -69,6 +71,8 @@ impl Maintenance {
             self.carry_out_orders();
             std::thread::sleep(DISK_INTERVAL);
         }
+        // The writer takes what was handed in before it ends.
+        quotas::store(&self.control, &self.shared.limits.quotas);
         Ok(())
     }
 

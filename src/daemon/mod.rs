@@ -10,6 +10,7 @@ mod drain;
 mod known_ids;
 mod live;
 mod maintenance;
+mod quotas;
 mod signals;
 mod sinks;
 mod stall;

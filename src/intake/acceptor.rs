@@ -6,11 +6,12 @@ use super::connection::{self, LAST_CALL};
 use super::date::Date;
 use super::order::Orders;
 use super::settings::{Deadlines, Settings};
+use crate::access::limits::Limits;
 use crate::access::{self, Access};
 use crate::commit::{Budget, Desk, DeskSeed, Hub, Idempotency, Settled, Submission, Tail};
 use crate::metrics::{Metrics, Recorder, Stage};
 use crate::net::tls::Tls;
-use crate::net::{ConnectionGate, ConnectionPermit, Listener, accept};
+use crate::net::{ConnectionGate, ConnectionPermit, Listener, Share, Shares, accept};
 use arc_swap::ArcSwap;
 use event::{Durability, FingerprintKey, Refusal};
 use hyper::StatusCode;
@@ -31,6 +32,9 @@ const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Bytes that one read takes from a connection.
 const ARRIVALS_BYTES: usize = 64 << 10;
+
+/// WebSockets of one acceptor that are slowed down at once: each may have sent as much as one read takes.
+const SLOWED_MAX: usize = 1024;
 
 /// Answers everything that is not intake.
 pub(super) type Fallback = dyn Fn(&hyper::Method, &str, Option<&str>, &HeaderMap) -> Answer + Send + Sync;
@@ -57,6 +61,12 @@ pub struct Shared {
     pub gate: Arc<ConnectionGate>,
     /// What every connection begins with, where it does.
     pub tls: Option<Arc<Tls>>,
+    /// Open connections of each address.
+    pub guests: Arc<Shares>,
+    /// What each address has begun to send and not ended.
+    pub unfinished: Arc<Shares>,
+    /// How much each client has sent.
+    pub limits: Arc<Limits>,
     /// What was committed, and how far sinks have it.
     pub tail: Tail,
     /// The sinks that run.
@@ -99,6 +109,8 @@ pub(super) struct Acceptor {
     busy: Cell<usize>,
     /// Open connections, WebSockets included: while one is open its last answer may not have left yet.
     open: Cell<usize>,
+    /// WebSockets that are not read because their clients send faster than they may.
+    slowed: Cell<usize>,
     pub(super) stop: watch::Receiver<bool>,
 }
 
@@ -111,16 +123,34 @@ impl Drop for Busy {
     }
 }
 
+/// Counts a WebSocket as slowed down while it lives.
+pub(super) struct Slowed<'a>(&'a Acceptor);
+
+impl Drop for Slowed<'_> {
+    fn drop(&mut self) {
+        self.0.slowed.update(|slowed| slowed - 1);
+    }
+}
+
 /// An open connection's place: with the gate of all acceptors, and in this acceptor's count.
 pub(super) struct Guest {
     acceptor: Rc<Acceptor>,
     _permit: ConnectionPermit,
+    /// Given back with it.
+    _place: Option<Share>,
 }
 
 impl Guest {
     pub(super) fn new(acceptor: &Rc<Acceptor>, permit: ConnectionPermit) -> Self {
         acceptor.open.update(|open| open + 1);
-        Guest { acceptor: Rc::clone(acceptor), _permit: permit }
+        Guest { acceptor: Rc::clone(acceptor), _permit: permit, _place: None }
+    }
+}
+
+impl Guest {
+    /// Keeps its place among those of its address, too.
+    pub(super) fn keep(&mut self, place: Option<Share>) {
+        self._place = place;
     }
 }
 
@@ -135,6 +165,15 @@ impl Acceptor {
     pub(super) fn busy(self: &Rc<Self>) -> Busy {
         self.busy.update(|busy| busy + 1);
         Busy(Rc::clone(self))
+    }
+
+    /// Notes that a WebSocket is slowed down, until the result is dropped; `None` where too many are, for what each has
+    /// sent is kept meanwhile.
+    pub(super) fn slowed(&self) -> Option<Slowed<'_>> {
+        (self.slowed.get() < SLOWED_MAX).then(|| {
+            self.slowed.update(|slowed| slowed + 1);
+            Slowed(self)
+        })
     }
 
     /// The parser, with the limits of now.
@@ -178,7 +217,7 @@ impl Acceptor {
 
     /// Refuses a request whose events have not been counted.
     pub(super) fn refuse_request(&self, reason: Refusal) -> Answer {
-        self.shared.metrics.requests_refused.fetch_add(1, Relaxed);
+        self.shared.metrics.refuse_request(reason);
         refused(reason)
     }
 
@@ -251,6 +290,7 @@ pub fn run(
             recorder: shared.metrics.recorder(),
             busy: Cell::new(0),
             open: Cell::new(0),
+            slowed: Cell::new(0),
             stop: stop.clone(),
             desk,
             shared,

@@ -4,7 +4,9 @@ use super::acceptor::{Acceptor, TRACEPARENT, trace_context};
 use super::answer::{Answer, message, problem_with, put_durability, refused, uuid};
 use super::body::{self, Arriving, Kind};
 use super::delivery::Wait;
+use super::entry::pay_events;
 use super::idempotent;
+use super::limited::put_standing;
 use super::options::{awaited, batch_options};
 use super::single::reject;
 use crate::access::Caller;
@@ -44,7 +46,7 @@ async fn try_post(
     let options = batch_options(query)?;
     let wait = Wait::for_sinks(acceptor, awaited(query, &acceptor.shared.sinks)?)?;
     let mut permit = acceptor.shared.admission.enter().map_err(|reason| Box::new(acceptor.refuse_request(reason)))?;
-    let bytes = body::read(acceptor, headers, body, &mut permit).await?;
+    let bytes = body::read(acceptor, caller, headers, body, &mut permit).await?;
     let started = Instant::now();
     let now = UnixMicros::now();
     let ndjson: &[u8] = if kind == Kind::NdJson { b"ndjson" } else { b"json" };
@@ -59,7 +61,15 @@ async fn try_post(
         }
     };
     acceptor.recorder.record(Stage::Parse, started.elapsed());
-    store(acceptor, split, &bytes, permit, claim, wait).await
+    let events = u64::from(split.summary.total);
+    acceptor.shared.metrics.received.fetch_add(events, Relaxed);
+    // A claim that is let go of here is free for the next try.
+    let standing = pay_events(acceptor, caller, events)?;
+    let mut answer = store(acceptor, split, &bytes, permit, claim, wait).await?;
+    if let Some(standing) = standing {
+        put_standing(answer.headers_mut(), &acceptor.shared.settings.load().policy_field, &standing);
+    }
+    Ok(answer)
 }
 
 fn split(
@@ -89,7 +99,6 @@ async fn store(
 ) -> Result<Answer, Box<Answer>> {
     let Split { mut batch, failures, summary } = split;
     let metrics = &acceptor.shared.metrics;
-    metrics.received.fetch_add(u64::from(summary.total), Relaxed);
     let aborted = summary.fail_on_error && !failures.is_empty();
     if aborted {
         metrics.refuse(Refusal::BatchAborted, batch.entries.len() as u64);

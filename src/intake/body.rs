@@ -3,7 +3,9 @@
 
 use super::acceptor::Acceptor;
 use super::answer::{Answer, problem};
+use super::share::Unfinished;
 use super::unpack::{Codec, Unpack, codec, unpack};
+use crate::access::Caller;
 use crate::commit::Permit;
 use bytes::{Bytes, BytesMut};
 use event::Refusal;
@@ -109,6 +111,7 @@ impl Arriving {
 /// Reads and unpacks the body.
 pub(super) async fn read(
     acceptor: &Acceptor,
+    caller: &Caller,
     headers: &HeaderMap,
     body: &mut Arriving,
     permit: &mut Permit,
@@ -118,7 +121,9 @@ pub(super) async fn read(
     if body.body.size_hint().lower() > max as u64 {
         return Err(Box::new(too_large(max)));
     }
-    let collected = tokio::time::timeout(acceptor.shared.deadlines().body, collect(acceptor, body, permit)).await;
+    let unfinished = Unfinished::begin(acceptor, caller).map_err(|reason| Box::new(acceptor.refuse_request(reason)))?;
+    let collected = collect(acceptor, body, permit, unfinished);
+    let collected = tokio::time::timeout(acceptor.shared.deadlines().body, collected).await;
     let packed = match collected {
         Ok(collected) => collected?,
         Err(_) => return Err(Box::new(late())),
@@ -153,7 +158,12 @@ pub(super) async fn read_small(acceptor: &Acceptor, body: &mut Arriving, max: us
     }
 }
 
-async fn collect(acceptor: &Acceptor, body: &mut Arriving, permit: &mut Permit) -> Result<Bytes, Box<Answer>> {
+async fn collect(
+    acceptor: &Acceptor,
+    body: &mut Arriving,
+    permit: &mut Permit,
+    mut unfinished: Unfinished,
+) -> Result<Bytes, Box<Answer>> {
     let max = acceptor.shared.body_bytes_max();
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
@@ -165,6 +175,9 @@ async fn collect(acceptor: &Acceptor, body: &mut Arriving, permit: &mut Permit) 
         }
         if !permit.grow(data.len()) {
             return Err(Box::new(acceptor.refuse_request(Refusal::Overloaded)));
+        }
+        if !unfinished.reach(so_far + data.len()) {
+            return Err(Box::new(acceptor.refuse_request(Refusal::AddressShare)));
         }
         // Nearly always the body is one piece, and nothing is copied.
         if so_far == 0 {

@@ -2,6 +2,7 @@
 
 use super::acceptor::{Acceptor, Guest};
 use super::answer::Answer;
+use super::arrival::{Arrived, arrive};
 use super::express::{self, End};
 use super::own_words::OwnWords;
 use super::{http, http2, websocket};
@@ -58,7 +59,9 @@ type Io = TokioIo<OwnWords<Rewound<Patient>>>;
 
 /// Serves one connection to its end.
 pub(super) async fn serve(acceptor: Rc<Acceptor>, stream: TcpStream, peer: IpAddr, permit: ConnectionPermit) {
-    let guest = Guest::new(&acceptor, permit);
+    let mut guest = Guest::new(&acceptor, permit);
+    let Some(Arrived { stream, client, place }) = arrive(&acceptor, stream, peer).await else { return };
+    guest.keep(place);
     let connections = &acceptor.shared.metrics.connections;
     connections.fetch_add(1, Relaxed);
     // Boxed, as is all that does not last: what is kept while a connection idles is the short way's state only.
@@ -67,7 +70,7 @@ pub(super) async fn serve(acceptor: Rc<Acceptor>, stream: TcpStream, peer: IpAdd
         None => Some(Secured { stream: Stream::Plain(stream), is_http2: false, subject: None }),
     };
     if let Some(Secured { stream, is_http2, subject }) = secured {
-        let caller = Rc::new(Caller { certificate: subject, ..Caller::anonymous(peer) });
+        let caller = Rc::new(Caller { certificate: subject, ..Caller::anonymous(client) });
         let stream = Patient::new(stream, acceptor.shared.deadlines().write);
         if is_http2 {
             let stream = Rewound::new(Bytes::new(), stream);

@@ -8,7 +8,9 @@
 use super::acceptor::{Acceptor, trace_context};
 use super::answer::{PROBLEM, RETRY_AFTER_S, put_number, refusal_body};
 use super::http::is_request_id;
+use super::limited::standing_field;
 use super::{entry, idempotent, single};
+use crate::access::limits::Standing;
 use crate::access::{Caller, Presented};
 use crate::commit::{Permit, Remembered, Submission};
 use crate::net::{Patient, new_request_id};
@@ -48,6 +50,8 @@ enum Arrival {
 /// A plain request, taken apart.
 struct Plain {
     submission: Box<Submission>,
+    /// How its sender stands, where there are limits.
+    standing: Option<Standing>,
     request_id: RequestId,
     started: std::time::Instant,
     received_at: UnixMicros,
@@ -117,11 +121,14 @@ fn prepare(acceptor: &Acceptor, anonymous: &Rc<Caller>, head: &Head<'_>) -> Opti
     if acceptor.stopping() || head.body.len() > acceptor.shared.body_bytes_max() {
         return None;
     }
-    let caller = entry::admit_plain(acceptor, anonymous, head.presented)?;
+    let client = entry::behind_proxies(acceptor, anonymous, head.forwarded_for.into_iter());
+    let caller = entry::admit_plain(acceptor, &client, head.presented)?;
     let mut permit: Permit = acceptor.shared.admission.enter().ok()?;
     if !permit.grow(head.body.len()) {
         return None;
     }
+    // Last, for what is refused here is charged again on the general way.
+    let standing = entry::charge(acceptor, &caller, 1, 1).ok()?;
     let (started, received_at) = (std::time::Instant::now(), UnixMicros::now());
     let traceparent = head.traceparent.and_then(trace_context);
     let submission = single::prepare(acceptor, &caller, head.body, traceparent, permit, started, received_at);
@@ -129,12 +136,12 @@ fn prepare(acceptor: &Acceptor, anonymous: &Rc<Caller>, head: &Head<'_>) -> Opti
         Some(id) => RequestId::Given(id.into()),
         None => RequestId::Made(new_request_id()),
     };
-    Some(Plain { submission, request_id, started, received_at })
+    Some(Plain { submission, standing, request_id, started, received_at })
 }
 
 /// Commits a request; its answer as it goes over the wire, and whether that ends the connection.
 async fn answer(acceptor: &Acceptor, plain: Plain) -> (Vec<u8>, bool) {
-    let Plain { submission, request_id, started, received_at } = plain;
+    let Plain { submission, standing, request_id, started, received_at } = plain;
     let (status, kind, body) = match single::settle(acceptor, submission).await {
         Ok(answer) => (status(&answer), idempotent::content_type(&answer), answer.body),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, PROBLEM, refused(reason)),
@@ -151,6 +158,13 @@ async fn answer(acceptor: &Acceptor, plain: Plain) -> (Vec<u8>, bool) {
         put_number(&mut out, RETRY_AFTER_S.into());
     }
     put_header(&mut out, "x-request-id", request_id.as_bytes());
+    if let Some(standing) = standing {
+        put_header(&mut out, "ratelimit-policy", acceptor.shared.settings.load().policy_field.as_bytes());
+        put_header(&mut out, "ratelimit", &standing_field(&standing));
+    }
+    if acceptor.shared.settings.load().cors.depends_on_origin() {
+        put_header(&mut out, "vary", b"Origin");
+    }
     if is_last {
         put_header(&mut out, "connection", b"close");
     }
@@ -196,11 +210,23 @@ struct Head<'a> {
     request_id: Option<&'a [u8]>,
     traceparent: Option<&'a [u8]>,
     presented: Presented<'a>,
+    forwarded_for: Option<&'a [u8]>,
 }
 
 /// Headers that do not change the answer. What is not here, or has a meaning only the general way knows, is not plain.
-const WITHOUT_EFFECT: [&str; 6] =
-    ["user-agent", "accept", "accept-encoding", "accept-language", "tracestate", "referer"];
+const WITHOUT_EFFECT: [&str; 11] = [
+    "user-agent",
+    "accept",
+    "accept-encoding",
+    "accept-language",
+    "tracestate",
+    "referer",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-real-ip",
+    "via",
+];
 
 impl<'a> Head<'a> {
     /// The request that `bytes` are, if they are exactly one and it is plain.
@@ -240,6 +266,8 @@ impl<'a> Head<'a> {
                 head.presented.api_key.replace(value).is_none()
             } else if is("x-app-token") {
                 head.presented.app_token.replace(value).is_none()
+            } else if is("x-forwarded-for") {
+                head.forwarded_for.replace(value).is_none()
             } else {
                 false
             };
@@ -316,6 +344,7 @@ mod tests {
             "Authorization: Bearer t\r\nAuthorization: Bearer t",
             "X-API-Key: k\r\nX-Api-Key: k",
             "X-Request-Id: a\r\nX-Request-Id: b",
+            "X-Forwarded-For: 1.1.1.1\r\nX-Forwarded-For: 2.2.2.2",
             "X-Whatever: 1",
         ] {
             assert_eq!(Head::of(request(&format!("{header}\r\n"), "{}").as_bytes()), None, "{header}");

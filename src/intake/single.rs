@@ -33,7 +33,7 @@ async fn try_post(
     body::kind(headers, false)?;
     let wait = Wait::for_sinks(acceptor, awaited(query, &acceptor.shared.sinks)?)?;
     let mut permit = acceptor.shared.admission.enter().map_err(|reason| Box::new(acceptor.refuse_request(reason)))?;
-    let bytes = body::read(acceptor, headers, body, &mut permit).await?;
+    let bytes = body::read(acceptor, caller, headers, body, &mut permit).await?;
     let started = Instant::now();
     let now = UnixMicros::now();
     let claim = idempotent::claim(acceptor, caller, headers, &[b"single", query.as_bytes(), &bytes])?;

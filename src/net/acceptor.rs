@@ -20,6 +20,10 @@ const REFUSED_LINGERING_MAX: usize = 128;
 /// Connections that are still taken over from the kernel once the stop has come.
 const LAST_ACCEPTS_MAX: usize = 4096;
 
+/// What peers beyond the gate are told.
+const TOO_MANY: (u16, &str, &str) =
+    (503, "Service Unavailable", "\"reason\":\"connections\",\"detail\":\"too many connections are open; try again\"");
+
 /// Counts open connections over all acceptors.
 #[derive(Debug)]
 pub struct ConnectionGate {
@@ -116,7 +120,7 @@ pub async fn accept(
             Some(permit) => serve(stream, peer, permit),
             None => {
                 refused();
-                turn_away(stream, gate);
+                turn_away(stream, gate, TOO_MANY);
             }
         }
     };
@@ -158,13 +162,13 @@ async fn waiting(listener: &TcpListener) -> Option<io::Result<(TcpStream, Socket
     .await
 }
 
-fn turn_away(stream: TcpStream, gate: &Arc<ConnectionGate>) {
+/// Tells a peer in an answer's status, title and members why it is not let in, and ends its connection.
+pub fn turn_away(stream: TcpStream, gate: &Arc<ConnectionGate>, (status, title, members): (u16, &str, &str)) {
     // Fits the buffer of a new socket. The peer may already be gone.
-    let members = "\"reason\":\"connections\",\"detail\":\"too many connections are open; try again\"";
     let refusal = match gate.encrypted.load(Ordering::Relaxed) {
         // A handshake for the sake of a refusal would cost more than what is refused.
         true => alert().to_vec(),
-        false => last_words(503, "Service Unavailable", "retry-after: 1\r\n", members),
+        false => last_words(status, title, "retry-after: 1\r\n", members),
     };
     SockRef::from(&stream).send(&refusal).ok();
     if let Some(place) = gate.linger() {

@@ -4,7 +4,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use serde_json::Value;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -158,6 +158,15 @@ impl Connection {
             Wire::Plain(_) => panic!("there is none"),
             Wire::Tls(stream) => stream.conn.peer_certificates().unwrap()[0].to_vec(),
         }
+    }
+
+    /// A connection that comes from another address of this machine, such as 127.0.0.2.
+    #[track_caller]
+    pub fn from(client: IpAddr, address: SocketAddr) -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::new(client, 0).into()).unwrap();
+        socket.connect(&address.into()).unwrap();
+        Connection::over(socket.into()).unwrap()
     }
 
     /// What was received and not yet looked at.

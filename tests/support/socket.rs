@@ -70,7 +70,7 @@ impl Socket {
     }
 
     #[track_caller]
-    fn on(mut connection: Connection) -> Self {
+    pub fn on(mut connection: Connection) -> Self {
         connection.send(request(
             "GET",
             "/events/stream",

@@ -5,12 +5,13 @@ use anyhow::{Context, Result};
 use bench::commits::WrittenFile;
 use bench::known;
 use bench::raw_store::RawStore;
+use ingestd::access::limits::Limits;
 use ingestd::access::{Access, Rules};
 use ingestd::commit::{Budget, DeadLetterLimits, Engine, EngineParts, GroupLimits, Hub, Idempotency};
 use ingestd::commit::{IdempotencyLimits, Tail};
 use ingestd::intake::{self, Admission, Deadlines, Settings, Shared};
 use ingestd::metrics::Metrics;
-use ingestd::net::{ConnectionGate, bind};
+use ingestd::net::{ConnectionGate, Shares, bind};
 use lexopt::prelude::*;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -95,15 +96,18 @@ fn main() -> Result<()> {
         hub,
         metrics,
         settings: Arc::new(Settings {
-            limits: prepare::Limits::default(),
             body_bytes_max: BODY_BYTES_MAX,
             deadlines: Deadlines { drain: GRACE, ..Deadlines::default() },
+            ..Settings::default()
         })
         .into(),
         key: opened.identity.fingerprint_key.clone(),
         durability: event::Durability::Fsync,
         tls: None,
         gate: ConnectionGate::new(CONNECTIONS_MAX),
+        guests: Shares::new(),
+        unfinished: Shares::new(),
+        limits: Arc::new(Limits::new(0)),
         tail,
         sinks: Vec::new(),
         ack_places: Budget::new(0, 0),

@@ -7,6 +7,8 @@ use super::mistake::nearest;
 use super::sections::{ClientAuthName, Config};
 use crate::control::logging::parse_level;
 use crate::control::redact::redact;
+use crate::intake::Cors;
+use crate::net::Proxies;
 use toml::{Table, Value};
 
 /// What is wrong with one value.
@@ -127,6 +129,28 @@ pub(super) fn contradictions(config: &Config) -> Vec<Contradiction> {
             format!("`limits.inflight_bytes_max` = {inflight} must be at least twice limits.body_bytes_max = {body}")
         },
     );
+    let proxies = Proxies::parse(&server.trusted_proxies);
+    look(proxies.is_err(), &["server.trusted_proxies"], &|| {
+        format!("`server.trusted_proxies`: {}", proxies.as_ref().err().map_or("", String::as_str))
+    });
+    look(
+        server.proxy_protocol && server.trusted_proxies.is_empty(),
+        &["server.proxy_protocol", "server.trusted_proxies"],
+        &|| {
+            "`server.proxy_protocol` = true closes every connection while server.trusted_proxies names nobody that may \
+             send its header"
+                .into()
+        },
+    );
+    let cors = &config.cors;
+    let is_any = cors.allowed_origins.iter().any(|origin| origin == "*");
+    look(cors.allow_credentials && is_any, &["cors.allow_credentials", "cors.allowed_origins"], &|| {
+        "`cors.allow_credentials` = true for every origin (\"*\") is what browsers refuse: name the origins".into()
+    });
+    let pages = Cors::new(&cors.allowed_origins, cors.allow_credentials && !is_any, cors.max_age_s);
+    look(pages.is_err(), &["cors.allowed_origins"], &|| {
+        format!("`cors.allowed_origins`: {}", pages.as_ref().err().map_or("", String::as_str))
+    });
     let budget = config.log.budget_bytes;
     look(budget > 0 && budget < LOG_BUDGET_MIN, &["log.budget_bytes"], &|| {
         format!(

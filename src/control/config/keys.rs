@@ -113,6 +113,8 @@ const YEAR_S: i64 = 366 * 24 * 3600;
 const YEAR_MS: i64 = YEAR_S * 1000;
 const GIB: i64 = 1 << 30;
 const ANY: i64 = i64::MAX;
+/// Faster than any acceptor, so that a limit above it would be none.
+const RATE_MAX: i64 = 1_000_000_000;
 /// Twice what may be in memory before it is written to tables, which alone can be trimmed.
 pub(super) const LOG_BUDGET_MIN: u64 = 256 << 20;
 const AUTH: &[&str] = &["none", "key", "jwt", "any"];
@@ -134,6 +136,11 @@ pub const SECTIONS: &[(&str, &str)] = &[
          seconds when they change; what does not fit together changes nothing, and the log says why.",
     ),
     ("limits", "What an event, a batch, a request may be. What is over a limit that became smaller runs to its end."),
+    (
+        "rate_limits",
+        "How much clients may send: 429 rate_limited beyond it. See docs/limits.md. All are off unless set.",
+    ),
+    ("cors", "Pages of which sites may send events from a browser."),
     ("log", "The write-ahead log."),
     ("dedup", "The duplicate filter."),
     ("parquet", "The embedded sink."),
@@ -171,6 +178,28 @@ pub const KEYS: &[Key] = &[
     )
     .number("connections", 1, ANY)
     .hot(),
+    Key::new(
+        "server.connections_per_address_max",
+        "Open connections of one client address; beyond that a connection is answered 429 and closed. 0: no limit. \
+         Trusted proxies have none.",
+    )
+    .number("connections", 0, ANY)
+    .hot(),
+    Key::new(
+        "server.trusted_proxies",
+        "Proxies that are believed: addresses and networks (\"10.0.0.0/8\"). The client of a request is the last hop of \
+         their X-Forwarded-For that is none of them. In the variable: with commas between.",
+    )
+    .hot(),
+    Key::new(
+        "server.proxy_protocol",
+        "Whether every connection begins with a PROXY protocol header, version 1 or 2; those without, or of others than \
+         server.trusted_proxies, are closed.",
+    )
+    .hot(),
+    Key::new("server.ipv6_prefix_bits", "IPv6 addresses that share so many bits count as one client.")
+        .number("bits", 1, 128)
+        .hot(),
     Key::new("server.head_timeout_s", "Time for a request's head from its first byte, and between requests.")
         .number("seconds", 1, YEAR_S)
         .hot(),
@@ -253,6 +282,13 @@ pub const KEYS: &[Key] = &[
     )
     .number("bytes", 1, ANY)
     .hot(),
+    Key::new(
+        "limits.address_share_percent",
+        "What one client address may hold of these requests and bytes with bodies that have not arrived, though always \
+         64 requests and two bodies; beyond that 429 address_share. 100: all. Trusted proxies are not held to it.",
+    )
+    .number("percent", 1, 100)
+    .hot(),
     Key::new("limits.ack_waiters_max", "Requests that wait for sinks (?ack=); beyond that 503, and nothing is stored.")
         .number("requests", 0, ANY)
         .hot(),
@@ -275,6 +311,57 @@ pub const KEYS: &[Key] = &[
     .number("bytes", 0, ANY)
     .hot(),
     Key::new("limits.dead_letter_age_s", "How long a dead letter is kept.").number("seconds", 1, YEAR_S).hot(),
+    Key::new("rate_limits.address_requests_per_s", "Requests of one client address; 0: no limit.")
+        .number("requests/s", 0, RATE_MAX)
+        .hot(),
+    Key::new("rate_limits.address_events_per_s", "Events of one client address; 0: no limit.")
+        .number("events/s", 0, RATE_MAX)
+        .hot(),
+    Key::new("rate_limits.key_requests_per_s", "Requests with one API key; 0: no limit.")
+        .number("requests/s", 0, RATE_MAX)
+        .hot(),
+    Key::new("rate_limits.key_events_per_s", "Events with one API key; 0: no limit.")
+        .number("events/s", 0, RATE_MAX)
+        .hot(),
+    Key::new("rate_limits.tenant_requests_per_s", "Requests of one tenant; 0: no limit.")
+        .number("requests/s", 0, RATE_MAX)
+        .hot(),
+    Key::new("rate_limits.tenant_events_per_s", "Events of one tenant; 0: no limit.")
+        .number("events/s", 0, RATE_MAX)
+        .hot(),
+    Key::new(
+        "rate_limits.tenant_events_per_day",
+        "Events of one tenant from midnight to midnight UTC (429 quota_exceeded); 0: no limit. A crash forgets what \
+         came in its last seconds.",
+    )
+    .number("events", 0, ANY)
+    .hot(),
+    Key::new(
+        "rate_limits.burst_s",
+        "How much may come at once after a pause: what a limit allows in so long. A batch that is larger waits until \
+         nothing of it is used.",
+    )
+    .number("seconds", 1, 24 * 3600)
+    .hot(),
+    Key::new(
+        "rate_limits.addresses_max",
+        "Addresses that are remembered, 32 bytes each; beyond that those go that are nearest to having sent nothing.",
+    )
+    .number("addresses", 1024, 1 << 24),
+    Key::new(
+        "cors.allowed_origins",
+        "Pages that may send from a browser, by origin (\"https://shop.example\"), also over WebSocket; \"*\": all. In \
+         the variable: with commas between.",
+    )
+    .hot(),
+    Key::new(
+        "cors.allow_credentials",
+        "Whether they may send with cookies and other credentials of the browser's; not with \"*\".",
+    )
+    .hot(),
+    Key::new("cors.max_age_s", "How long a browser may remember what a preflight has allowed.")
+        .number("seconds", 0, YEAR_S)
+        .hot(),
     Key::new("log.durability", "What an answer promises: see docs/durability.md.").one_of(&["fsync", "interval", "os"]),
     Key::new("log.sync_interval_ms", "Time between syncs where durability is \"interval\".").number(
         "milliseconds",

@@ -25,6 +25,10 @@ pub struct Config {
     pub tls: TlsSection,
     /// What an event, a batch, a connection may be.
     pub limits: LimitsSection,
+    /// How much clients may send.
+    pub rate_limits: RateLimitsSection,
+    /// Which pages may send.
+    pub cors: CorsSection,
     /// The write-ahead log.
     pub log: LogSection,
     /// The duplicate filter.
@@ -50,6 +54,8 @@ impl Default for Config {
             auth: AuthSection::default(),
             tls: TlsSection::default(),
             limits: LimitsSection::default(),
+            rate_limits: RateLimitsSection::default(),
+            cors: CorsSection::default(),
             log: LogSection::default(),
             dedup: DedupSection::default(),
             parquet: ParquetSection::default(),
@@ -77,6 +83,14 @@ pub struct ServerSection {
     pub acceptors: usize,
     /// Open connections over all acceptors.
     pub connections_max: usize,
+    /// Open connections of one address; 0 means no limit.
+    pub connections_per_address_max: usize,
+    /// Proxies that are believed when they say whom they speak for: addresses and networks.
+    pub trusted_proxies: Vec<String>,
+    /// Whether every connection begins with a PROXY protocol header.
+    pub proxy_protocol: bool,
+    /// Bits of an IPv6 address that make one client.
+    pub ipv6_prefix_bits: u8,
     /// Time for a request's head, and between requests, seconds.
     pub head_timeout_s: u64,
     /// Time for a request's body, seconds.
@@ -102,6 +116,10 @@ impl Default for ServerSection {
             admin_allow_unauthenticated: false,
             acceptors: 0,
             connections_max: 100_000,
+            connections_per_address_max: 0,
+            trusted_proxies: Vec::new(),
+            proxy_protocol: false,
+            ipv6_prefix_bits: 64,
             head_timeout_s: 30,
             body_timeout_s: 30,
             ping_interval_s: 30,
@@ -229,6 +247,8 @@ pub struct LimitsSection {
     pub inflight_requests_max: usize,
     /// Bytes between socket and log.
     pub inflight_bytes_max: usize,
+    /// What one address may hold of these with bodies that have not arrived, percent.
+    pub address_share_percent: u8,
     /// Requests that wait for sinks.
     pub ack_waiters_max: usize,
     /// Idempotency keys that are remembered.
@@ -253,6 +273,7 @@ impl Default for LimitsSection {
             future_max_s: 24 * 60 * 60,
             inflight_requests_max: 16_384,
             inflight_bytes_max: 256 << 20,
+            address_share_percent: 25,
             ack_waiters_max: 10_000,
             idempotency_keys_max: 1_000_000,
             idempotency_bytes_max: 256 << 20,
@@ -260,6 +281,64 @@ impl Default for LimitsSection {
             dead_letter_bytes_max: 64 << 20,
             dead_letter_age_s: 30 * 24 * 60 * 60,
         }
+    }
+}
+
+/// How much clients may send; 0 means no limit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RateLimitsSection {
+    /// Requests of one address.
+    pub address_requests_per_s: u64,
+    /// Events of one address.
+    pub address_events_per_s: u64,
+    /// Requests with one API key.
+    pub key_requests_per_s: u64,
+    /// Events with one API key.
+    pub key_events_per_s: u64,
+    /// Requests of one tenant.
+    pub tenant_requests_per_s: u64,
+    /// Events of one tenant.
+    pub tenant_events_per_s: u64,
+    /// Events of one tenant on one day (UTC).
+    pub tenant_events_per_day: u64,
+    /// How much may come at once, as the seconds in which it comes anew.
+    pub burst_s: u64,
+    /// Addresses that are remembered.
+    pub addresses_max: usize,
+}
+
+impl Default for RateLimitsSection {
+    fn default() -> Self {
+        RateLimitsSection {
+            address_requests_per_s: 0,
+            address_events_per_s: 0,
+            key_requests_per_s: 0,
+            key_events_per_s: 0,
+            tenant_requests_per_s: 0,
+            tenant_events_per_s: 0,
+            tenant_events_per_day: 0,
+            burst_s: 10,
+            addresses_max: 1 << 16,
+        }
+    }
+}
+
+/// Which pages may send.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CorsSection {
+    /// Origins, or `*` for all.
+    pub allowed_origins: Vec<String>,
+    /// Whether pages may send with cookies and other credentials of the browser's.
+    pub allow_credentials: bool,
+    /// How long a browser may remember what it was allowed, seconds.
+    pub max_age_s: u64,
+}
+
+impl Default for CorsSection {
+    fn default() -> Self {
+        CorsSection { allowed_origins: vec!["*".into()], allow_credentials: false, max_age_s: 24 * 60 * 60 }
     }
 }
 

@@ -5,6 +5,9 @@ use super::round::{Round, Step, Stored};
 use crate::access::Caller;
 use crate::commit::{Confirmation, ConfirmationStatus, Permit, Reject, Submission};
 use crate::intake::acceptor::{Acceptor, Guest, Shared};
+use crate::intake::entry::charge;
+use crate::intake::limited;
+use crate::intake::share::Unfinished;
 use crate::net::{Stream, linger};
 use event::{Batch, Durability, Refusal, Seq, UnixMicros};
 use frame::{Decoder, Limits, close, put_close, put_ping};
@@ -29,6 +32,8 @@ const MISSED_PINGS_MAX: u8 = 2;
 const ADMISSION_WAIT: Duration = Duration::from_secs(5);
 /// Pause between two tries to get such a place.
 const ADMISSION_RETRY: Duration = Duration::from_millis(2);
+/// How long a socket whose client sends faster than it may is not read, before its events are refused.
+const SLOWED_MAX: Duration = Duration::from_secs(5);
 /// How long a closing peer may take to answer.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -74,6 +79,8 @@ struct Socket {
 struct Gathering {
     /// For a large one.
     permit: Option<Permit>,
+    /// And what it holds of its address's share.
+    unfinished: Option<Unfinished>,
     since: Instant,
 }
 
@@ -155,9 +162,9 @@ impl Socket {
     async fn read(&mut self) -> ControlFlow<()> {
         let gathering = self.gathering.take();
         let since = gathering.as_ref().map_or_else(Instant::now, |gathering| gathering.since);
-        let mut permit = match gathering.map(|gathering| *gathering) {
-            Some(Gathering { permit: Some(permit), .. }) => Some(permit),
-            _ => self.admitted().await,
+        let (mut permit, mut unfinished) = match gathering.map(|gathering| *gathering) {
+            Some(Gathering { permit: Some(permit), unfinished, .. }) => (Some(permit), unfinished),
+            _ => (self.admitted().await, None),
         };
         if self.acceptor.stopping() {
             // What was not read is neither stored nor answered.
@@ -182,7 +189,7 @@ impl Socket {
         let since = if matches!(&round, Ok(round) if round.messages > 0) { Instant::now() } else { since };
         if gathered <= GATHERED_FREE_BYTES {
             if gathered > 0 {
-                self.gathering = Some(Box::new(Gathering { permit: None, since }));
+                self.gathering = Some(Box::new(Gathering { permit: None, unfinished: None, since }));
             }
             return match round {
                 Ok(round) => self.finish(round, permit).await,
@@ -190,7 +197,8 @@ impl Socket {
             };
         }
         // A message of more than one read fills all of the last one, so that no event can stand beside it.
-        let room = permit.as_mut().is_some_and(|permit| permit.grow(gathered.saturating_sub(permit.bytes())));
+        let room = permit.as_mut().is_some_and(|permit| permit.grow(gathered.saturating_sub(permit.bytes())))
+            && self.may_hold(&mut unfinished, gathered);
         let flow = match round {
             Ok(round) => self.finish(round, None).await,
             Err(flow) => flow,
@@ -198,11 +206,45 @@ impl Socket {
         match permit.filter(|_| room) {
             _ if flow.is_break() => flow,
             Some(permit) => {
-                self.gathering = Some(Box::new(Gathering { permit: Some(permit), since }));
+                self.gathering = Some(Box::new(Gathering { permit: Some(permit), unfinished, since }));
                 flow
             }
             None => self.close(Some(close::TRY_AGAIN_LATER), "no room for a message of this size now").await,
         }
+    }
+
+    /// Notes that so much of a message has arrived; false when its address may hold no more of what has not ended.
+    fn may_hold(&self, unfinished: &mut Option<Unfinished>, bytes: usize) -> bool {
+        if unfinished.is_none() {
+            *unfinished = Unfinished::begin(&self.acceptor, &self.caller).ok();
+        }
+        unfinished.as_mut().is_some_and(|unfinished| unfinished.reach(bytes))
+    }
+
+    /// Charges what the client has sent, or waits until it may send that, as long as that is not too long: it is not read
+    /// meanwhile, so that TCP slows it down. While it waits it holds no place that others could use.
+    ///
+    /// # Errors
+    /// Why its events are refused.
+    async fn paid(&self, messages: u64, events: u64, permit: &mut Option<Permit>) -> Result<(), Refusal> {
+        let Err(mut exceeded) = charge(&self.acceptor, &self.caller, messages, events) else { return Ok(()) };
+        let deadline = Instant::now() + SLOWED_MAX;
+        let Some(_slowed) = self.acceptor.slowed() else { return Err(limited::reason(&exceeded)) };
+        self.acceptor.shared.metrics.ws_slowed.fetch_add(1, Relaxed);
+        // A large message keeps the bytes that it holds counted.
+        permit.take_if(|permit| permit.bytes() == 0);
+        let mut stop = self.acceptor.stop.clone();
+        while Instant::now() < deadline && !self.acceptor.stopping() {
+            tokio::select! {
+                () = tokio::time::sleep_until(deadline.min(Instant::now() + exceeded.wait)) => {}
+                _ = stop.wait_for(|stop| *stop) => {}
+            }
+            match charge(&self.acceptor, &self.caller, messages, events) {
+                Ok(_) => return Ok(()),
+                Err(again) => exceeded = again,
+            }
+        }
+        Err(limited::reason(&exceeded))
     }
 
     /// A place between socket and log; `None` when there was none for too long, or there is none to wait for.
@@ -226,10 +268,10 @@ impl Socket {
         self.missed_pings = 0;
         let metrics = Arc::clone(&self.acceptor.shared.metrics);
         metrics.ws_received.fetch_add(round.messages, Relaxed);
-        let Round { batch, rejects, steps, close, .. } = round;
+        let Round { batch, rejects, steps, close, messages } = round;
         // Before anything is committed, or the confirmations of what comes in the same round would be missed.
         steps.iter().filter(|step| matches!(step, Step::Subscribe)).for_each(|step| self.subscription(step));
-        let stored = self.store(batch, rejects, permit).await;
+        let stored = self.store(batch, rejects, messages, permit).await;
         let mut out = Vec::with_capacity(steps.len() * 160);
         for step in &steps {
             self.subscription(step);
@@ -250,14 +292,16 @@ impl Socket {
     }
 
     /// Hands the events to the writer and waits for it; the batch comes back for its ids.
-    async fn store(&self, batch: Batch, rejects: Vec<Reject>, permit: Option<Permit>) -> Stored {
+    async fn store(&self, batch: Batch, rejects: Vec<Reject>, messages: u64, mut permit: Option<Permit>) -> Stored {
         let events = (batch.entries.len() + rejects.len()) as u64;
+        // Messages without events are only slowed down.
+        let paid = if messages == 0 { Ok(()) } else { self.paid(messages, events, &mut permit).await };
         if events == 0 {
             return Stored::Nothing;
         }
         let Shared { metrics, admission, .. } = &*self.acceptor.shared;
         metrics.received.fetch_add(events, Relaxed);
-        let admitted = permit.map_or_else(|| admission.enter(), Ok);
+        let admitted = paid.and_then(|()| permit.map_or_else(|| admission.enter(), Ok));
         let admitted =
             admitted.and_then(
                 |mut permit| {
