@@ -13,10 +13,13 @@ use toml::Value;
 /// Has the daemon use other values; what could fail has not.
 pub type Take = Box<dyn FnOnce()>;
 
+/// The half that can fail.
+type Prepare = dyn Fn(&Config) -> Result<Take, String> + Send + Sync;
+
 /// The configuration of the running daemon, and the way to change it.
 pub struct Reloader {
     running: Mutex<Loaded>,
-    prepare: Box<dyn Fn(&Config) -> Result<Take, String> + Send + Sync>,
+    prepare: Box<Prepare>,
 }
 
 /// A value that differs, secrets left out.
