@@ -170,7 +170,8 @@ pub(super) fn contradictions(config: &Config) -> Vec<Contradiction> {
         },
     );
     for (key, what) in auth::wrong(&config.auth) {
-        look(true, &[key], &|| format!("`{key}` {what}"));
+        // What is left out has no place of its own: that of what wants it is told.
+        look(true, &[key, "auth.intake", "auth.read", "auth.manage"], &|| format!("`{key}` {what}"));
     }
     for (key, what) in destinations::wrong(config) {
         look(true, &[key], &|| format!("`{key}`: {what}"));
