@@ -10,7 +10,7 @@ mod support;
 
 use asked::{Talk, json_of, outcomes, recorded, refused, says};
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
