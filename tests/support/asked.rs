@@ -30,7 +30,6 @@ impl Talk {
 
 /// What a command prints, which must succeed.
 #[track_caller]
-
 pub fn says(daemon: &Daemon, arguments: &[&str]) -> String {
     let output = daemon.admin(arguments);
     assert!(output.status.success(), "{arguments:?}: {output:?}");
@@ -38,7 +37,6 @@ pub fn says(daemon: &Daemon, arguments: &[&str]) -> String {
 }
 
 #[track_caller]
-
 pub fn json_of(daemon: &Daemon, arguments: &[&str]) -> Value {
     serde_json::from_str(&says(daemon, &[arguments, &["--json"]].concat())).unwrap()
 }
@@ -50,7 +48,6 @@ pub fn refused(output: &Output) -> (Option<i32>, String) {
 
 /// The entries of an action.
 #[track_caller]
-
 pub fn recorded(daemon: &Daemon, action: &str) -> Vec<Value> {
     json_of(daemon, &["audit-log", "--action", action]).as_array().unwrap().clone()
 }
