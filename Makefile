@@ -89,6 +89,11 @@ sockets: ## 50,000 WebSockets at once, in a guest that may have as many descript
 	@$(rocksdb) cargo build --release --locked -p loadtest -p ingestd
 	@loadtest/sockets --bin-dir "$(CARGO_TARGET_DIR)/release" $(ARGS)
 
+.PHONY: audit
+audit: ## Advisories, licences and sources of every dependency; installs cargo-deny if it is missing
+	@command -v cargo-deny >/dev/null || cargo install cargo-deny --locked
+	@cargo deny --log-level error check
+
 .PHONY: fmt
 fmt: ## Format the code
 	@cargo fmt --all
