@@ -6,8 +6,10 @@
 mod support;
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use support::{Daemon, PROGRAM, event, eventually};
 
 /// A terminal with a shell in it; ended when dropped.
@@ -161,9 +163,29 @@ fn a_daemon_that_dies_and_comes_back_is_told() {
     assert!(terminal.shown().contains("Events/s"), "the last figures stay");
     let daemon = place.start();
     terminal.shows(&format!("the daemon was started again, as process {}", daemon.pid()));
+    // One that hangs is no better than one that is gone.
+    daemon.signal(Signal::STOP);
+    terminal.shows("it does not answer in time");
+    daemon.signal(Signal::CONT);
+    terminal.shows("the daemon answers again");
     terminal.key("Escape");
     terminal.is_given_back(0);
     daemon.stop();
+}
+
+#[test]
+fn objects_go_on_behind_a_restart() {
+    let daemon = Daemon::start();
+    let mut command = Command::new(PROGRAM);
+    command.args(["admin", "top", "--json", "--interval", "0.1", "--data-dir"]).arg(daemon.data());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut looks = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut pid = || serde_json::from_str::<Value>(&looks.next().unwrap().unwrap()).unwrap()["pid"].as_u64().unwrap();
+    assert_eq!(pid(), daemon.pid().into());
+    let daemon = daemon.kill().start();
+    eventually("the other one is seen", || pid() == u64::from(daemon.pid()));
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 #[test]

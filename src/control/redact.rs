@@ -1,9 +1,12 @@
 //! Texts without the secrets that have come into them by mistake: passwords in addresses, values behind telling names.
 
+use std::ops::Range;
+
 /// Parts of names behind which secrets are.
 const TELLING: [&str; 9] =
     ["password", "passwd", "secret", "token", "credential", "api_key", "api-key", "apikey", "authorization"];
 const SECRET: &str = "(secret)";
+const BEARER: &str = "bearer ";
 
 /// A text without user and password in addresses, and without the values of `password=…` and the like.
 pub(crate) fn redact(text: &str) -> String {
@@ -36,31 +39,59 @@ fn without_users(line: &str) -> String {
 /// `password=x`, `"password": "x"`, `Authorization: Bearer x` without x.
 fn without_values(line: &str) -> String {
     let lower = line.to_ascii_lowercase();
+    let mut names = Names { line: &lower, next: TELLING.map(|name| lower.find(name)) };
     let mut out = String::with_capacity(line.len());
-    let mut at = 0;
-    while let Some(value) = next_value(&lower, at) {
-        out.push_str(&line[at..value.start]);
-        out.push_str(SECRET);
-        at = value.end;
+    let (mut kept, mut from) = (0, 0);
+    while let Some(behind) = names.behind_next(from) {
+        let (value, on) = value_behind(&lower, behind);
+        from = on;
+        if let Some(value) = value {
+            out.push_str(&line[kept..value.start]);
+            out.push_str(SECRET);
+            kept = value.end;
+        }
     }
-    out + &line[at..]
+    out + &line[kept..]
 }
 
-/// The next value from `from` on that is behind a telling name.
-fn next_value(lower: &str, from: usize) -> Option<std::ops::Range<usize>> {
-    let names = TELLING.iter().filter_map(|name| Some((lower[from..].find(name)? + from, name.len())));
-    let (found, length) = names.min()?;
-    let behind = found + length;
-    // The rest of the name, then what stands between name and value.
-    let name_end = behind + lower[behind..].find(|letter: char| !is_name(letter)).unwrap_or(lower.len() - behind);
-    let gap = lower[name_end..].len() - lower[name_end..].trim_start_matches(is_between).len();
-    if !lower[name_end..name_end + gap].contains(['=', ':']) {
-        return next_value(lower, behind);
+/// Where telling names are: each is looked for once, however many there are of another.
+struct Names<'a> {
+    line: &'a str,
+    next: [Option<usize>; TELLING.len()],
+}
+
+impl Names<'_> {
+    /// Where the first telling name from `from` on ends.
+    fn behind_next(&mut self, from: usize) -> Option<usize> {
+        for (next, name) in self.next.iter_mut().zip(TELLING) {
+            if next.is_some_and(|at| at < from) {
+                *next = self.line[from..].find(name).map(|at| at + from);
+            }
+        }
+        let first = self.next.iter().zip(TELLING).filter_map(|(next, name)| Some((next.as_ref()?, name.len()))).min();
+        first.map(|(at, length)| at + length)
     }
-    let start = name_end + gap;
-    let start = start + lower[start..].strip_prefix("bearer ").map_or(0, |_| "bearer ".len());
-    let end = start + lower[start..].find(ends_value).unwrap_or(lower.len() - start);
-    if start == end { next_value(lower, behind) } else { Some(start..end) }
+}
+
+/// The value that belongs to a name which is telling up to `behind`, if there is one; and where to look on.
+fn value_behind(lower: &str, behind: usize) -> (Option<Range<usize>>, usize) {
+    let count = |from: usize, is_part: &dyn Fn(char) -> bool| {
+        lower[from..].find(|letter| !is_part(letter)).unwrap_or(lower.len() - from)
+    };
+    let name_end = behind + count(behind, &is_name);
+    let start = name_end + count(name_end, &is_between);
+    let between = &lower[name_end..start];
+    if !between.contains(['=', ':']) {
+        return (None, name_end);
+    }
+    let start = if lower[start..].starts_with(BEARER) { start + BEARER.len() } else { start };
+    let end = start
+        + match between.chars().next_back().filter(|last| matches!(last, '"' | '\'')) {
+            // What is in quotes may hold anything else.
+            Some(quote) => count(start, &|letter| letter != quote),
+            None => count(start, &|letter| !ends_value(letter)),
+        };
+    ((start < end).then_some(start..end), end)
 }
 
 fn is_name(letter: char) -> bool {
@@ -94,6 +125,10 @@ mod tests {
         assert_eq!(redact("API_KEY = k1\ntoken_count is 5"), "API_KEY = (secret)\ntoken_count is 5");
         assert_eq!(redact("the password is wrong"), "the password is wrong");
         assert_eq!(redact("password="), "password=");
+        assert_eq!(redact("{\"secret\":\"two words, three\",\"a\":1}"), "{\"secret\":\"(secret)\",\"a\":1}");
+        for many in ["token ", "token"].map(|word| word.repeat(100_000)) {
+            assert_eq!(redact(&many), many);
+        }
         assert_eq!(redact("Paßwörter: ünïcode password=ü"), "Paßwörter: ünïcode password=(secret)");
     }
 }

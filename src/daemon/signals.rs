@@ -90,14 +90,8 @@ fn reload(reloader: &Reloader, audit: &AuditLog) {
         Ok(reloaded) => entry.with(reloaded.to_json()),
         Err(mistakes) => entry.outcome(Outcome::Failed).with(json!({"error": mistakes.to_string()})),
     };
-    note(audit, Entry { of: Some(of), ..entry });
-}
-
-/// Records what happens whether it can be recorded or not.
-fn note(audit: &AuditLog, entry: Entry) {
-    let action = entry.action.clone();
-    if let Err(error) = audit.record(entry) {
-        tracing::error!(%error, action, "the audit log cannot be written");
+    if let Err(error) = audit.record(Entry { of: Some(of), ..entry }) {
+        tracing::error!(%error, "the audit log does not say what has come of the reload");
     }
 }
 
@@ -147,7 +141,11 @@ pub fn run_until_signal(mut running: Running, signals: Signals) -> Result<(), St
     let drained = std::thread::scope(|scope| {
         let failed = fatal.is_some();
         let drain = scope.spawn(move || {
-            note(&audit, stop);
+            match audit.record(stop) {
+                // What the daemon has failed for is to be the last word.
+                Err(error) if !failed => tracing::error!(%error, "the audit log does not say that the daemon stops"),
+                _ => {}
+            }
             running.drain(failed)
         });
         runtime.block_on(async {

@@ -1,7 +1,7 @@
 //! The asking side: what `ingestd admin` does.
 
 use serde_json::Value;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -57,7 +57,12 @@ impl Connection {
     /// # Errors
     /// [`AskError`].
     pub fn ask(&mut self, request: &Value) -> Result<Value, AskError> {
-        let reach = |cause| AskError::Reach { socket: self.socket.clone(), cause };
+        let reach = |cause: io::Error| {
+            // What a socket with a timeout says is of no help.
+            let is_late = cause.kind() == io::ErrorKind::WouldBlock;
+            let late = || io::Error::new(io::ErrorKind::TimedOut, "it does not answer in time");
+            AskError::Reach { socket: self.socket.clone(), cause: if is_late { late() } else { cause } }
+        };
         self.stream.get_mut().write_all(format!("{request}\n").as_bytes()).map_err(reach)?;
         let mut line = String::new();
         if self.stream.read_line(&mut line).map_err(reach)? == 0 {

@@ -41,11 +41,14 @@ pub struct Command {
     pub recorded: Recorded,
     /// The field that says what it is done to.
     pub target: Option<&'static str>,
+    /// Whether the audit log keeps its result, too: not where that is secret, or only looked at. Its fields are always kept,
+    /// so that none may be a secret.
+    pub keeps_result: bool,
 }
 
 impl Command {
     const fn new(name: &'static str, fields: &'static [Field]) -> Self {
-        Command { name, fields, recorded: Recorded::No, target: None }
+        Command { name, fields, recorded: Recorded::No, target: None, keeps_result: false }
     }
 
     const fn recorded(mut self) -> Self {
@@ -55,6 +58,11 @@ impl Command {
 
     const fn recorded_with(mut self, field: &'static str) -> Self {
         self.recorded = Recorded::With(field);
+        self
+    }
+
+    const fn with_result(mut self) -> Self {
+        self.keeps_result = true;
         self
     }
 
@@ -90,11 +98,11 @@ pub const COMMANDS: &[Command] = &[
     Command::new("status", &[]),
     Command::new("figures", &[]),
     Command::new("sinks", &[]),
-    Command::new("flush", &[SINK]).recorded().on("sink"),
+    Command::new("flush", &[SINK]).recorded().on("sink").with_result(),
     Command::new("pause", &[SINK.needed()]).recorded().on("sink"),
     Command::new("resume", &[SINK.needed()]).recorded().on("sink"),
-    Command::new("skip", &[SINK.needed(), UNTIL.needed()]).recorded().on("sink"),
-    Command::new("reconcile", &[SINK.needed(), FROM.needed()]).recorded().on("sink"),
+    Command::new("skip", &[SINK.needed(), UNTIL.needed()]).recorded().on("sink").with_result(),
+    Command::new("reconcile", &[SINK.needed(), FROM.needed()]).recorded().on("sink").with_result(),
     Command::new("audit", &[]),
     Command::new("verify", &[SINK.needed(), FROM, TO]),
     Command::new(
@@ -110,24 +118,24 @@ pub const COMMANDS: &[Command] = &[
     .on("tenant"),
     Command::new("tokens_list", &[]),
     Command::new("tokens_revoke", &[Field::new("id", Kind::Text).needed()]).recorded().on("id"),
-    Command::new("checkpoint", &[Field::new("path", Kind::Text).needed()]).recorded().on("path"),
+    Command::new("checkpoint", &[Field::new("path", Kind::Text).needed()]).recorded().on("path").with_result(),
     Command::new("checkpoint_progress", &[]),
     Command::new("dead_letters", LETTERS),
-    Command::new("dead_letters_replay", LETTERS).recorded(),
-    Command::new("dead_letters_purge", LETTERS).recorded(),
+    Command::new("dead_letters_replay", LETTERS).recorded().with_result(),
+    Command::new("dead_letters_purge", LETTERS).recorded().with_result(),
     Command::new("dead_letter", &[ID]),
     Command::new("dead_letter_edit", &[ID, Field::new(RAW, Kind::Text).needed()]).recorded().on("id"),
     Command::new("dead_letter_replay", &[ID]).recorded().on("id"),
     Command::new("dead_letter_purge", &[ID]).recorded().on("id"),
     Command::new("config_show", &[]),
     Command::new("config_check", &[]),
-    Command::new("config_reload", &[]).recorded(),
+    Command::new("config_reload", &[]).recorded().with_result(),
     Command::new("wal_inspect", &[]),
     Command::new("wal_verify", &[FROM, TO]),
     Command::new("wal_tail", &[FROM, LIMIT, Field::new("wait_ms", Kind::Number), Field::new("raw", Kind::Flag)]),
-    Command::new("wal_trim", &[]).recorded(),
-    Command::new("log_level", &[Field::new("level", Kind::Text)]).recorded_with("level").on("level"),
-    Command::new("drain", &[]).recorded(),
+    Command::new("wal_trim", &[]).recorded().with_result(),
+    Command::new("log_level", &[Field::new("level", Kind::Text)]).recorded_with("level").on("level").with_result(),
+    Command::new("drain", &[]).recorded().with_result(),
     Command::new("support", &[]).recorded(),
     Command::new("audit_log", &[Field::new("since", Kind::Text), Field::new("action", Kind::Text), LIMIT]),
     Command::new("audit_verify", &[]),
@@ -172,7 +180,10 @@ pub(super) async fn answer(parts: &Rc<AdminParts>, actor: Actor, request: &Reque
     })?;
     let done = run(parts, request).await;
     let (outcome, details) = match &done {
-        Ok(result) => (Outcome::Done, kept_of(command.name, result)),
+        Ok(result) if command.keeps_result => (Outcome::Done, result.clone()),
+        // What was made is known by its id; its text is a secret.
+        Ok(result) if command.name == "tokens_add" => (Outcome::Done, json!({"id": result["id"]})),
+        Ok(_) => (Outcome::Done, json!({})),
         Err(refusal) => (Outcome::Failed, json!({"error": refusal.text})),
     };
     let entry = Entry { of: Some(of), ..entry.with(details).outcome(outcome) };
@@ -181,20 +192,6 @@ pub(super) async fn answer(parts: &Rc<AdminParts>, actor: Actor, request: &Reque
         text: format!("`{}` was carried out, but the audit log does not say what came of it: {error}", command.name),
     })?;
     done
-}
-
-/// What of a result the audit log keeps: not what was only looked at, and no secret.
-fn kept_of(command: &str, result: &Value) -> Value {
-    match command {
-        // What it was looked at for, and events' bytes.
-        "support" | "dead_letter_edit" => json!({}),
-        "tokens_add" => {
-            let mut key = result.clone();
-            key.as_object_mut().map(|key| key.remove("token"));
-            key
-        }
-        _ => result.clone(),
-    }
 }
 
 /// Appends an entry, on a thread where a disk that hangs holds up nobody else.
