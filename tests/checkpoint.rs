@@ -153,6 +153,8 @@ fn a_copy_starts_only_once_somebody_has_said_what_it_is() {
         assert_eq!(code, MISTAKEN, "{said}");
         assert!(said.contains(flag), "{said}");
         let place = place.start().stop();
+        assert_eq!(place.start_in_vain(&[wrong]).0, MISTAKEN);
+        assert_eq!(place.inspect()["clean"], true, "a start in vain is no crash");
         let place = place.start_with(flag).stop();
         assert_eq!(place.inspect()["copy"]["used"], flag.trim_start_matches('-'));
         // Of a copy, too, a copy can be made, and is one again.

@@ -112,7 +112,12 @@ pub fn open(data: &Path, options: &Options) -> Result<Opened, OpenError> {
     }
     let poison = Poison::default();
     let db = open_store(&log, options)?;
-    let unsettled = copy::check(CopyMark::load(&db)?, options.copy_as)?;
+    let unsettled = copy::check(CopyMark::load(&db)?, options.copy_as).inspect_err(|_| {
+        // Nothing was written since: the next start is to see the same stop. Without the marker it sees a crash.
+        if clean {
+            write_synced(&data.join("clean"), "clean\n").ok();
+        }
+    })?;
     let identity = identity::load_or_draw(&db)?;
     let found = Mark::find(&data.join("mark")).map_err(OpenError::io("read", data.join("mark")))?;
     let recovery = inspect(&db, found, clean)?;
