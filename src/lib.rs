@@ -34,3 +34,4 @@ pub mod deliver;
 pub mod intake;
 pub mod metrics;
 pub mod net;
+pub mod traces;

@@ -84,7 +84,7 @@ fn serve(arguments: &Serve) -> ExitCode {
         }
     };
     let config = loaded.config();
-    control::start_logging(&config.log_level);
+    control::start_logging(&config.log_level, config.log_format);
     if !config.server.listen.ip().is_loopback() {
         tracing::warn!(listen = %config.server.listen, "listening beyond loopback without authentication");
     }
@@ -97,7 +97,7 @@ fn serve(arguments: &Serve) -> ExitCode {
     let (signals, running) = match started {
         Ok(started) => started,
         Err(error) => {
-            tracing::error!("{error}");
+            tracing::error!(code = error.code().as_str(), "{error}");
             // No restart mends what is configured.
             return if matches!(error, daemon::StartError::Config(_)) { ExitCode::from(64) } else { ExitCode::FAILURE };
         }

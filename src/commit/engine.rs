@@ -17,7 +17,7 @@ use event::{Durability, Receipt, Refusal, Seq, UnixMicros, Verdict};
 use record::{BlockWriter, IdListWriter, SegmentMeta};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use wal::{CommitError, Group, Reader, Write};
 
@@ -30,6 +30,10 @@ pub trait Store: Send + 'static {
     /// # Errors
     /// The first failure, which is final.
     fn commit(&mut self, group: &Group<'_>) -> Result<(), CommitError>;
+    /// How long the newest group's write to the log's file and its sync took, where it was synced and that is known.
+    fn sync_took(&self) -> Option<Duration> {
+        None
+    }
     /// What a returned commit promises.
     fn durability(&self) -> Durability;
     /// Ends cleanly.
@@ -46,6 +50,10 @@ impl Store for wal::Writer {
 
     fn commit(&mut self, group: &Group<'_>) -> Result<(), CommitError> {
         wal::Writer::commit(self, group)
+    }
+
+    fn sync_took(&self) -> Option<Duration> {
+        wal::Writer::sync_took(self)
     }
 
     fn durability(&self) -> Durability {
@@ -301,6 +309,8 @@ impl<S: Store> Engine<S> {
     /// Makes the gathered group durable and fills in the outcomes.
     fn commit_group(&mut self) -> Result<(), CommitError> {
         let started = Instant::now();
+        let entered = self.group.iter().map(|(_, _, submission)| submission.entered);
+        self.recorder.record_all(Stage::Enqueue, entered.map(|entered| started.saturating_duration_since(entered)));
         let time = self.clock.now();
         let now = time.commit;
         let first = self.store.next();
@@ -328,6 +338,9 @@ impl<S: Store> Engine<S> {
             self.clock.committed(now);
             self.recorder.record(Stage::Encode, encoded - started);
             self.recorder.record(Stage::Commit, encoded.elapsed());
+            if let Some(took) = self.store.sync_took() {
+                self.recorder.record(Stage::Fsync, took);
+            }
             self.parts.metrics.group(events, bytes, self.group.len());
             if events > 0 {
                 self.parts.tail.commit(first, events, block);
@@ -442,11 +455,12 @@ impl<S: Store> Engine<S> {
     /// Hands every request of the group back, with one wake per acceptor.
     fn resolve(&mut self, failed: bool) {
         self.answer_probes();
+        let now = Instant::now();
         for (desk, slot, mut submission) in self.group.drain(..) {
             if failed {
                 submission.outcome = Err(Refusal::StorageFailed);
             }
-            self.recorder.record(Stage::Queue, submission.entered.elapsed());
+            submission.settled = now;
             self.finished[usize::from(desk)].push((slot, submission));
         }
         for (mailbox, finished) in self.mailboxes.iter().zip(&mut self.finished) {

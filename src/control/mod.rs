@@ -6,6 +6,7 @@ mod exporter;
 mod health;
 mod logging;
 mod pipeline;
+mod process;
 mod rates;
 
 pub use exporter::{Exporter, ExporterParts};

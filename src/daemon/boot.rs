@@ -18,6 +18,7 @@ use crate::deliver::sinks::{ClickHouseTables, KafkaTopics, ParquetFiles};
 use crate::intake::{self, Admission, Shared};
 use crate::metrics::Metrics;
 use crate::net::{ConnectionGate, Listeners, adopt, bind};
+use crate::traces::{self, Tracer};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,6 +91,7 @@ pub struct Bound {
     node: u128,
     incarnation: u64,
     pipeline: Pipeline,
+    spans: Option<traces::Exporter>,
 }
 
 impl Bound {
@@ -149,6 +151,7 @@ impl Bound {
             rates: Arc::clone(&rates),
             gate: Arc::clone(&gate),
         });
+        let (tracer, spans) = traced(&config, opened.identity.node, &metrics)?;
         let shared = Arc::new(Shared {
             admission: Admission::new(Budget::new(live.inflight_requests, live.inflight_bytes)),
             idempotency,
@@ -161,6 +164,7 @@ impl Bound {
             tail: tail.clone(),
             sinks: configured_sinks(&config),
             ack_places: Budget::new(live.ack_waiters, 0),
+            tracer,
             fallback: Box::new(move |method, path, query, headers| exporter.answer(method, path, query, headers)),
         });
         let upkeep = Arc::new(ArcSwap::from_pointee(live.upkeep));
@@ -186,6 +190,7 @@ impl Bound {
             node,
             incarnation,
             pipeline,
+            spans,
         })
     }
 
@@ -213,6 +218,8 @@ impl Bound {
             tail: self.tail.clone(),
             node: self.node,
             run: self.incarnation,
+            metrics: &self.shared.metrics,
+            tracer: &self.shared.tracer,
             fatal: &fatal,
             stop: shipping.clone(),
         };
@@ -240,6 +247,10 @@ impl Bound {
                 let socket = admin.socket.display();
                 tracing::error!(%error, %socket, "`ingestd admin` will not work: no socket");
             }
+        }
+        if let Some(exporter) = self.spans {
+            let stop = shipping.clone();
+            shippers.push(thread(spawn("traces", &fatal, move || exporter.run(stop)))?);
         }
         let watch = StallWatch {
             reader: self.reader.clone(),
@@ -298,6 +309,21 @@ impl Bound {
             fatal: fatal_seen,
         })
     }
+}
+
+/// What traces are made with, and what sends them where there are any.
+fn traced(
+    config: &Config,
+    node: u128,
+    metrics: &Arc<Metrics>,
+) -> Result<(Tracer, Option<traces::Exporter>), StartError> {
+    let section = &config.traces;
+    if section.endpoint.is_empty() {
+        return Ok((Tracer::default(), None));
+    }
+    let endpoint = traces::endpoint(&section.endpoint).map_err(|cause| StartError::Sink { sink: "traces", cause })?;
+    let (tracer, exporter) = traces::tracer(endpoint, section.sample_ratio, node, metrics);
+    Ok((tracer, Some(exporter)))
 }
 
 fn thread<T>(started: std::io::Result<T>) -> Result<T, StartError> {

@@ -135,8 +135,10 @@ mod tests {
         *value = match (name, &*value) {
             ("server.listen", _) => "127.0.0.1:1".into(),
             ("log.durability", _) => "os".into(),
+            ("log_format", _) => "json".into(),
             ("kafka.delivery", _) => "at-least-once".into(),
             ("clickhouse.backlog" | "kafka.backlog", _) => "expire".into(),
+            (_, toml::Value::Float(number)) => (number / 2.0).into(),
             (_, toml::Value::Integer(number)) => (number + 1).into(),
             (_, toml::Value::Boolean(flag)) => (!flag).into(),
             (_, toml::Value::String(text)) => format!("{text}x").into(),

@@ -1,6 +1,6 @@
 //! `POST /events/batch`: up to 1,000 events, each with its own outcome, or all or nothing.
 
-use super::acceptor::{Acceptor, TRACEPARENT, trace_context};
+use super::acceptor::{Acceptor, Trace};
 use super::answer::{Answer, message, problem_with, put_durability, refused, uuid};
 use super::body::{self, Arriving, Kind};
 use super::delivery::Wait;
@@ -11,7 +11,6 @@ use crate::commit::{Claim, Permit, Reject, Remembered, Submission};
 use crate::metrics::Stage;
 use event::{Batch, Durability, Receipt, Refusal, RejectCode, Rejection, Source, UnixMicros, Verdict};
 use hyper::StatusCode;
-use hyper::header::HeaderMap;
 use hyper::http::request::Parts;
 use prepare::{BatchError, BatchOptions, BatchSummary, Failure};
 use serde_json::json;
@@ -19,8 +18,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 /// Answers one batch.
-pub(super) async fn post(acceptor: &Acceptor, head: &Parts, body: &mut Arriving) -> Answer {
-    match try_post(acceptor, head, body).await {
+pub(super) async fn post(acceptor: &Acceptor, head: &Parts, body: &mut Arriving, trace: &Trace) -> Answer {
+    match try_post(acceptor, head, body, trace).await {
         Ok(answer) => answer,
         Err(answer) => *answer,
     }
@@ -33,7 +32,12 @@ struct Split {
     summary: BatchSummary,
 }
 
-async fn try_post(acceptor: &Acceptor, head: &Parts, body: &mut Arriving) -> Result<Answer, Box<Answer>> {
+async fn try_post(
+    acceptor: &Acceptor,
+    head: &Parts,
+    body: &mut Arriving,
+    trace: &Trace,
+) -> Result<Answer, Box<Answer>> {
     let (headers, query) = (&head.headers, head.uri.query().unwrap_or_default());
     let kind = body::kind(headers, true)?;
     let options = batch_options(query)?;
@@ -44,7 +48,7 @@ async fn try_post(acceptor: &Acceptor, head: &Parts, body: &mut Arriving) -> Res
     let now = UnixMicros::now();
     let ndjson: &[u8] = if kind == Kind::NdJson { b"ndjson" } else { b"json" };
     let claim = idempotent::claim(acceptor, headers, &[b"batch", ndjson, query.as_bytes(), &bytes])?;
-    let split = match split(acceptor, kind, headers, &bytes, options, now) {
+    let split = match split(acceptor, kind, trace, &bytes, options, now) {
         Ok(split) => split,
         Err(error) => return unreadable(acceptor, &error, &bytes, permit, claim, now).await,
     };
@@ -55,13 +59,13 @@ async fn try_post(acceptor: &Acceptor, head: &Parts, body: &mut Arriving) -> Res
 fn split(
     acceptor: &Acceptor,
     kind: Kind,
-    headers: &HeaderMap,
+    trace: &Trace,
     bytes: &[u8],
     options: BatchOptions,
     now: UnixMicros,
 ) -> Result<Split, BatchError> {
     let mut batch = Batch::new(&acceptor.tenant, Source::Http, now);
-    batch.traceparent = headers.get(TRACEPARENT).and_then(|value| trace_context(value.as_bytes()));
+    batch.traceparent = trace.carried();
     let mut failures = Vec::new();
     let mut parser = acceptor.parser();
     let summary = match kind {

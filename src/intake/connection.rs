@@ -4,6 +4,7 @@ use super::acceptor::{Acceptor, Guest};
 use super::answer::Answer;
 use super::express::{self, End};
 use super::{http, websocket};
+use crate::metrics::Stage;
 use crate::net::{ConnectionPermit, Patient, Rewound, last_words, linger};
 use hyper::Request;
 use hyper::body::Incoming;
@@ -14,7 +15,7 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -37,8 +38,9 @@ pub(super) struct Fate {
     pub(super) unread: Cell<bool>,
 }
 
-/// Serves one connection to its end.
-pub(super) async fn serve(acceptor: Rc<Acceptor>, stream: TcpStream, permit: ConnectionPermit) {
+/// Serves one connection, taken over from the system at `taken`, to its end.
+pub(super) async fn serve(acceptor: Rc<Acceptor>, stream: TcpStream, permit: ConnectionPermit, taken: Instant) {
+    acceptor.recorder.record(Stage::Accept, taken.elapsed());
     let guest = Guest::new(&acceptor, permit);
     let connections = &acceptor.shared.metrics.connections;
     connections.fetch_add(1, Relaxed);

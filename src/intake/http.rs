@@ -1,11 +1,12 @@
 //! Routes, and what every answer has in common.
 
-use super::acceptor::Acceptor;
+use super::acceptor::{Acceptor, Trace};
 use super::answer::{Answer, problem};
 use super::body::Arriving;
 use super::connection::Fate;
 use super::{batch, single, websocket};
 use crate::net::new_request_id;
+use crate::traces::TRACEPARENT;
 use hyper::body::Incoming;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -21,6 +22,9 @@ use std::time::Instant;
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest `X-Request-Id` that is echoed.
 const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// What the span of one event is called, whichever way it went.
+pub(super) const SINGLE: &str = "POST /events";
 
 /// Which call a path is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +54,17 @@ impl Route {
         }
     }
 
+    /// What its span is called.
+    const fn name(route: Option<Self>) -> &'static str {
+        match route {
+            Some(Route::Single) => SINGLE,
+            Some(Route::Batch) => "POST /events/batch",
+            Some(Route::Stats) => "GET /events/stats",
+            Some(Route::Stream) => "GET /events/stream",
+            None => "other",
+        }
+    }
+
     /// The `Allow` header.
     const fn allow(self) -> &'static str {
         match self {
@@ -67,9 +82,12 @@ pub(super) async fn answer(acceptor: Rc<Acceptor>, request: Request<Incoming>, f
     let (head, body) = request.into_parts();
     let mut body = Arriving::new(body, &head.headers);
     let route = Route::of(head.uri.path());
-    let mut answer = dispatch(&acceptor, &head, &mut body, route).await;
+    let trace = Trace::begin(&acceptor, head.headers.get(TRACEPARENT).map(HeaderValue::as_bytes), started);
+    let mut answer = dispatch(&acceptor, &head, &mut body, route, &trace).await;
+    let id = request_id(&head.headers);
+    acceptor.finish(&trace, Route::name(route), answer.status(), id.as_bytes());
     let headers = answer.headers_mut();
-    headers.insert(X_REQUEST_ID, request_id(&head.headers));
+    headers.insert(X_REQUEST_ID, id);
     if head.headers.contains_key(ORIGIN) && route.is_some() {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
         headers.insert(
@@ -88,7 +106,13 @@ pub(super) async fn answer(acceptor: Rc<Acceptor>, request: Request<Incoming>, f
     answer
 }
 
-async fn dispatch(acceptor: &Acceptor, head: &Parts, body: &mut Arriving, route: Option<Route>) -> Answer {
+async fn dispatch(
+    acceptor: &Acceptor,
+    head: &Parts,
+    body: &mut Arriving,
+    route: Option<Route>,
+    trace: &Trace,
+) -> Answer {
     // RFC 9112, section 3.2.
     if head.version == Version::HTTP_11 && head.headers.get_all(HOST).iter().count() != 1 {
         return problem(StatusCode::BAD_REQUEST, "an HTTP/1.1 request has one Host header");
@@ -96,8 +120,8 @@ async fn dispatch(acceptor: &Acceptor, head: &Parts, body: &mut Arriving, route:
     match route {
         Some(_) if head.method == Method::OPTIONS => preflight(),
         Some(route) if !route.takes(&head.method) => not_allowed(route),
-        Some(Route::Single) => single::post(acceptor, head, body).await,
-        Some(Route::Batch) => batch::post(acceptor, head, body).await,
+        Some(Route::Single) => single::post(acceptor, head, body, trace).await,
+        Some(Route::Batch) => batch::post(acceptor, head, body, trace).await,
         Some(Route::Stream) => websocket::handshake(acceptor, head, body),
         Some(Route::Stats) | None => {
             (acceptor.shared.fallback)(&head.method, head.uri.path(), head.uri.query(), &head.headers)

@@ -1,6 +1,6 @@
 //! `POST /events`: one event, one answer.
 
-use super::acceptor::{Acceptor, TRACEPARENT, trace_context};
+use super::acceptor::{Acceptor, Trace};
 use super::answer::{Answer, accepted, dead_letter, refused, rejected};
 use super::body::{self, Arriving};
 use super::delivery::Wait;
@@ -15,14 +15,19 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 /// Answers one event.
-pub(super) async fn post(acceptor: &Acceptor, head: &Parts, body: &mut Arriving) -> Answer {
-    match try_post(acceptor, head, body).await {
+pub(super) async fn post(acceptor: &Acceptor, head: &Parts, body: &mut Arriving, trace: &Trace) -> Answer {
+    match try_post(acceptor, head, body, trace).await {
         Ok(answer) => answer,
         Err(answer) => *answer,
     }
 }
 
-async fn try_post(acceptor: &Acceptor, head: &Parts, body: &mut Arriving) -> Result<Answer, Box<Answer>> {
+async fn try_post(
+    acceptor: &Acceptor,
+    head: &Parts,
+    body: &mut Arriving,
+    trace: &Trace,
+) -> Result<Answer, Box<Answer>> {
     let (headers, query) = (&head.headers, head.uri.query().unwrap_or_default());
     body::kind(headers, false)?;
     let wait = Wait::for_sinks(acceptor, awaited(query, &acceptor.shared.sinks)?)?;
@@ -31,8 +36,7 @@ async fn try_post(acceptor: &Acceptor, head: &Parts, body: &mut Arriving) -> Res
     let started = Instant::now();
     let now = UnixMicros::now();
     let claim = idempotent::claim(acceptor, headers, &[b"single", query.as_bytes(), &bytes])?;
-    let traceparent = headers.get(TRACEPARENT).and_then(|value| trace_context(value.as_bytes()));
-    let mut submission = prepare(acceptor, &bytes, traceparent, permit, started, now);
+    let mut submission = prepare(acceptor, &bytes, trace.carried(), permit, started, now);
     if let Some(mut claim) = claim {
         let durability = acceptor.shared.durability;
         claim.answer_with(move |batch, rejects, receipt| render(batch, rejects, receipt, durability));

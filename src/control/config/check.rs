@@ -5,6 +5,7 @@ use super::keys::{Key, LOG_BUDGET_MIN, table_of};
 use super::mistake::nearest;
 use super::sections::Config;
 use crate::control::logging::parse_level;
+use crate::traces;
 use toml::{Table, Value};
 
 /// What is wrong with one value.
@@ -121,6 +122,14 @@ pub(super) fn contradictions(config: &Config) -> Vec<Contradiction> {
             format!("`kafka.transaction_timeout_ms` = {timeout} must be more than kafka.batch_age_ms = {age}")
         },
     );
+    let (endpoint, ratio) = (&config.traces.endpoint, config.traces.sample_ratio);
+    let tried = traces::endpoint(endpoint);
+    look(!endpoint.is_empty() && tried.is_err(), &["traces.endpoint"], &|| {
+        format!("`traces.endpoint` = \"{endpoint}\": {}", tried.as_ref().err().map_or("", String::as_str))
+    });
+    look(!(0.0..=1.0).contains(&ratio), &["traces.sample_ratio"], &|| {
+        format!("`traces.sample_ratio` must be from 0.0 to 1.0, is {ratio}")
+    });
     for (key, what) in destinations::wrong(config) {
         look(true, &[key], &|| format!("`{key}`: {what}"));
     }

@@ -129,6 +129,7 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("clickhouse", "Tables in ClickHouse: events_raw, events_processed and, for dead letters, events_errors."),
     ("kafka", "Topics in Kafka: -raw, -validated, -enriched and, for dead letters, -dlq."),
     ("admin", "Steering the daemon."),
+    ("traces", "Spans of requests, commits and batches for an OpenTelemetry collector, over OTLP/HTTP with JSON."),
 ];
 
 /// Every key, in the order of the file.
@@ -140,6 +141,12 @@ pub const KEYS: &[Key] = &[
          an alias of the variable, which goes before it.",
     )
     .hot(),
+    Key::new(
+        "log_format",
+        "\"text\" or \"json\" (one object a line) on standard error; \"journald\": to the journal, each field one of its \
+         own; \"auto\": to the journal where standard error is connected to it, else text.",
+    )
+    .one_of(&["auto", "text", "json", "journald"]),
     Key::new(
         "server.listen",
         "Address of HTTP and WebSocket; port 0 lets the system choose. PORT stands for a port on 127.0.0.1, \
@@ -309,4 +316,10 @@ pub const KEYS: &[Key] = &[
          \"/run/credentials/ingestd.service/kafka\". Only in the file.",
     ),
     Key::new("admin.socket", "The unix socket of `ingestd admin`; empty: admin.sock in the data folder."),
+    Key::new("traces.endpoint", "http://host:port of the collector; empty: nothing is traced."),
+    Key::new(
+        "traces.sample_ratio",
+        "Share of the requests without a traceparent that are traced, from 0.0 to 1.0; one with a traceparent is as its \
+         client says.",
+    ),
 ];

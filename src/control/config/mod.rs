@@ -26,5 +26,5 @@ pub use reload::{Change, Reloaded, Reloader};
 pub use render::{config_file, reference, settings_json, settings_text};
 pub use sections::{
     AdminSection, BacklogPolicy, ClickHouseSection, Config, DedupSection, DeliveryName, DurabilityName, KafkaSection,
-    LimitsSection, LogSection, ParquetSection, ServerSection,
+    LimitsSection, LogFormat, LogSection, ParquetSection, ServerSection, TracesSection,
 };

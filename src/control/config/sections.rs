@@ -14,6 +14,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// `error`, `warn`, `info`, `debug` or `trace`, or a tracing filter.
     pub log_level: String,
+    /// How lines of the log look.
+    pub log_format: LogFormat,
     /// Listening.
     pub server: ServerSection,
     /// What an event, a batch, a connection may be.
@@ -30,6 +32,8 @@ pub struct Config {
     pub kafka: KafkaSection,
     /// Steering it.
     pub admin: AdminSection,
+    /// Traces.
+    pub traces: TracesSection,
 }
 
 impl Default for Config {
@@ -37,6 +41,7 @@ impl Default for Config {
         Config {
             data_dir: PathBuf::from("data"),
             log_level: "info".into(),
+            log_format: LogFormat::Auto,
             server: ServerSection::default(),
             limits: LimitsSection::default(),
             log: LogSection::default(),
@@ -45,8 +50,23 @@ impl Default for Config {
             clickhouse: ClickHouseSection::default(),
             kafka: KafkaSection::default(),
             admin: AdminSection::default(),
+            traces: TracesSection::default(),
         }
     }
+}
+
+/// How lines of the log look, and where they go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// To the journal where standard error is connected to it, else as text.
+    Auto,
+    /// To standard error, for people.
+    Text,
+    /// To standard error, one JSON object a line.
+    Json,
+    /// To the journal, each field one of its own.
+    Journald,
 }
 
 /// Listening.
@@ -370,6 +390,22 @@ impl Default for KafkaSection {
 pub struct AdminSection {
     /// The unix socket of `ingestd admin`; empty: `admin.sock` in the data folder.
     pub socket: PathBuf,
+}
+
+/// Traces.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TracesSection {
+    /// The collector; empty: nothing is traced.
+    pub endpoint: String,
+    /// Share of the requests without a parent that are traced, 0 to 1.
+    pub sample_ratio: f64,
+}
+
+impl Default for TracesSection {
+    fn default() -> Self {
+        TracesSection { endpoint: String::new(), sample_ratio: 0.01 }
+    }
 }
 
 impl Config {

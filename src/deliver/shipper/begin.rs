@@ -177,7 +177,7 @@ impl<D: Destination> Shipper<D> {
             self.write(vec![batch.remove(D::NAME), rewritten.store(D::NAME)]).await?;
         }
         self.step(Step::ManifestStored)?;
-        let sent = self.destination.send(&rewritten, true).await?;
+        let sent = self.send(&rewritten, true).await?;
         self.step(Step::Sent)?;
         self.advance(&rewritten, sent).await
     }
