@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Rooms of the daemon and the rooms they may name.
 const ROOMS: [(&str, &[&str]); 7] = [
-    ("traces", &["metrics"]),
+    ("traces", &["net", "metrics"]),
     ("net", &["metrics"]),
     ("commit", &["metrics"]),
     ("intake", &["net", "commit", "metrics", "traces"]),

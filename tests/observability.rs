@@ -7,9 +7,10 @@ mod support;
 
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use support::{Daemon, Socket, event, eventually};
 
 fn file(name: &str) -> PathBuf {
@@ -157,9 +158,13 @@ fn gauges_say_what_the_machine_and_the_log_have() {
     let age = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64()
         - daemon.metric("process_start_time_seconds");
     assert!((-2.0..3600.0).contains(&age), "{age}");
+    let start = |daemon: &Daemon| daemon.metric("process_start_time_seconds");
+    let first = start(&daemon);
+    assert_eq!(start(&daemon), first, "what trembles looks like a restart");
     // Over all starts: a restart takes nothing back.
     let daemon = daemon.stop().start();
     assert_eq!(daemon.metric("ingestd_dead_letters_total"), 1.0);
+    assert!(start(&daemon) > first);
 }
 
 #[test]
@@ -254,4 +259,86 @@ fn the_dashboards_expressions_are_valid_and_its_panels_have_places() {
         let place = &panel["gridPos"];
         assert!(place["x"].as_u64().unwrap() + place["w"].as_u64().unwrap() <= 24, "{panel}");
     }
+}
+
+/// A real Prometheus that scrapes the daemon as `prometheus.yml` says, only faster; killed when dropped.
+struct Prometheus {
+    child: Child,
+    address: SocketAddr,
+    _dir: tempfile::TempDir,
+}
+
+impl Prometheus {
+    fn of(daemon: &Daemon) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let config = text("observability/prometheus.yml")
+            .replace("127.0.0.1:3001", &daemon.address.to_string())
+            .replace("15s", "1s")
+            .replace("alerts.yml", file("observability/alerts.yml").to_str().unwrap());
+        std::fs::write(dir.path().join("prometheus.yml"), config).unwrap();
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut command = Command::new("prometheus");
+        command.arg(format!("--config.file={}", dir.path().join("prometheus.yml").display()));
+        command.arg(format!("--storage.tsdb.path={}", dir.path().join("data").display()));
+        command.arg(format!("--web.listen-address={address}")).stdin(Stdio::null());
+        let log = std::fs::File::create(dir.path().join("log")).unwrap();
+        let child =
+            command.stdout(Stdio::null()).stderr(log).spawn().expect("scripts/deps.sh test installs prometheus");
+        let prometheus = Prometheus { child, address, _dir: dir };
+        eventually("Prometheus is ready", || TcpStream::connect(address).is_ok());
+        prometheus
+    }
+
+    /// What the API answers, which must not be an error.
+    #[track_caller]
+    fn get(&self, path: &str) -> Value {
+        // As version 1.0, so that the answer ends with the connection and comes in one piece.
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let answer: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+        assert_eq!(answer["status"], "success", "{path}: {answer}");
+        answer["data"].clone()
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// As it stands in a query string.
+fn quoted(expression: &str) -> String {
+    expression.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+#[test]
+fn a_real_prometheus_scrapes_judges_and_answers_the_dashboard() {
+    let daemon = busy_daemon();
+    let prometheus = Prometheus::of(&daemon);
+    eventually("the daemon was scraped", || {
+        let targets = prometheus.get("/api/v1/targets");
+        targets["activeTargets"][0]["health"] == "up"
+    });
+    eventually("every rule was judged", || {
+        let rules = prometheus.get("/api/v1/rules")["groups"][0]["rules"].clone();
+        let rules = rules.as_array().unwrap().clone();
+        assert!(rules.iter().all(|rule| rule["health"] != "err"), "{rules:?}");
+        rules.len() == alerts().len() && rules.iter().all(|rule| rule["health"] == "ok")
+    });
+    // Rates want two samples.
+    eventually("there are rates", || {
+        let query = quoted("rate(ingestd_http_requests_total[1m])");
+        prometheus.get(&format!("/api/v1/query?query={query}"))["result"][0].is_object()
+    });
+    for expression in dashboard().1 {
+        let expression = expression.replace("$__rate_interval", "1m").replace("$instance", ".*");
+        prometheus.get(&format!("/api/v1/query?query={}", quoted(&expression)));
+    }
+    let critical = prometheus.get("/api/v1/alerts")["alerts"].clone();
+    let critical = critical.as_array().unwrap().iter().filter(|alert| alert["labels"]["severity"] == "critical");
+    assert_eq!(critical.count(), 0, "nothing is wrong with it");
 }

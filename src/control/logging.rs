@@ -1,6 +1,7 @@
 //! The log: to standard error, as text or one JSON object a line, or to the journal with every field of a line.
 
 use super::config::LogFormat;
+use super::journal::Journal;
 use std::io::Write;
 use std::sync::OnceLock;
 use tracing::Subscriber;
@@ -51,8 +52,8 @@ where
     };
     match format {
         LogFormat::Json => text().json().boxed(),
-        LogFormat::Journald => match tracing_journald::layer() {
-            Ok(layer) => layer.with_field_prefix(None).with_syslog_identifier("ingestd".into()).boxed(),
+        LogFormat::Journald => match Journal::connect() {
+            Ok(journal) => journal.boxed(),
             Err(error) => {
                 complain(format_args!("the journal takes no lines, they go to standard error: {error}"));
                 text().with_ansi(false).boxed()

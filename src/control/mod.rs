@@ -1,9 +1,11 @@
 //! Beside the data path: configuration, health, figures, logging.
 
 pub mod admin;
+pub mod alerts;
 pub mod config;
 mod exporter;
 mod health;
+mod journal;
 mod logging;
 mod pipeline;
 mod process;

@@ -94,7 +94,7 @@ impl Pipeline {
     }
 
     /// The same for one sink.
-    fn audit_sink(&self, sink: &Snapshot) -> Vec<String> {
+    pub(super) fn audit_sink(&self, sink: &Snapshot) -> Vec<String> {
         let mut wrong = Vec::new();
         let (ledger, cursor) = (sink.ledger, sink.cursor);
         if !ledger.balances(cursor) {
@@ -180,8 +180,7 @@ impl Pipeline {
     pub fn put_metrics(&self, out: &mut String) {
         let size = self.reader.size();
         put_metric(out, "ingestd_log_bytes", "gauge", "Size of the log.", size.tables + size.memory);
-        // Their ids are dense and begin with 1.
-        let letters = self.tail.next_dead().saturating_sub(1);
+        let letters = self.dead_letters();
         put_metric(out, "ingestd_dead_letters_total", "counter", "Dead letters kept, over all starts.", letters);
         let sinks: Vec<_> = self.sinks().iter().map(|sink| sink.status().snapshot()).collect();
         let mut family = |name: &str, kind: &str, help: &str, value: &dyn Fn(&Snapshot) -> f64| {
@@ -233,12 +232,18 @@ impl Pipeline {
         );
     }
 
+    /// How many dead letters were ever kept: their ids are dense and begin with 1.
+    pub(super) fn dead_letters(&self) -> u64 {
+        self.tail.next_dead().saturating_sub(1)
+    }
+
     fn pending(&self, sink: &Snapshot) -> u64 {
         let end = self.tail.committed().next();
         end.since(sink.cursor.min(end))
     }
 
-    fn lag_seconds(&self, sink: &Snapshot) -> f64 {
+    /// Age of the oldest event that a sink does not have.
+    pub(super) fn lag_seconds(&self, sink: &Snapshot) -> f64 {
         let committed_at = sink.oldest_in_flight.or_else(|| self.committed_at(sink.cursor));
         committed_at.map_or(0.0, |at| UnixMicros::now().since(at).as_secs_f64())
     }

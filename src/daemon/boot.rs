@@ -4,6 +4,7 @@ use super::drain::Running;
 use super::known_ids::load_dedup;
 use super::live::{Live, Places, Upkeep, connections};
 use super::maintenance::Maintenance;
+use super::observers::{alerting, tracing_to};
 use super::sinks::Supplies;
 use super::stall::StallWatch;
 use super::systemd::{self, Keeper, LongStart};
@@ -18,7 +19,7 @@ use crate::deliver::sinks::{ClickHouseTables, KafkaTopics, ParquetFiles};
 use crate::intake::{self, Admission, Shared};
 use crate::metrics::Metrics;
 use crate::net::{ConnectionGate, Listeners, adopt, bind};
-use crate::traces::{self, Tracer};
+use crate::traces;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -151,7 +152,7 @@ impl Bound {
             rates: Arc::clone(&rates),
             gate: Arc::clone(&gate),
         });
-        let (tracer, spans) = traced(&config, opened.identity.node, &metrics)?;
+        let (tracer, spans) = tracing_to(&config, opened.identity.node, &metrics)?;
         let shared = Arc::new(Shared {
             admission: Admission::new(Budget::new(live.inflight_requests, live.inflight_bytes)),
             idempotency,
@@ -229,6 +230,7 @@ impl Bound {
             sinks.push((sink.handle, sink.backlog));
         }
         self.pipeline.set_sinks(sinks.iter().map(|(handle, _)| handle.clone()).collect());
+        let pipeline = self.pipeline.clone();
         let admin = AdminParts {
             socket: self.config.admin_socket(),
             pipeline: self.pipeline,
@@ -251,6 +253,10 @@ impl Bound {
         if let Some(exporter) = self.spans {
             let stop = shipping.clone();
             shippers.push(thread(spawn("traces", &fatal, move || exporter.run(stop)))?);
+        }
+        if let Some(alerts) = alerting(&self.config, self.node, &self.shared.metrics, &pipeline)? {
+            let stop = shipping.clone();
+            shippers.push(thread(spawn("alerts", &fatal, move || alerts.run(stop)))?);
         }
         let watch = StallWatch {
             reader: self.reader.clone(),
@@ -309,21 +315,6 @@ impl Bound {
             fatal: fatal_seen,
         })
     }
-}
-
-/// What traces are made with, and what sends them where there are any.
-fn traced(
-    config: &Config,
-    node: u128,
-    metrics: &Arc<Metrics>,
-) -> Result<(Tracer, Option<traces::Exporter>), StartError> {
-    let section = &config.traces;
-    if section.endpoint.is_empty() {
-        return Ok((Tracer::default(), None));
-    }
-    let endpoint = traces::endpoint(&section.endpoint).map_err(|cause| StartError::Sink { sink: "traces", cause })?;
-    let (tracer, exporter) = traces::tracer(endpoint, section.sample_ratio, node, metrics);
-    Ok((tracer, Some(exporter)))
 }
 
 fn thread<T>(started: std::io::Result<T>) -> Result<T, StartError> {

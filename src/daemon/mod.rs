@@ -8,6 +8,7 @@ mod drain;
 mod known_ids;
 mod live;
 mod maintenance;
+mod observers;
 mod signals;
 mod sinks;
 mod stall;

@@ -7,6 +7,7 @@
 //! | `ship-NAME` | normal after the stop; a failure is retried inside |
 //! | `maintenance` | normal after the stop |
 //! | `stall` | normal after the stop |
+//! | `alerts` | normal after the stop; only where there is a webhook |
 //! | `traces` | normal after the stop; only where there is a collector |
 //! | `admin` | normal after the stop; otherwise the daemon ends |
 //! | `systemd` | runs until the process ends; without it no watchdog is fed |

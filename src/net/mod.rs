@@ -6,6 +6,7 @@ mod limits;
 mod linger;
 mod listener;
 mod patience;
+mod post;
 mod rewound;
 
 pub use acceptor::{ConnectionGate, ConnectionPermit, accept};
@@ -14,4 +15,5 @@ pub use limits::connections_possible;
 pub use linger::linger;
 pub use listener::{Listener, Listeners, adopt, bind};
 pub use patience::Patient;
+pub use post::{post_address, post_json};
 pub use rewound::Rewound;

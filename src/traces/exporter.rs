@@ -3,18 +3,16 @@
 use super::otlp;
 use super::span::Span;
 use crate::metrics::Metrics;
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::header::{CONTENT_TYPE, HOST};
-use hyper::{Request, Uri};
-use hyper_util::rt::TokioIo;
+use crate::net::{post_address, post_json};
+use hyper::Uri;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
+/// OTLP over HTTP, where the address names none.
+const PORT: u16 = 4318;
 /// Most spans of one request.
 const BATCH: usize = 512;
 /// How long spans gather.
@@ -29,13 +27,10 @@ const LAST: Duration = Duration::from_secs(1);
 /// # Errors
 /// What is wrong with it, for a person.
 pub fn endpoint(text: &str) -> Result<Uri, String> {
-    let wanted = "must be http://host:port of a collector that takes OTLP over HTTP";
-    let uri: Uri = text.parse().map_err(|error| format!("{wanted}: {error}"))?;
-    if uri.scheme_str() != Some("http") || uri.query().is_some() {
-        return Err(format!("{wanted}; for https run a collector on this machine"));
+    if post_address(text)?.query().is_some() {
+        return Err("has a query, but is to be the collector's base address".into());
     }
-    let url = format!("{}/v1/traces", text.trim_end_matches('/'));
-    url.parse().map_err(|error| format!("{wanted}: {error}"))
+    post_address(&format!("{}/v1/traces", text.trim_end_matches('/')))
 }
 
 /// The collector's side of a [`super::Tracer`].
@@ -110,7 +105,7 @@ impl Exporter {
         let count = batch.len() as u64;
         let body = otlp::request(batch, self.instance);
         batch.clear();
-        let sent = timeout(patience, self.post(body)).await;
+        let sent = timeout(patience, post_json(&self.endpoint, PORT, body)).await;
         let sent = sent.unwrap_or_else(|_| Err(format!("no answer within {patience:?}")));
         match sent {
             Ok(()) => self.metrics.spans_exported.fetch_add(count, Relaxed),
@@ -119,30 +114,6 @@ impl Exporter {
                 self.metrics.spans_dropped.fetch_add(count, Relaxed)
             }
         };
-    }
-
-    async fn post(&self, body: Vec<u8>) -> Result<(), String> {
-        let authority = self.endpoint.authority().ok_or("the endpoint has no host")?;
-        let (host, port) = (authority.host().trim_matches(['[', ']']), authority.port_u16().unwrap_or(4318));
-        let stream = TcpStream::connect((host, port)).await.map_err(|error| error.to_string())?;
-        let connected = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
-        let (mut sender, connection) = connected.map_err(|error| error.to_string())?;
-        let path = self.endpoint.path_and_query().map_or("/", |path| path.as_str());
-        let request = Request::post(path)
-            .header(HOST, authority.as_str())
-            .header(CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(body)))
-            .map_err(|error| error.to_string())?;
-        let answer = async {
-            let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
-            if answer.status().is_success() { Ok(()) } else { Err(format!("answered {}", answer.status())) }
-        };
-        tokio::pin!(answer);
-        tokio::select! {
-            answer = &mut answer => answer,
-            // Ends first only where the other side has closed; what was answered before is there.
-            _ = connection => answer.await,
-        }
     }
 }
 

@@ -5,7 +5,7 @@ use super::keys::{Key, LOG_BUDGET_MIN, table_of};
 use super::mistake::nearest;
 use super::sections::Config;
 use crate::control::logging::parse_level;
-use crate::traces;
+use crate::{net, traces};
 use toml::{Table, Value};
 
 /// What is wrong with one value.
@@ -125,7 +125,12 @@ pub(super) fn contradictions(config: &Config) -> Vec<Contradiction> {
     let (endpoint, ratio) = (&config.traces.endpoint, config.traces.sample_ratio);
     let tried = traces::endpoint(endpoint);
     look(!endpoint.is_empty() && tried.is_err(), &["traces.endpoint"], &|| {
-        format!("`traces.endpoint` = \"{endpoint}\": {}", tried.as_ref().err().map_or("", String::as_str))
+        format!("`traces.endpoint` = \"{endpoint}\" {}", tried.as_ref().err().map_or("", String::as_str))
+    });
+    let webhook = &config.alerts.webhook_url;
+    let address = net::post_address(webhook);
+    look(!webhook.is_empty() && address.is_err(), &["alerts.webhook_url"], &|| {
+        format!("`alerts.webhook_url` {}", address.as_ref().err().map_or("", String::as_str))
     });
     look(!(0.0..=1.0).contains(&ratio), &["traces.sample_ratio"], &|| {
         format!("`traces.sample_ratio` must be from 0.0 to 1.0, is {ratio}")
@@ -150,6 +155,11 @@ pub(super) fn shown(key: &Key, value: &Value) -> Value {
             Value::Table(entries.iter().map(show).collect())
         }
         Value::Array(items) => Value::Array(items.iter().map(without_user).collect()),
+        // Its path is often what lets in.
+        Value::String(url) if key.name == "alerts.webhook_url" && !url.is_empty() => {
+            let host = url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
+            without_user(&Value::String(format!("{host}/(secret)")))
+        }
         other => other.clone(),
     }
 }

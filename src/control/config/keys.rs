@@ -130,6 +130,7 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("kafka", "Topics in Kafka: -raw, -validated, -enriched and, for dead letters, -dlq."),
     ("admin", "Steering the daemon."),
     ("traces", "Spans of requests, commits and batches for an OpenTelemetry collector, over OTLP/HTTP with JSON."),
+    ("alerts", "What the daemon tells a webhook by itself; docs/observability has more for Prometheus."),
 ];
 
 /// Every key, in the order of the file.
@@ -321,5 +322,18 @@ pub const KEYS: &[Key] = &[
         "traces.sample_ratio",
         "Share of the requests without a traceparent that are traced, from 0.0 to 1.0; one with a traceparent is as its \
          client says.",
+    ),
+    Key::new(
+        "alerts.webhook_url",
+        "http address that is posted one JSON object when something is wrong and one when it no longer is: dead_letter_rate, \
+         sink_lag, disk_reserve (less than twice the reserve is free), fsync_latency, ledger_imbalance. Empty: none.",
+    ),
+    Key::new("alerts.hold_s", "How long something must have been wrong before it is told.").number("seconds", 0, YEAR_S),
+    Key::new("alerts.dead_letters_per_minute", "More new dead letters than this are wrong.").number("letters", 0, ANY),
+    Key::new("alerts.sink_lag_s", "A sink whose oldest missing event is older is wrong.").number("seconds", 1, YEAR_S),
+    Key::new("alerts.fsync_p99_ms", "A 99th percentile of the last minute's syncs above this is wrong.").number(
+        "milliseconds",
+        1,
+        YEAR_MS,
     ),
 ];

@@ -25,6 +25,6 @@ pub use probe::{Finding, Level, probe};
 pub use reload::{Change, Reloaded, Reloader};
 pub use render::{config_file, reference, settings_json, settings_text};
 pub use sections::{
-    AdminSection, BacklogPolicy, ClickHouseSection, Config, DedupSection, DeliveryName, DurabilityName, KafkaSection,
-    LimitsSection, LogFormat, LogSection, ParquetSection, ServerSection, TracesSection,
+    AdminSection, AlertsSection, BacklogPolicy, ClickHouseSection, Config, DedupSection, DeliveryName, DurabilityName,
+    KafkaSection, LimitsSection, LogFormat, LogSection, ParquetSection, ServerSection, TracesSection,
 };

@@ -34,6 +34,8 @@ pub struct Config {
     pub admin: AdminSection,
     /// Traces.
     pub traces: TracesSection,
+    /// Alerts that the daemon tells by itself.
+    pub alerts: AlertsSection,
 }
 
 impl Default for Config {
@@ -51,6 +53,7 @@ impl Default for Config {
             kafka: KafkaSection::default(),
             admin: AdminSection::default(),
             traces: TracesSection::default(),
+            alerts: AlertsSection::default(),
         }
     }
 }
@@ -405,6 +408,34 @@ pub struct TracesSection {
 impl Default for TracesSection {
     fn default() -> Self {
         TracesSection { endpoint: String::new(), sample_ratio: 0.01 }
+    }
+}
+
+/// Alerts that the daemon tells by itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AlertsSection {
+    /// Where they are posted; empty: nowhere.
+    pub webhook_url: String,
+    /// How long something must have been wrong, seconds.
+    pub hold_s: u64,
+    /// More dead letters in a minute are wrong.
+    pub dead_letters_per_minute: u64,
+    /// A sink that is further behind is wrong, seconds.
+    pub sink_lag_s: u64,
+    /// A 99th percentile of syncs above this is wrong, milliseconds.
+    pub fsync_p99_ms: u64,
+}
+
+impl Default for AlertsSection {
+    fn default() -> Self {
+        AlertsSection {
+            webhook_url: String::new(),
+            hold_s: 60,
+            dead_letters_per_minute: 600,
+            sink_lag_s: 300,
+            fsync_p99_ms: 5,
+        }
     }
 }
 
