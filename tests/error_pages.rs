@@ -113,6 +113,18 @@ fn every_code_has_a_page_and_every_page_a_code() {
 }
 
 #[test]
+fn no_sink_fails_without_a_code() {
+    for file in sources("src/deliver") {
+        for line in fs::read_to_string(&file).unwrap().lines().map(str::trim) {
+            let is_matched = line.starts_with("//") || line.contains("=>") || line.contains("let ");
+            let makes = line.contains("Fault::Final(") || line.contains("map_err(Fault::Final)");
+            let is_the_maker = file.ends_with("destination.rs");
+            assert!(!makes || is_matched || is_the_maker, "{}: {line}: use Fault::of", file.display());
+        }
+    }
+}
+
+#[test]
 fn every_page_says_what_it_means_where_it_is_met_and_what_to_do() {
     let index = fs::read_to_string(root().join("docs/errors/README.md")).unwrap();
     for page in pages() {

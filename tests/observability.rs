@@ -55,10 +55,14 @@ fn busy_daemon() -> Daemon {
     daemon
 }
 
-/// Names of the metrics that `/metrics` has, those of a histogram's series included.
+/// Names of the metrics that `/metrics` has, and of a histogram's series.
 fn exported(exposition: &str) -> BTreeSet<String> {
-    let series = exposition.lines().filter(|line| !line.starts_with('#'));
-    series.map(|line| line.split(['{', ' ']).next().unwrap().to_owned()).collect()
+    let names = exposition.lines().filter_map(|line| match line.strip_prefix("# TYPE ") {
+        Some(family) => family.split(' ').next(),
+        None if line.starts_with('#') => None,
+        None => line.split(['{', ' ']).next(),
+    });
+    names.map(str::to_owned).collect()
 }
 
 /// Words in a text that may only be metrics of ours.
@@ -285,19 +289,24 @@ impl Prometheus {
         let child =
             command.stdout(Stdio::null()).stderr(log).spawn().expect("scripts/deps.sh test installs prometheus");
         let prometheus = Prometheus { child, address, _dir: dir };
-        eventually("Prometheus is ready", || TcpStream::connect(address).is_ok());
+        eventually("Prometheus is ready", || prometheus.try_get("/api/v1/targets").is_some());
         prometheus
+    }
+
+    /// What the API answers; nothing while it does not.
+    fn try_get(&self, path: &str) -> Option<Value> {
+        // As version 1.0, so that the answer ends with the connection and comes in one piece.
+        let mut stream = TcpStream::connect(self.address).ok()?;
+        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()
     }
 
     /// What the API answers, which must not be an error.
     #[track_caller]
     fn get(&self, path: &str) -> Value {
-        // As version 1.0, so that the answer ends with the connection and comes in one piece.
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let answer: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+        let answer = self.try_get(path).unwrap_or_else(|| panic!("{path} is not answered"));
         assert_eq!(answer["status"], "success", "{path}: {answer}");
         answer["data"].clone()
     }

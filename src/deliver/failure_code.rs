@@ -11,6 +11,8 @@ pub enum FailureCode {
     WatermarkUnreadable,
     /// The server says no to us, whatever the event.
     DestinationRefuses,
+    /// What the log keeps of the sink's place cannot be read by this release.
+    PlaceUnreadable,
     /// A stored block is not what was written, or is missing.
     LogDamaged,
     /// The log no longer has what the sink lacks.
@@ -21,12 +23,13 @@ pub enum FailureCode {
 
 impl FailureCode {
     /// Every code.
-    pub const ALL: [FailureCode; 8] = [
+    pub const ALL: [FailureCode; 9] = [
         FailureCode::Diverged,
         FailureCode::Fenced,
         FailureCode::WatermarkLost,
         FailureCode::WatermarkUnreadable,
         FailureCode::DestinationRefuses,
+        FailureCode::PlaceUnreadable,
         FailureCode::LogDamaged,
         FailureCode::LogTrimmed,
         FailureCode::LogClosed,
@@ -41,6 +44,7 @@ impl FailureCode {
             FailureCode::WatermarkLost => "watermark_lost",
             FailureCode::WatermarkUnreadable => "watermark_unreadable",
             FailureCode::DestinationRefuses => "destination_refuses",
+            FailureCode::PlaceUnreadable => "place_unreadable",
             FailureCode::LogDamaged => "log_damaged",
             FailureCode::LogTrimmed => "log_trimmed",
             FailureCode::LogClosed => "log_closed",

@@ -61,8 +61,9 @@ impl Tracer {
     /// Ends a request's span.
     pub fn end(&self, opened: &Opened, name: &'static str, status: u16) {
         let Some(on) = self.0.as_deref() else { return };
+        let route = name.split_once(' ').map_or(name, |(_, path)| path);
         let attributes =
-            vec![Attribute::Text("http.route", name), Attribute::Number("http.response.status_code", status.into())];
+            vec![Attribute::Text("http.route", route), Attribute::Number("http.response.status_code", status.into())];
         on.send(Span {
             context: opened.context,
             parent: opened.parent,

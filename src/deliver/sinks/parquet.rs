@@ -171,7 +171,7 @@ impl Destination for ParquetFiles {
     fn pass(&mut self, _: Seq, _: Origin) {}
 
     fn add_dead(&mut self, _: &Letter<'_>, _: Origin) -> Result<(), Fault> {
-        Err(Fault::Final("files take no dead letters".into()))
+        Err(Fault::of(FailureCode::DestinationRefuses, "files take no dead letters"))
     }
 
     fn rows(&self) -> u64 {
