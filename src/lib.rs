@@ -35,3 +35,4 @@ pub mod deliver;
 pub mod intake;
 pub mod metrics;
 pub mod net;
+pub mod traces;

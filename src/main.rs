@@ -103,7 +103,7 @@ fn serve(arguments: &Run) -> ExitCode {
         }
     };
     let config = loaded.config();
-    control::start_logging(&config.log_level);
+    control::start_logging(&config.log_level, config.log_format);
     let data = config.data_dir.clone();
     // Until the log is open a signal ends the process at once: a recovery may take long, and there is nothing to drain.
     let started = daemon::Hangup::catch().map_err(daemon::StartError::Signals).and_then(|hangup| {
@@ -113,7 +113,7 @@ fn serve(arguments: &Run) -> ExitCode {
     let (signals, running) = match started {
         Ok(started) => started,
         Err(error) => {
-            tracing::error!("{error}");
+            tracing::error!(code = error.code().as_str(), "{error}");
             // No restart mends what is configured.
             return if error.is_about_settings() { ExitCode::from(64) } else { ExitCode::FAILURE };
         }

@@ -21,7 +21,7 @@ use event::{Refusal, UnixMicros};
 use record::{BlockWriter, IdListWriter};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use wal::{CommitError, Group, Reader, Write};
 
@@ -220,6 +220,8 @@ impl<S: Store> Engine<S> {
     /// Makes the gathered group durable and fills in the outcomes.
     fn commit_group(&mut self) -> Result<(), CommitError> {
         let started = Instant::now();
+        let entered = self.group.iter().map(|(_, _, submission)| submission.entered);
+        self.recorder.record_all(Stage::Enqueue, entered.map(|entered| started.saturating_duration_since(entered)));
         let time = self.clock.now();
         let now = time.commit;
         let first = self.store.next();
@@ -247,6 +249,9 @@ impl<S: Store> Engine<S> {
             self.clock.committed(now);
             self.recorder.record(Stage::Encode, encoded - started);
             self.recorder.record(Stage::Commit, encoded.elapsed());
+            if let Some(took) = self.store.sync_took() {
+                self.recorder.record(Stage::Fsync, took);
+            }
             self.parts.metrics.group(events, bytes, self.group.len());
             if events > 0 {
                 self.parts.tail.commit(first, events, block);
@@ -312,11 +317,12 @@ impl<S: Store> Engine<S> {
     fn resolve(&mut self, failed: bool) {
         self.answer_probes();
         let mut waiting = self.waiting.drain(..);
+        let now = Instant::now();
         for (desk, slot, mut submission) in self.group.drain(..) {
             if failed {
                 submission.outcome = Err(Refusal::StorageFailed);
             }
-            self.recorder.record(Stage::Queue, submission.entered.elapsed());
+            submission.settled = now;
             if desk == HANDED {
                 // Whoever waited may have gone; there is nothing left to tell.
                 waiting.next().map(|reply| reply.send(submission).ok());

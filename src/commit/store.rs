@@ -1,6 +1,7 @@
 //! Where groups become durable.
 
 use event::{Durability, Seq};
+use std::time::Duration;
 use wal::{CommitError, Group};
 
 /// Where groups become durable: the log, or a bench's stand-in for it.
@@ -12,6 +13,10 @@ pub trait Store: Send + 'static {
     /// # Errors
     /// The first failure, which is final.
     fn commit(&mut self, group: &Group<'_>) -> Result<(), CommitError>;
+    /// How long the newest group's write to the log's file and its sync took, where it was synced and that is known.
+    fn sync_took(&self) -> Option<Duration> {
+        None
+    }
     /// What a returned commit promises.
     fn durability(&self) -> Durability;
     /// Ends cleanly.
@@ -28,6 +33,10 @@ impl Store for wal::Writer {
 
     fn commit(&mut self, group: &Group<'_>) -> Result<(), CommitError> {
         wal::Writer::commit(self, group)
+    }
+
+    fn sync_took(&self) -> Option<Duration> {
+        wal::Writer::sync_took(self)
     }
 
     fn durability(&self) -> Durability {

@@ -29,6 +29,8 @@ pub struct Submission {
     pub permit: Permit,
     /// When it entered the ring.
     pub entered: Instant,
+    /// When its group was on stable storage; means nothing before.
+    pub settled: Instant,
     /// Set by the writer.
     pub outcome: Result<Receipt, Refusal>,
 }
@@ -37,13 +39,15 @@ impl Submission {
     /// A submission whose outcome is not known yet.
     #[must_use]
     pub fn new(batch: Batch, permit: Permit) -> Self {
+        let now = Instant::now();
         Submission {
             batch,
             rejects: Vec::new(),
             claim: None,
             replays: None,
             permit,
-            entered: Instant::now(),
+            entered: now,
+            settled: now,
             outcome: Err(Refusal::Unknown),
         }
     }

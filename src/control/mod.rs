@@ -1,6 +1,7 @@
 //! Beside the data path: configuration, health, figures, logging.
 
 pub mod admin;
+pub mod alerts;
 pub mod audit;
 mod backups;
 pub mod config;
@@ -9,9 +10,11 @@ mod exporter;
 mod figures;
 mod figures_server;
 mod health;
+mod journal;
 pub mod log_view;
 mod logging;
 mod pipeline;
+mod process;
 mod rates;
 mod recent_latency;
 mod recent_log;

@@ -6,6 +6,7 @@ use super::drain::Running;
 use super::known_ids::load_dedup;
 use super::live::{Live, Places, Upkeep, connections};
 use super::maintenance::Maintenance;
+use super::observers::{alerting, tracing_to};
 use super::quotas;
 use super::sinks::Supplies;
 use super::stall::StallWatch;
@@ -29,6 +30,7 @@ use crate::intake::{self, Admission, Orders, Shared, problem};
 use crate::metrics::Metrics;
 use crate::net::tls::{Tls, TlsError};
 use crate::net::{ConnectionGate, Listeners, Shares, adopt, bind};
+use crate::traces;
 use arc_swap::ArcSwap;
 use hyper::StatusCode;
 use serde_json::json;
@@ -130,6 +132,7 @@ pub struct Bound {
     pipeline: Pipeline,
     backups: Arc<Backups>,
     letters: Arc<Letters>,
+    spans: Option<traces::Exporter>,
 }
 
 impl Bound {
@@ -207,6 +210,7 @@ impl Bound {
             gate: Arc::clone(&gate),
         }));
         let (at_intake, is_apart) = (Arc::clone(&exporter), figures.is_some());
+        let (tracer, spans) = tracing_to(&config, opened.identity.node, &metrics)?;
         let letters = Arc::new(OnceLock::new());
         let shared = Arc::new(Shared {
             admission: Admission::new(Budget::new(live.inflight_requests, live.inflight_bytes)),
@@ -225,6 +229,7 @@ impl Bound {
             tail: tail.clone(),
             sinks: configured_sinks(&config),
             ack_places: Budget::new(live.ack_waiters, 0),
+            tracer,
             fallback: Box::new(move |method, path, query, headers| match is_apart {
                 true => at_intake.answer_with_intake(method, path, query, headers),
                 false => at_intake.answer(method, path, query, headers),
@@ -269,6 +274,7 @@ impl Bound {
             pipeline,
             backups: Arc::new(backups),
             letters,
+            spans,
         })
     }
 
@@ -299,6 +305,8 @@ impl Bound {
             tail: self.tail.clone(),
             node: self.node,
             run: self.incarnation,
+            metrics: &self.shared.metrics,
+            tracer: &self.shared.tracer,
             fatal: &fatal,
             stop: shipping.clone(),
         };
@@ -308,6 +316,7 @@ impl Bound {
             sinks.push((sink.handle, sink.backlog));
         }
         self.pipeline.set_sinks(sinks.iter().map(|(handle, _)| handle.clone()).collect());
+        let pipeline = self.pipeline.clone();
         let figures = Figures::new(FiguresParts {
             shared: Arc::clone(&self.shared),
             rates: Arc::clone(&self.rates),
@@ -350,6 +359,14 @@ impl Bound {
             let serve =
                 move || serve_figures(exporter, listener.socket, stop).map_err(|error| format!("figures: {error}"));
             shippers.push(thread(spawn("figures", &fatal, serve))?);
+        }
+        if let Some(exporter) = self.spans {
+            let stop = shipping.clone();
+            shippers.push(thread(spawn("traces", &fatal, move || exporter.run(stop)))?);
+        }
+        if let Some(alerts) = alerting(&self.config, self.node, &self.shared.metrics, &pipeline)? {
+            let stop = shipping.clone();
+            shippers.push(thread(spawn("alerts", &fatal, move || alerts.run(stop)))?);
         }
         let watch = StallWatch {
             reader: self.reader.clone(),

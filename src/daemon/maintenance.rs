@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use event::{Refusal, Seq};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
@@ -59,6 +60,7 @@ impl Maintenance {
                 sampled = Instant::now();
                 self.rates.sample(&self.shared.metrics);
                 quotas::store(&self.control, &self.shared.limits.quotas);
+                self.shared.metrics.turn();
                 self.watch_log();
             }
             if trimmed.elapsed() >= TRIM_INTERVAL {
@@ -102,7 +104,12 @@ impl Maintenance {
         let Ok(stat) = rustix::fs::statvfs(&self.data) else { return false };
         let free = stat.f_bavail * stat.f_frsize;
         let was_closed = self.disk_closed;
-        let reserve = self.upkeep.load().disk_reserve_bytes;
+        let upkeep = self.upkeep.load();
+        let reserve = upkeep.disk_reserve_bytes;
+        let metrics = &self.shared.metrics;
+        metrics.disk_free_bytes.store(free, Relaxed);
+        metrics.disk_reserve_bytes.store(reserve, Relaxed);
+        metrics.log_budget_bytes.store(upkeep.log_budget_bytes, Relaxed);
         let reserve = if was_closed { reserve.saturating_add(reserve / 20) } else { reserve };
         let closed = free < reserve;
         if closed != was_closed {
@@ -134,8 +141,7 @@ impl Maintenance {
         self.shared.admission.set(Refusal::LogBudget, over);
         let closed = self.shared.admission.closed();
         let commit = self.shared.metrics.stage(crate::metrics::Stage::Commit);
-        let latency =
-            commit.filter(|commit| !commit.is_empty()).map(|commit| commit.value_at_quantile(0.5) as f64 / 1e3);
+        let latency = (!commit.is_empty()).then(|| commit.value_at_quantile(0.5) as f64 / 1e3);
         tell_log(&self.health, closed, latency);
         self.watch_sinks();
     }

@@ -1,3 +1,4 @@
+use super::failure_code::FailureCode;
 use super::verify::Census;
 use super::{Cursor, Manifest};
 use crate::commit::DeadLetter;
@@ -17,7 +18,7 @@ pub enum Fault {
     /// The same, and nothing of the batch has left: it may be cut anew, and go elsewhere.
     #[error("{0}")]
     Unsent(String),
-    /// It will not work later: an operator has to look.
+    /// It will not work later: an operator has to look. Made by [`Fault::of`].
     #[error("{0}")]
     Final(String),
     /// The sink has more, or less, than was thought: it is to be [started](Destination::start) again.
@@ -26,6 +27,14 @@ pub enum Fault {
     /// It can never take these events; nothing of the batch was delivered.
     #[error("{} events are refused, the first because: {}", .0.len(), .0.first().map_or("", |first| &first.detail))]
     Refused(Vec<Refused>),
+}
+
+impl Fault {
+    /// A final fault: its reason begins with the code.
+    #[must_use]
+    pub fn of(code: FailureCode, reason: impl std::fmt::Display) -> Self {
+        Fault::Final(format!("{}: {reason}", code.as_str()))
+    }
 }
 
 /// An event that a sink can never take.

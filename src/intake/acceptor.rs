@@ -4,6 +4,7 @@ use super::admission::Admission;
 use super::answer::{Answer, refused};
 use super::connection::{self, LAST_CALL};
 use super::date::Date;
+use super::fault_log::FaultLog;
 use super::order::Orders;
 use super::settings::{Deadlines, Settings};
 use crate::access::limits::Limits;
@@ -12,10 +13,11 @@ use crate::commit::{Budget, Desk, DeskSeed, Hub, Idempotency, Settled, Submissio
 use crate::metrics::{Metrics, Recorder, Stage};
 use crate::net::tls::Tls;
 use crate::net::{ConnectionGate, ConnectionPermit, Listener, Share, Shares, accept};
+use crate::traces::{Opened, TraceContext, Tracer};
 use arc_swap::ArcSwap;
 use event::{Durability, FingerprintKey, Refusal};
 use hyper::StatusCode;
-use hyper::header::{HeaderMap, HeaderName};
+use hyper::header::HeaderMap;
 use prepare::Parser;
 use std::cell::{Cell, RefCell, RefMut};
 use std::net::SocketAddr;
@@ -73,6 +75,8 @@ pub struct Shared {
     pub sinks: Vec<&'static str>,
     /// Places for requests that wait for sinks.
     pub ack_places: Arc<Budget>,
+    /// Where spans go.
+    pub tracer: Tracer,
     /// Answers everything that is not intake.
     pub fallback: Box<Fallback>,
     /// Answers what may change something and is not intake.
@@ -105,6 +109,7 @@ pub(super) struct Acceptor {
     /// Reused for packing records.
     pack_scratch: RefCell<Vec<u8>>,
     pub(super) recorder: Arc<Recorder>,
+    faults: FaultLog,
     /// Requests under way, WebSockets' rounds included.
     busy: Cell<usize>,
     /// Open connections, WebSockets included: while one is open its last answer may not have left yet.
@@ -204,7 +209,13 @@ impl Acceptor {
         let pending = self.desk.submit(submission).map_err(|(reason, submission)| (reason, Some(submission)))?;
         match pending.await {
             Settled::Back(submission) => match submission.outcome {
-                Ok(_) => Ok(submission),
+                Ok(_) => {
+                    self.recorder.record(Stage::Ack, submission.settled.elapsed());
+                    if self.shared.tracer.is_on() {
+                        self.trace_commit(&submission);
+                    }
+                    Ok(submission)
+                }
                 Err(reason) => Err((reason, Some(submission))),
             },
             Settled::Lost => {
@@ -230,6 +241,22 @@ impl Acceptor {
         }
     }
 
+    /// Ends a request in trace and log; `name` is its route's.
+    pub(super) fn finish(&self, trace: &Trace, name: &'static str, status: StatusCode, request_id: &[u8]) {
+        if let Some(opened) = &trace.opened {
+            self.shared.tracer.end(opened, name, status.as_u16());
+        }
+        self.faults.tell(status, request_id, trace.context());
+    }
+
+    fn trace_commit(&self, submission: &Submission) {
+        let context = submission.batch.traceparent.as_deref().and_then(|text| TraceContext::parse(text.as_bytes()));
+        if let Some(context) = context.filter(TraceContext::is_sampled) {
+            let (entered, settled) = (submission.entered, submission.settled);
+            self.shared.tracer.committed(&context, entered, settled, submission.events());
+        }
+    }
+
     /// Counts an answered request.
     pub(super) fn count(&self, status: StatusCode, started: std::time::Instant) {
         let metrics = &self.shared.metrics;
@@ -243,13 +270,30 @@ impl Acceptor {
     }
 }
 
-/// The header of a W3C trace context.
-pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// What belongs to a request wherever it goes: whose trace it is, and the span that was begun for it.
+pub(super) struct Trace {
+    /// As the client sent it.
+    pub(super) parent: Option<TraceContext>,
+    opened: Option<Opened>,
+}
 
-/// That header's value, if it is a trace context.
-pub(super) fn trace_context(value: &[u8]) -> Option<Box<str>> {
-    let shape = value.len() == 55 && value.iter().all(|byte| *byte == b'-' || byte.is_ascii_hexdigit());
-    Some(std::str::from_utf8(value).ok().filter(|_| shape)?.into())
+impl Trace {
+    /// Of a request with this `traceparent`.
+    pub(super) fn begin(acceptor: &Acceptor, header: Option<&[u8]>, started: std::time::Instant) -> Self {
+        let parent = header.and_then(TraceContext::parse);
+        Trace { parent, opened: acceptor.shared.tracer.begin(parent, started) }
+    }
+
+    /// What travels on with the events: our own span, or else the client's.
+    pub(super) fn carried(&self) -> Option<Box<str>> {
+        let context = self.opened.as_ref().map(|opened| opened.context).or(self.parent);
+        context.map(|context| context.as_str().into())
+    }
+
+    /// The trace, for the log.
+    pub(super) fn context(&self) -> Option<TraceContext> {
+        self.opened.as_ref().map(|opened| opened.context).or(self.parent)
+    }
 }
 
 /// Runs one acceptor in the calling thread until `stop`, then waits for open connections, as long as the settings of then
@@ -288,6 +332,7 @@ pub fn run(
             verified: RefCell::default(),
             pack_scratch: RefCell::default(),
             recorder: shared.metrics.recorder(),
+            faults: FaultLog::default(),
             busy: Cell::new(0),
             open: Cell::new(0),
             slowed: Cell::new(0),
@@ -297,7 +342,8 @@ pub fn run(
         });
         let gate = Arc::clone(&acceptor.shared.gate);
         let serve = |stream, peer: SocketAddr, permit| {
-            tokio::task::spawn_local(connection::serve(Rc::clone(&acceptor), stream, peer.ip(), permit));
+            let taken = std::time::Instant::now();
+            tokio::task::spawn_local(connection::serve(Rc::clone(&acceptor), stream, peer.ip(), permit, taken));
         };
         let refused = || {
             acceptor.shared.metrics.connections_refused.fetch_add(1, Relaxed);

@@ -1,6 +1,6 @@
 //! `POST /events/batch`: up to 1,000 events, each with its own outcome, or all or nothing.
 
-use super::acceptor::{Acceptor, TRACEPARENT, trace_context};
+use super::acceptor::{Acceptor, Trace};
 use super::answer::{Answer, message, problem_with, put_durability, refused, uuid};
 use super::body::{self, Arriving, Kind};
 use super::delivery::Wait;
@@ -21,8 +21,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 /// Answers one batch.
-pub(super) async fn post(acceptor: &Acceptor, caller: &Caller, head: &Parts, body: &mut Arriving) -> Answer {
-    match try_post(acceptor, caller, head, body).await {
+pub(super) async fn post(
+    acceptor: &Acceptor,
+    caller: &Caller,
+    head: &Parts,
+    body: &mut Arriving,
+    trace: &Trace,
+) -> Answer {
+    match try_post(acceptor, caller, head, body, trace).await {
         Ok(answer) => answer,
         Err(answer) => *answer,
     }
@@ -40,6 +46,7 @@ async fn try_post(
     caller: &Caller,
     head: &Parts,
     body: &mut Arriving,
+    trace: &Trace,
 ) -> Result<Answer, Box<Answer>> {
     let (headers, query) = (&head.headers, head.uri.query().unwrap_or_default());
     let kind = body::kind(headers, true)?;
@@ -52,7 +59,7 @@ async fn try_post(
     let ndjson: &[u8] = if kind == Kind::NdJson { b"ndjson" } else { b"json" };
     let claim = idempotent::claim(acceptor, caller, headers, &[b"batch", ndjson, query.as_bytes(), &bytes])?;
     let mut batch = Batch::new(&caller.tenant, Source::Http, now);
-    batch.traceparent = headers.get(TRACEPARENT).and_then(|value| trace_context(value.as_bytes()));
+    batch.traceparent = trace.carried();
     let split = match split(acceptor, kind, batch, &bytes, options, now) {
         Ok(split) => split,
         Err(error) => {

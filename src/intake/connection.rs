@@ -7,6 +7,7 @@ use super::express::{self, End};
 use super::own_words::OwnWords;
 use super::{http, http2, websocket};
 use crate::access::Caller;
+use crate::metrics::Stage;
 use crate::net::tls::{Secured, Tls, handshake, is_tls};
 use crate::net::{ConnectionPermit, Patient, Rewound, Stream, last_words, linger};
 use bytes::Bytes;
@@ -20,7 +21,7 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -57,8 +58,15 @@ impl Fate {
 /// What hyper speaks HTTP/1 over.
 type Io = TokioIo<OwnWords<Rewound<Patient>>>;
 
-/// Serves one connection to its end.
-pub(super) async fn serve(acceptor: Rc<Acceptor>, stream: TcpStream, peer: IpAddr, permit: ConnectionPermit) {
+/// Serves one connection, taken over from the system at `taken`, to its end.
+pub(super) async fn serve(
+    acceptor: Rc<Acceptor>,
+    stream: TcpStream,
+    peer: IpAddr,
+    permit: ConnectionPermit,
+    taken: Instant,
+) {
+    acceptor.recorder.record(Stage::Accept, taken.elapsed());
     let mut guest = Guest::new(&acceptor, permit);
     let Some(Arrived { stream, client, place }) = arrive(&acceptor, stream, peer).await else { return };
     guest.keep(place);

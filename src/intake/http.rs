@@ -1,6 +1,6 @@
 //! Routes, and what every answer has in common.
 
-use super::acceptor::Acceptor;
+use super::acceptor::{Acceptor, Trace};
 use super::answer::{Answer, problem};
 use super::body::Arriving;
 use super::connection::Fate;
@@ -8,6 +8,7 @@ use super::limited::put_standing;
 use super::{batch, cors, entry, order, single, websocket};
 use crate::access::Caller;
 use crate::net::new_request_id;
+use crate::traces::TRACEPARENT;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
@@ -20,6 +21,9 @@ use std::time::Instant;
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest `X-Request-Id` that is echoed.
 const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// What the span of one event is called, whichever way it went.
+pub(super) const SINGLE: &str = "POST /events";
 
 /// Which call a path is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +53,17 @@ impl Route {
         }
     }
 
+    /// What its span is called.
+    const fn name(route: Option<Self>) -> &'static str {
+        match route {
+            Some(Route::Single) => SINGLE,
+            Some(Route::Batch) => "POST /events/batch",
+            Some(Route::Stats) => "GET /events/stats",
+            Some(Route::Stream) => "GET /events/stream",
+            None => "other",
+        }
+    }
+
     /// The `Allow` header.
     const fn allow(self) -> &'static str {
         match self {
@@ -67,9 +82,12 @@ pub(super) async fn answer(acceptor: Rc<Acceptor>, request: Request<Incoming>, f
     let mut body = Arriving::new(body, &head.headers);
     let is_http2 = head.version == Version::HTTP_2;
     let route = Route::of(head.uri.path());
-    let mut answer = dispatch(&acceptor, &head, &mut body, route, fate).await;
+    let trace = Trace::begin(&acceptor, head.headers.get(TRACEPARENT).map(HeaderValue::as_bytes), started);
+    let mut answer = dispatch(&acceptor, &head, &mut body, route, fate, &trace).await;
+    let id = request_id(&head.headers);
+    acceptor.finish(&trace, Route::name(route), answer.status(), id.as_bytes());
     let headers = answer.headers_mut();
-    headers.insert(X_REQUEST_ID, request_id(&head.headers));
+    headers.insert(X_REQUEST_ID, id);
     if route.is_some() {
         acceptor.shared.settings.load().cors.put(&head.headers, headers);
     }
@@ -85,7 +103,14 @@ pub(super) async fn answer(acceptor: Rc<Acceptor>, request: Request<Incoming>, f
     answer
 }
 
-async fn dispatch(acceptor: &Acceptor, head: &Parts, body: &mut Arriving, route: Option<Route>, fate: &Fate) -> Answer {
+async fn dispatch(
+    acceptor: &Acceptor,
+    head: &Parts,
+    body: &mut Arriving,
+    route: Option<Route>,
+    fate: &Fate,
+    trace: &Trace,
+) -> Answer {
     // RFC 9112, section 3.2.
     if head.version == Version::HTTP_11 && head.headers.get_all(HOST).iter().count() != 1 {
         return problem(StatusCode::BAD_REQUEST, "an HTTP/1.1 request has one Host header");
@@ -95,7 +120,7 @@ async fn dispatch(acceptor: &Acceptor, head: &Parts, body: &mut Arriving, route:
         Some(route) if !route.takes(&head.method) => return not_allowed(route),
         _ => {}
     }
-    match admitted(acceptor, head, body, route, fate).await {
+    match admitted(acceptor, head, body, route, fate, trace).await {
         Ok(answer) => answer,
         Err(answer) => *answer,
     }
@@ -108,6 +133,7 @@ async fn admitted(
     body: &mut Arriving,
     route: Option<Route>,
     fate: &Fate,
+    trace: &Trace,
 ) -> Result<Answer, Box<Answer>> {
     let caller = entry::admit(acceptor, fate, head, route)?;
     let standing = match route {
@@ -117,8 +143,8 @@ async fn admitted(
         Some(Route::Stats) | None => None,
     };
     let mut answer = match route {
-        Some(Route::Single) => single::post(acceptor, &caller, head, body).await,
-        Some(Route::Batch) => batch::post(acceptor, &caller, head, body).await,
+        Some(Route::Single) => single::post(acceptor, &caller, head, body, trace).await,
+        Some(Route::Batch) => batch::post(acceptor, &caller, head, body, trace).await,
         Some(Route::Stream) => stream(acceptor, head, body),
         Some(Route::Stats) => about(acceptor, &caller, head)?,
         None => match order::path_of(head.uri.path()) {

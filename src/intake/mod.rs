@@ -6,7 +6,7 @@
 //! and `batch` are the two calls, `order` reads what is no intake and may change something, `delivery` waits for sinks,
 //! `websocket` is the stream, `admission` says whether anything is let in at all, `share` how much of that one address may
 //! hold, `entry` who comes in and what it may still send, `cors` which pages may, `answer` and `limited` build what goes
-//! back.
+//! back, `fault_log` says which requests failed.
 
 mod acceptor;
 mod admission;
@@ -20,6 +20,7 @@ mod date;
 mod delivery;
 mod entry;
 mod express;
+mod fault_log;
 mod http;
 mod http2;
 mod idempotent;

@@ -1,6 +1,6 @@
 //! `POST /events`: one event, one answer.
 
-use super::acceptor::{Acceptor, TRACEPARENT, trace_context};
+use super::acceptor::{Acceptor, Trace};
 use super::answer::{Answer, accepted, dead_letter, refused, rejected};
 use super::body::{self, Arriving};
 use super::delivery::Wait;
@@ -16,8 +16,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 /// Answers one event.
-pub(super) async fn post(acceptor: &Acceptor, caller: &Caller, head: &Parts, body: &mut Arriving) -> Answer {
-    match try_post(acceptor, caller, head, body).await {
+pub(super) async fn post(
+    acceptor: &Acceptor,
+    caller: &Caller,
+    head: &Parts,
+    body: &mut Arriving,
+    trace: &Trace,
+) -> Answer {
+    match try_post(acceptor, caller, head, body, trace).await {
         Ok(answer) => answer,
         Err(answer) => *answer,
     }
@@ -28,6 +34,7 @@ async fn try_post(
     caller: &Caller,
     head: &Parts,
     body: &mut Arriving,
+    trace: &Trace,
 ) -> Result<Answer, Box<Answer>> {
     let (headers, query) = (&head.headers, head.uri.query().unwrap_or_default());
     body::kind(headers, false)?;
@@ -37,8 +44,7 @@ async fn try_post(
     let started = Instant::now();
     let now = UnixMicros::now();
     let claim = idempotent::claim(acceptor, caller, headers, &[b"single", query.as_bytes(), &bytes])?;
-    let traceparent = headers.get(TRACEPARENT).and_then(|value| trace_context(value.as_bytes()));
-    let mut submission = prepare(acceptor, caller, &bytes, traceparent, permit, started, now);
+    let mut submission = prepare(acceptor, caller, &bytes, trace.carried(), permit, started, now);
     if let Some(mut claim) = claim {
         let durability = acceptor.shared.durability;
         claim.answer_with(move |batch, rejects, receipt| render(batch, rejects, receipt, durability));

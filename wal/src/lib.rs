@@ -48,6 +48,7 @@ mod pulse;
 mod reader;
 mod repair;
 mod salvage;
+mod sync_timer;
 mod trim;
 mod verify;
 mod view;

@@ -7,6 +7,7 @@ use crate::identity::{self, Incarnation, family};
 use crate::mark::Mark;
 use crate::open::{Options, write_synced};
 use crate::reader::Shared;
+use crate::sync_timer::SyncTimer;
 use crate::{CommitError, Durability, OpenError, key};
 use event::Seq;
 use rocksdb::{DB, WriteBatch, WriteOptions};
@@ -66,6 +67,8 @@ pub struct Writer {
     /// For groups that are synced, and for those that are not.
     synced: WriteOptions,
     written: WriteOptions,
+    /// Of the newest commit, where it was synced.
+    sync_took: Option<Duration>,
     incarnation: Option<Incarnation>,
     keeper: Option<Keeper>,
 }
@@ -84,6 +87,7 @@ impl Writer {
             durability: options.durability,
             synced: group_options(true),
             written: group_options(false),
+            sync_took: None,
             incarnation: Some(incarnation),
             keeper: Some(keeper),
             shared,
@@ -104,6 +108,12 @@ impl Writer {
     #[must_use]
     pub fn durability(&self) -> Durability {
         self.durability
+    }
+
+    /// How long the newest commit's write to the log's file and its fdatasync took; `None` where it was not synced.
+    #[must_use]
+    pub fn sync_took(&self) -> Option<Duration> {
+        self.sync_took
     }
 
     /// Makes a group durable, whole or not at all, and lets readers see it.
@@ -129,9 +139,11 @@ impl Writer {
         }
         let sync = syncs_each_commit(self.durability) || group.writes.iter().any(Write::must_be_synced);
         let options = if sync { &self.synced } else { &self.written };
+        let timer = SyncTimer::start();
         if let Err(error) = self.shared.pulses.writer.during(|| db.write_opt(batch, options)) {
             return Err(self.shared.poison.set(&format!("write to the log failed: {error}")));
         }
+        self.sync_took = sync.then(|| timer.elapsed());
         if events > 0 {
             self.incarnation = None;
             self.next = self.next.plus(u64::from(events));

@@ -12,6 +12,7 @@ use ingestd::commit::{IdempotencyLimits, Tail};
 use ingestd::intake::{self, Admission, Deadlines, Settings, Shared};
 use ingestd::metrics::Metrics;
 use ingestd::net::{ConnectionGate, Shares, bind};
+use ingestd::traces::Tracer;
 use lexopt::prelude::*;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -112,6 +113,7 @@ fn main() -> Result<()> {
         sinks: Vec::new(),
         ack_places: Budget::new(0, 0),
         // Whatever is asked besides: it is ready.
+        tracer: Tracer::default(),
         fallback: Box::new(|_, _, _, _| intake::Answer::default()),
         orders: Box::new(|_| Box::pin(async { intake::Answer::default() })),
     });

@@ -8,7 +8,8 @@ use super::sections::{ClientAuthName, Config};
 use crate::control::logging::parse_level;
 use crate::control::redact::redact;
 use crate::intake::Cors;
-use crate::net::Proxies;
+use crate::net::{self, Proxies};
+use crate::traces;
 use toml::{Table, Value};
 
 /// What is wrong with one value.
@@ -173,6 +174,19 @@ pub(super) fn contradictions(config: &Config) -> Vec<Contradiction> {
         // What is left out has no place of its own: that of what wants it is told.
         look(true, &[key, "auth.intake", "auth.read", "auth.manage"], &|| format!("`{key}` {what}"));
     }
+    let (endpoint, ratio) = (&config.traces.endpoint, config.traces.sample_ratio);
+    let tried = traces::endpoint(endpoint);
+    look(!endpoint.is_empty() && tried.is_err(), &["traces.endpoint"], &|| {
+        format!("`traces.endpoint` = \"{endpoint}\" {}", tried.as_ref().err().map_or("", String::as_str))
+    });
+    let webhook = &config.alerts.webhook_url;
+    let address = net::post_address(webhook);
+    look(!webhook.is_empty() && address.is_err(), &["alerts.webhook_url"], &|| {
+        format!("`alerts.webhook_url` {}", address.as_ref().err().map_or("", String::as_str))
+    });
+    look(!(0.0..=1.0).contains(&ratio), &["traces.sample_ratio"], &|| {
+        format!("`traces.sample_ratio` must be from 0.0 to 1.0, is {ratio}")
+    });
     for (key, what) in destinations::wrong(config) {
         look(true, &[key], &|| format!("`{key}`: {what}"));
     }
@@ -193,6 +207,11 @@ pub(super) fn shown(key: &Key, value: &Value) -> Value {
             Value::Table(entries.iter().map(show).collect())
         }
         Value::Array(items) => Value::Array(items.iter().map(without_user).collect()),
+        // Its path is often what lets in.
+        Value::String(url) if key.name == "alerts.webhook_url" && !url.is_empty() => {
+            let host = url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
+            without_user(&Value::String(format!("{host}/(secret)")))
+        }
         other => without_user(other),
     }
 }

@@ -148,6 +148,8 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("kafka", "Topics in Kafka: -raw, -validated, -enriched and, for dead letters, -dlq."),
     ("admin", "Steering the daemon."),
     ("audit", "The audit log, audit.log in the data folder: who has changed what. See docs/admin.md."),
+    ("traces", "Spans of requests, commits and batches for an OpenTelemetry collector, over OTLP/HTTP with JSON."),
+    ("alerts", "What the daemon tells a webhook by itself; docs/observability has more for Prometheus."),
 ];
 
 /// Every key, in the order of the file.
@@ -159,6 +161,12 @@ pub const KEYS: &[Key] = &[
          an alias of the variable, which goes before it.",
     )
     .hot(),
+    Key::new(
+        "log_format",
+        "\"text\" or \"json\" (one object a line) on standard error; \"journald\": to the journal, each field one of its \
+         own; \"auto\": to the journal where standard error is connected to it, else text.",
+    )
+    .one_of(&["auto", "text", "json", "journald"]),
     Key::new(
         "server.listen",
         "Address of HTTP and WebSocket; port 0 lets the system choose. PORT stands for a port on 127.0.0.1, \
@@ -456,4 +464,23 @@ pub const KEYS: &[Key] = &[
     Key::new("audit.files_max", "Files of it that are kept, with the one that is written to; the oldest goes first.")
         .number("files", 2, 10_000)
         .hot(),
+    Key::new("traces.endpoint", "http://host:port of the collector; empty: nothing is traced."),
+    Key::new(
+        "traces.sample_ratio",
+        "Share of the requests without a traceparent that are traced, from 0.0 to 1.0; one with a traceparent is as its \
+         client says.",
+    ),
+    Key::new(
+        "alerts.webhook_url",
+        "http address that is posted one JSON object when something is wrong and one when it no longer is: dead_letter_rate, \
+         sink_lag, disk_reserve (less than twice the reserve is free), fsync_latency, ledger_imbalance. Empty: none.",
+    ),
+    Key::new("alerts.hold_s", "How long something must have been wrong before it is told.").number("seconds", 0, YEAR_S),
+    Key::new("alerts.dead_letters_per_minute", "More new dead letters than this are wrong.").number("letters", 0, ANY),
+    Key::new("alerts.sink_lag_s", "A sink whose oldest missing event is older is wrong.").number("seconds", 1, YEAR_S),
+    Key::new("alerts.fsync_p99_ms", "A 99th percentile of the last minute's syncs above this is wrong.").number(
+        "milliseconds",
+        1,
+        YEAR_MS,
+    ),
 ];

@@ -27,7 +27,7 @@ pub use probe::{Finding, Level, probe};
 pub use reload::{Change, Commit, Reloaded, Reloader, Unusable};
 pub use render::{config_file, reference, settings_json, settings_text};
 pub use sections::{
-    AdminSection, AuditSection, BacklogPolicy, ClickHouseSection, ClientAuthName, Config, CorsSection, DedupSection,
-    DeliveryName, DurabilityName, KafkaSection, LimitsSection, LogSection, OptionalAddress, ParquetSection,
-    RateLimitsSection, ServerSection, TlsSection, TlsVersionName,
+    AdminSection, AlertsSection, AuditSection, BacklogPolicy, ClickHouseSection, ClientAuthName, Config, CorsSection,
+    DedupSection, DeliveryName, DurabilityName, KafkaSection, LimitsSection, LogFormat, LogSection, OptionalAddress,
+    ParquetSection, RateLimitsSection, ServerSection, TlsSection, TlsVersionName, TracesSection,
 };

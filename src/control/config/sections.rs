@@ -17,6 +17,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// `error`, `warn`, `info`, `debug` or `trace`, or a tracing filter.
     pub log_level: String,
+    /// How lines of the log look.
+    pub log_format: LogFormat,
     /// Listening.
     pub server: ServerSection,
     /// Who may come in.
@@ -43,6 +45,10 @@ pub struct Config {
     pub admin: AdminSection,
     /// Who has changed what.
     pub audit: AuditSection,
+    /// Traces.
+    pub traces: TracesSection,
+    /// Alerts that the daemon tells by itself.
+    pub alerts: AlertsSection,
 }
 
 impl Default for Config {
@@ -50,6 +56,7 @@ impl Default for Config {
         Config {
             data_dir: PathBuf::from("data"),
             log_level: "info".into(),
+            log_format: LogFormat::Auto,
             server: ServerSection::default(),
             auth: AuthSection::default(),
             tls: TlsSection::default(),
@@ -63,8 +70,24 @@ impl Default for Config {
             kafka: KafkaSection::default(),
             admin: AdminSection::default(),
             audit: AuditSection::default(),
+            traces: TracesSection::default(),
+            alerts: AlertsSection::default(),
         }
     }
+}
+
+/// How lines of the log look, and where they go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// To the journal where standard error is connected to it, else as text.
+    Auto,
+    /// To standard error, for people.
+    Text,
+    /// To standard error, one JSON object a line.
+    Json,
+    /// To the journal, each field one of its own.
+    Journald,
 }
 
 /// Listening.
@@ -580,6 +603,50 @@ pub struct AuditSection {
 impl Default for AuditSection {
     fn default() -> Self {
         AuditSection { file_bytes_max: 16 << 20, files_max: 8 }
+    }
+}
+
+/// Traces.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TracesSection {
+    /// The collector; empty: nothing is traced.
+    pub endpoint: String,
+    /// Share of the requests without a parent that are traced, 0 to 1.
+    pub sample_ratio: f64,
+}
+
+impl Default for TracesSection {
+    fn default() -> Self {
+        TracesSection { endpoint: String::new(), sample_ratio: 0.01 }
+    }
+}
+
+/// Alerts that the daemon tells by itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AlertsSection {
+    /// Where they are posted; empty: nowhere.
+    pub webhook_url: String,
+    /// How long something must have been wrong, seconds.
+    pub hold_s: u64,
+    /// More dead letters in a minute are wrong.
+    pub dead_letters_per_minute: u64,
+    /// A sink that is further behind is wrong, seconds.
+    pub sink_lag_s: u64,
+    /// A 99th percentile of syncs above this is wrong, milliseconds.
+    pub fsync_p99_ms: u64,
+}
+
+impl Default for AlertsSection {
+    fn default() -> Self {
+        AlertsSection {
+            webhook_url: String::new(),
+            hold_s: 60,
+            dead_letters_per_minute: 600,
+            sink_lag_s: 300,
+            fsync_p99_ms: 5,
+        }
     }
 }
 

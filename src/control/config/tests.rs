@@ -179,6 +179,12 @@ fn what_could_not_work_is_refused() {
         ("[kafka]\nenabled = true\nbootstrap_servers = \"\"", "`kafka.bootstrap_servers`"),
         ("[kafka]\nenabled = true\ntopic_prefix = \"a b\"", "`kafka.topic_prefix`"),
         ("[kafka]\nenabled = true\n[kafka.options]\nacks = \"1\"", "`kafka.options`: option acks is set by the sink"),
+        ("log_format = \"jason\"", "`log_format` must be one of \"auto\", \"text\", \"json\", \"journald\""),
+        ("[traces]\nendpoint = \"127.0.0.1:4318\"", "`traces.endpoint` = \"127.0.0.1:4318\" "),
+        ("[traces]\nendpoint = \"https://collector\"", "`traces.endpoint` = \"https://collector\" has https"),
+        ("[traces]\nsample_ratio = 1.5", "`traces.sample_ratio` must be from 0.0 to 1.0, is 1.5"),
+        ("[alerts]\nwebhook_url = \"hook\"", "`alerts.webhook_url` must begin with http://"),
+        ("[alerts]\nsink_lag_s = 0", "`alerts.sink_lag_s` must be from 1"),
         ("[kafka.options]\nsecurity.protocol = \"ssl\"", "`kafka.options.security` is a table: a name with dots"),
         ("[kafka.options]\n\"linger.ms\" = 5", "`kafka.options.linger.ms` must be a text in quotes"),
     ] {
@@ -197,13 +203,15 @@ fn what_could_not_work_is_refused() {
 #[test]
 fn secrets_are_neither_shown_nor_repeated_in_complaints() {
     let text = "[clickhouse]\nenabled = true\nurls = [\"http://me:hunter2@db:8123\"]\n[kafka.options]\n\
-                \"sasl.password\" = \"hunter2\"\n\"ssl.key.pem\" = \"hunter2\"\n\"linger.ms\" = \"5\"\n";
+                \"sasl.password\" = \"hunter2\"\n\"ssl.key.pem\" = \"hunter2\"\n\"linger.ms\" = \"5\"\n\
+                [alerts]\nwebhook_url = \"http://me:hunter2@hooks:80/services/hunter2?key=hunter2\"\n";
     let (loaded, found) = read_with(text, &[]);
     assert_mistakes(&found, &["config.toml:3:1: `clickhouse.urls`: user and password have keys of their own"]);
     let settings = loaded.settings();
     let told = settings_text(&settings) + &settings_json(&settings).to_string() + &found.join("\n");
     assert!(!told.contains("hunter2"), "{told}");
     assert!(told.contains("kafka.options.\"linger.ms\" = \"5\""), "{told}");
+    assert!(told.contains("alerts.webhook_url = \"http://(secret)@hooks:80/(secret)\""), "{told}");
 }
 
 #[test]

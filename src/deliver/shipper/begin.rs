@@ -6,7 +6,7 @@ use crate::commit::{dead_letter_starts, decode_dead_letter};
 use crate::deliver::consumer::fault;
 use crate::deliver::reconciled::Reconciled;
 use crate::deliver::{
-    Cursor, Destination, Fault, Ledger, Manifest, Sent, Start, expired, given_up, hand_over, left_out,
+    Cursor, Destination, FailureCode, Fault, Ledger, Manifest, Sent, Start, expired, given_up, hand_over, left_out,
 };
 use event::{Seq, UnixMicros};
 use std::ops::ControlFlow;
@@ -19,7 +19,7 @@ impl<D: Destination> Shipper<D> {
         // What was handed to the writer before is in the store after this, also where nobody waited for it any more.
         self.write(Vec::new()).await?;
         let stored = Cursor::load(&self.reader, D::NAME).map_err(|error| fault(&error))?;
-        let stored = stored.transpose().map_err(Fault::Final)?;
+        let stored = stored.transpose().map_err(unreadable)?;
         let account = Ledger::load(&self.reader, D::NAME).map_err(|error| fault(&error))?;
         let cursor = stored.map_or_else(|| self.beginning(), Ok)?;
         let ledger = account.unwrap_or_else(|| Ledger::new(cursor.next));
@@ -110,13 +110,13 @@ impl<D: Destination> Shipper<D> {
 
     pub(super) fn passed(&self) -> Result<Option<Cursor>, Fault> {
         let passed = Cursor::passed(&self.reader, D::NAME).map_err(|error| fault(&error))?;
-        passed.transpose().map_err(Fault::Final)
+        passed.transpose().map_err(unreadable)
     }
 
     /// The batches that are stored as frozen.
     pub(super) fn manifests(&self) -> Result<Vec<Manifest>, Fault> {
         let stored = Manifest::load(&self.reader, D::NAME).map_err(|error| fault(&error))?;
-        stored.into_iter().collect::<Result<_, _>>().map_err(Fault::Final)
+        stored.into_iter().collect::<Result<_, _>>().map_err(unreadable)
     }
 
     /// The batches whose outcome is not known.
@@ -181,7 +181,7 @@ impl<D: Destination> Shipper<D> {
             self.write(vec![batch.remove(D::NAME), rewritten.store(D::NAME)]).await?;
         }
         self.step(Step::ManifestStored)?;
-        let sent = self.destination.send(&rewritten, true).await?;
+        let sent = self.send(&rewritten, true).await?;
         self.step(Step::Sent)?;
         self.advance(&rewritten, sent).await
     }
@@ -198,4 +198,9 @@ impl<D: Destination> Shipper<D> {
         }
         Ok(found)
     }
+}
+
+/// A place or a batch that is stored, but not as this release stores it.
+fn unreadable(reason: String) -> Fault {
+    Fault::of(FailureCode::PlaceUnreadable, reason)
 }

@@ -11,10 +11,12 @@ use super::consumer::Reached;
 use super::flush::Flushes;
 use super::orders::Orders;
 use super::{
-    Backoff, Consumer, Cursor, Destination, Fault, Handle, Ledger, Manifest, Refused, Sent, State, Status, burial,
-    left_out,
+    Backoff, Consumer, Cursor, Destination, FailureCode, Fault, Handle, Ledger, Manifest, Refused, Sent, State, Status,
+    burial, left_out,
 };
 use crate::commit::{Control, DeadDraft, Delivered, Tail};
+use crate::metrics::{Recorder, Stage};
+use crate::traces::Tracer;
 use event::{Refusal, Seq, UnixMicros};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -93,6 +95,8 @@ pub struct Shipper<D> {
     tidied: Instant,
     pinged: Instant,
     probe: Option<Probe>,
+    recorder: Option<Arc<Recorder>>,
+    tracer: Tracer,
 }
 
 impl<D: Destination> Shipper<D> {
@@ -119,6 +123,8 @@ impl<D: Destination> Shipper<D> {
             tidied: Instant::now(),
             pinged: Instant::now(),
             probe: None,
+            recorder: None,
+            tracer: Tracer::default(),
         }
     }
 
@@ -140,6 +146,21 @@ impl<D: Destination> Shipper<D> {
     #[must_use]
     pub fn with_probe(mut self, probe: Probe) -> Self {
         self.probe = Some(probe);
+        self
+    }
+
+    /// Sets where it records how long batches take.
+    #[must_use]
+    pub fn with_recorder(mut self, recorder: Arc<Recorder>) -> Self {
+        self.recorder = Some(recorder);
+        self
+    }
+
+    /// Sets where spans of its batches go.
+    #[must_use]
+    pub fn with_tracer(mut self, tracer: Tracer) -> Self {
+        self.consumer.note_traces(tracer.is_on());
+        self.tracer = tracer;
         self
     }
 
@@ -273,7 +294,7 @@ impl<D: Destination> Shipper<D> {
             self.write(vec![batch.store(D::NAME)]).await?;
         }
         self.step(Step::ManifestStored)?;
-        let sent = match self.destination.send(&batch, false).await {
+        let sent = match self.send(&batch, false).await {
             Err(Fault::Unsent(reason)) => {
                 // Nobody has a part of it, so it is bound to nothing.
                 self.write(vec![batch.remove(D::NAME)]).await?;
@@ -285,6 +306,17 @@ impl<D: Destination> Shipper<D> {
         self.advance(&batch, sent).await?;
         self.tidy();
         Ok(())
+    }
+
+    /// Brings the batch to the sink, and records how long that took.
+    async fn send(&mut self, batch: &Manifest, again: bool) -> Result<Sent, Fault> {
+        let started = Instant::now();
+        let sent = self.destination.send(batch, again).await?;
+        if let Some(recorder) = &self.recorder {
+            recorder.record(Stage::Ship, started.elapsed());
+        }
+        self.tracer.shipped(D::NAME, started, batch.rows, self.consumer.take_traces());
+        Ok(sent)
     }
 
     /// The sink has the batch: moves the cursor behind it and counts it.
@@ -367,7 +399,7 @@ impl<D: Destination> Shipper<D> {
                 Refusal::ShuttingDown => "the log was closed before the sink had stopped",
                 _ => "the log cannot be written any more",
             };
-            Fault::Final(reason.into())
+            Fault::of(FailureCode::LogClosed, reason)
         })
     }
 
@@ -428,6 +460,7 @@ impl<D: Destination> Shipper<D> {
 
     fn give_up_batch(&mut self) {
         self.destination.discard();
+        self.consumer.take_traces();
         self.note_open();
     }
 

@@ -5,7 +5,7 @@
 //! range; a batch that may have been sent before is counted first, row by row where it is there in part.
 
 use super::super::verify::Census;
-use super::super::{Cursor, Destination, Fault, Letter, Manifest, Origin, Refused, Sent, Shipper, Start};
+use super::super::{Cursor, Destination, FailureCode, Fault, Letter, Manifest, Origin, Refused, Sent, Shipper, Start};
 use super::clickhouse_rows::{event_row, what_is_known};
 use super::clickhouse_survey::{Survey, TableCensus};
 use crate::commit::{Control, Tail};
@@ -126,7 +126,7 @@ impl ClickHouseTables {
                 Severity::Warning => tracing::warn!("ClickHouse: {problem}"),
                 // It went away after the tables were made: it may come back.
                 Severity::Away => return Err(Fault::Retry(problem.to_string())),
-                Severity::Refusal => return Err(Fault::Final(problem.to_string())),
+                Severity::Refusal => return Err(Fault::of(FailureCode::DestinationRefuses, problem)),
             }
         }
         let mut survey = Survey::new(start);
@@ -431,7 +431,7 @@ fn refusals(batch: &Batch, refused: Vec<clickhouse_sink::Refused>) -> Vec<Refuse
 
 pub(super) fn fault(failure: Failure) -> Fault {
     match failure.remedy() {
-        Remedy::Final => Fault::Final(failure.to_string()),
+        Remedy::Final => Fault::of(FailureCode::DestinationRefuses, failure),
         _ => Fault::Retry(failure.to_string()),
     }
 }

@@ -1,7 +1,7 @@
 //! What the tables hold of this node: whether its log can have put that there, and where it reaches beyond the cursor.
 
 use super::super::verify::{Asked, Census, Held};
-use super::super::{Fault, Start};
+use super::super::{FailureCode, Fault, Start};
 use super::clickhouse::fault;
 use clickhouse_sink::{Client, Config, Failure, Span, Table, Target};
 use event::{Seq, UnixMicros};
@@ -111,13 +111,14 @@ impl Known {
     }
 
     fn diverged(&self, place: &str, held: &clickhouse_sink::Held) -> Fault {
-        Fault::Final(format!(
-            "diverged: table {place} holds rows of this node that this log has not sent (up to {} of start {:016x}): the \
+        let reason = format!(
+            "table {place} holds rows of this node that this log has not sent (up to {} of start {:016x}): the \
              log is a copy, or older than the table. Bring back the newer data folder; or have this one go on beside what \
              is there: `ingestd admin sinks reconcile clickhouse --from {}`; or give it tables of its own: stop the \
              daemon, `ingestd wal forget-sink clickhouse`, another clickhouse.table_prefix",
             held.last, held.incarnation, self.next,
-        ))
+        );
+        Fault::of(FailureCode::Diverged, reason)
     }
 }
 

@@ -3,7 +3,7 @@
 //! Nothing is frozen: the topics themselves say how far they have everything, and a slice begins there.
 
 use super::super::verify::{Asked, Census, Held};
-use super::super::{Cursor, Destination, Fault, Letter, Manifest, Origin, Refused, Sent, Shipper, Start};
+use super::super::{Cursor, Destination, FailureCode, Fault, Letter, Manifest, Origin, Refused, Sent, Shipper, Start};
 use crate::commit::{Control, Tail};
 use event::{Seq, UnixMicros};
 use kafka_sink::{Config, DeadLetter, Event, Failure, History, Item, Position, Reason, Session, Slice};
@@ -314,20 +314,24 @@ fn refusals(refused: &[kafka_sink::Refused]) -> Vec<Refused> {
 }
 
 /// What has failed, in a word, and in a line that names what an operator can do.
-fn cure(failure: Failure) -> String {
-    let reconcile = "; or say which event the topics are to get next: `ingestd admin sinks reconcile kafka --from N`";
+fn cure(failure: Failure) -> Fault {
+    let reconcile = "or say which event the topics are to get next: `ingestd admin sinks reconcile kafka --from N`";
     match failure {
-        Failure::Fenced { .. } => format!("fenced: {failure}: `ingestd admin sinks resume kafka`"),
-        Failure::Diverged { .. } => format!("diverged: {failure}{reconcile}"),
-        Failure::WatermarkLost { .. } => format!("watermark_lost: {failure}{reconcile}"),
-        Failure::WatermarkUnreadable => format!("watermark_unreadable: {failure}{reconcile}"),
+        Failure::Fenced { .. } => {
+            Fault::of(FailureCode::Fenced, format_args!("{failure}: `ingestd admin sinks resume kafka`"))
+        }
+        Failure::Diverged { .. } => Fault::of(FailureCode::Diverged, format_args!("{failure}; {reconcile}")),
+        Failure::WatermarkLost { .. } => Fault::of(FailureCode::WatermarkLost, format_args!("{failure}; {reconcile}")),
+        Failure::WatermarkUnreadable => {
+            Fault::of(FailureCode::WatermarkUnreadable, format_args!("{failure}; {reconcile}"))
+        }
     }
 }
 
 fn fault(fault: kafka_sink::Fault) -> Fault {
     match fault {
         kafka_sink::Fault::Moved(_) => Fault::Elsewhere,
-        kafka_sink::Fault::Failed(failure) => Fault::Final(cure(failure)),
+        kafka_sink::Fault::Failed(failure) => cure(failure),
         fault => Fault::Retry(fault.to_string()),
     }
 }

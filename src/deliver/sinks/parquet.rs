@@ -4,7 +4,7 @@
 //! sink: its row has what is known, an empty `event_id` marks it, it is counted and named in the log.
 
 use super::super::verify::{Asked, Census, Held};
-use super::super::{Cursor, Destination, Fault, Letter, Manifest, Origin, Sent, Shipper, Start};
+use super::super::{Cursor, Destination, FailureCode, Fault, Letter, Manifest, Origin, Sent, Shipper, Start};
 use crate::commit::{Control, Tail};
 use event::{Seq, UnixMicros};
 use parquet_sink::{Config, Draft, FileError, FileMark, Folder, Found, Published, Row, UtcDate};
@@ -188,7 +188,7 @@ impl Destination for ParquetFiles {
     fn pass(&mut self, _: Seq, _: Origin) {}
 
     fn add_dead(&mut self, _: &Letter<'_>, _: Origin) -> Result<(), Fault> {
-        Err(Fault::Final("files take no dead letters".into()))
+        Err(Fault::of(FailureCode::DestinationRefuses, "files take no dead letters"))
     }
 
     fn rows(&self) -> u64 {
@@ -333,8 +333,9 @@ fn retry(error: FileError) -> Fault {
 
 fn foreign(folder: &Folder, name: &str, cursor: Seq) -> Fault {
     let dir = folder.config().dir.display();
-    Fault::Final(format!(
+    let reason = format!(
         "{dir}/{name} holds events that this log has not sent (its next one is {cursor}): the folder belongs to another \
          log, or the log is older than the folder; give the sink an empty folder, or move the newer files away"
-    ))
+    );
+    Fault::of(FailureCode::Diverged, reason)
 }
