@@ -5,6 +5,7 @@
 //! being a JSON object, so that fields can be added.
 
 use super::submission::Reject;
+use super::timeline::Timeline;
 use arc_swap::ArcSwap;
 use event::{Batch, Seq, UnixMicros};
 use serde::{Deserialize, Serialize};
@@ -98,7 +99,7 @@ pub struct DeadDraft {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Moment {
     pub(super) now: UnixMicros,
-    /// The same for telling how old something is.
+    /// The same as steady time, for telling how old something is.
     pub(super) age: UnixMicros,
     /// The newest event before the group.
     pub(super) after: Seq,
@@ -191,10 +192,11 @@ impl DeadLetters {
     pub(super) fn expire(
         &mut self,
         reader: &Reader,
-        now: UnixMicros,
+        timeline: &Timeline,
         needed: u64,
         writes: &mut Vec<Write>,
     ) -> Result<(), ReadError> {
+        let now = timeline.now();
         if now.since(self.expired_at) < EXPIRE_EVERY {
             return Ok(());
         }
@@ -211,7 +213,7 @@ impl DeadLetters {
                 unreadable.push(Write::Delete(Family::Dead, key.to_vec()));
                 return ControlFlow::Continue(());
             };
-            if now.since(UnixMicros::new(letter.received_at.max(letter.committed_at))) < age_max {
+            if now.since(timeline.steady(letter.moment())) < age_max {
                 return ControlFlow::Break(());
             }
             if let Some(used) = self.bytes.get_mut(letter.tenant.as_str()) {

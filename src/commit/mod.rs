@@ -17,6 +17,7 @@ mod probe;
 mod recent;
 mod submission;
 mod tail;
+mod timeline;
 
 pub use budget::{Budget, Permit};
 pub use dead_letter::{
@@ -30,3 +31,4 @@ pub use probe::{Probe, Stuck};
 pub use recent::RecentBlock;
 pub use submission::{Reject, Submission};
 pub use tail::{Delivered, Tail};
+pub use timeline::Timeline;

@@ -265,5 +265,6 @@ fn state_number(state: &State) -> u8 {
         State::Paused => 3,
         State::Failed { .. } => 4,
         State::Stopped => 5,
+        State::Connecting => 6,
     }
 }

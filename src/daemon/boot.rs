@@ -8,8 +8,10 @@ use super::sinks::Supplies;
 use super::stall::StallWatch;
 use super::systemd::{self, Keeper, LongStart};
 use super::threads::{Fatal, spawn};
-use super::trim::trim;
-use crate::commit::{Budget, Control, DeskSeed, Engine, EngineParts, GroupLimits, Hub, Idempotency, StopHandle, Tail};
+use super::trim::{hold_for_idle_sinks, trim};
+use crate::commit::{
+    Budget, Control, DeskSeed, Engine, EngineParts, GroupLimits, Hub, Idempotency, StopHandle, Tail, Timeline,
+};
 use crate::control::admin::{self, AdminParts};
 use crate::control::config::{Config, Loaded, Mistakes, Reloader};
 use crate::control::{Exporter, ExporterParts, Health, Phase, Pipeline, Rates, ServiceState};
@@ -100,6 +102,7 @@ impl Bound {
     pub fn new(loaded: Loaded) -> Result<Self, StartError> {
         let mut config = loaded.config().clone();
         let inherited = systemd::inherit(&mut config).map_err(StartError::Inherit)?;
+        let handed_in = inherited.as_ref().map(|_| config.server.listen);
         // The socket's address may not be one that our own could have.
         config.check_together()?;
         let live = Live::of(&config);
@@ -118,11 +121,13 @@ impl Bound {
         report(&opened.recovery);
         let metrics = Arc::new(Metrics::default());
         systemd::starting("reading the ids of the dedup window");
-        let dedup = load_dedup(&config, &opened)?;
-        let idempotency = Idempotency::load(opened.reader.clone(), live.idempotency)?;
+        let timeline = Timeline::load(&opened.reader, opened.recovery.last_commit)?;
+        let dedup = load_dedup(&config, &opened, &timeline)?;
+        let idempotency = Idempotency::load(opened.reader.clone(), live.idempotency, &timeline)?;
         let dead_letters = Arc::new(ArcSwap::from_pointee(live.dead_letters));
         let tail = Tail::new(opened.recovery.next.prev());
         tail.expect(&configured_sinks(&config));
+        hold_for_idle_sinks(&opened.reader, &tail, &configured_sinks(&config))?;
         let hub = Hub::default();
         let parts = EngineParts {
             dedup,
@@ -131,7 +136,7 @@ impl Bound {
             dead_letters: Arc::clone(&dead_letters),
             limits: GroupLimits { events_max: config.log.group_events_max, ..GroupLimits::default() },
             incarnation: opened.incarnation,
-            last_commit: opened.recovery.last_commit,
+            timeline,
             tail: tail.clone(),
             hub: hub.clone(),
             metrics: Arc::clone(&metrics),
@@ -165,7 +170,8 @@ impl Bound {
         });
         let upkeep = Arc::new(ArcSwap::from_pointee(live.upkeep));
         let places = Places { shared: Arc::clone(&shared), dead_letters, upkeep: Arc::clone(&upkeep) };
-        let reloader = Arc::new(Reloader::new(loaded, move |config| places.take(Live::of(config))));
+        let take = move |config: &Config| places.take(Live::of(config));
+        let reloader = Arc::new(Reloader::new(loaded, take).listening_on(handed_in));
         let (reader, trimmer, node, incarnation) =
             (opened.reader, opened.trimmer, opened.identity.node, opened.incarnation);
         Ok(Bound {
@@ -215,6 +221,7 @@ impl Bound {
             run: self.incarnation,
             fatal: &fatal,
             stop: shipping.clone(),
+            shared: &self.shared,
         };
         let (mut shippers, mut sinks) = (Vec::new(), Vec::new());
         for sink in supplies.start()? {

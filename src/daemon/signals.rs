@@ -63,7 +63,7 @@ fn has_terminal() -> bool {
 }
 
 /// Reads the configuration again at each SIGHUP, until the terminal is gone that the daemon was started from, if any.
-async fn terminal_gone(hangup: &mut Signal, reloader: &Reloader) {
+async fn terminal_gone(hangup: &mut Signal, reloader: &Arc<Reloader>) {
     let had_terminal = has_terminal();
     while hangup.recv().await.is_some() {
         if had_terminal && !has_terminal() {
@@ -71,8 +71,10 @@ async fn terminal_gone(hangup: &mut Signal, reloader: &Reloader) {
         }
         let _reload = Reload::begin();
         tracing::info!("SIGHUP: reading the configuration again");
+        let reloader = Arc::clone(reloader);
+        // On a thread of its own: on a file system that hangs it takes for ever, and SIGTERM is to be heard all the same.
         // It logs what has come of it, and there is nobody else to tell.
-        reloader.reload().ok();
+        tokio::task::spawn_blocking(move || reloader.reload().ok()).await.ok();
     }
     std::future::pending().await
 }
@@ -124,6 +126,8 @@ pub fn run_until_signal(mut running: Running, signals: Signals) -> Result<(), St
         });
         drain.join().unwrap_or_else(|_| Err("the drain panicked".into()))
     });
+    // A reload that hangs is not waited for.
+    runtime.shutdown_background();
     if let Err(reason) = &drained {
         tracing::error!("{reason}");
     }

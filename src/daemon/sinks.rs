@@ -7,6 +7,8 @@ use crate::control::config::{BacklogPolicy, Config};
 use crate::deliver::sinks::clickhouse_client;
 use crate::deliver::sinks::{ClickHouseSink, KafkaSink, ParquetConfig, ParquetSink};
 use crate::deliver::{Destination, Handle, Shipper};
+use crate::intake::Shared;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -31,6 +33,7 @@ pub(super) struct Supplies<'a> {
     pub(super) run: u64,
     pub(super) fatal: &'a mpsc::UnboundedSender<Fatal>,
     pub(super) stop: watch::Receiver<bool>,
+    pub(super) shared: &'a Arc<Shared>,
 }
 
 impl Supplies<'_> {
@@ -64,7 +67,8 @@ impl Supplies<'_> {
     }
 
     fn run<D: Destination>(&self, sink: Shipper<D>, backlog: BacklogPolicy) -> Result<RunningSink, StartError> {
-        let sink = sink.with_drain(Duration::from_secs(self.config.server.drain_timeout_s));
+        let shared = Arc::clone(self.shared);
+        let sink = sink.with_drain(move || shared.settings.load().deadlines.drain);
         let (handle, stop) = (sink.handle(), self.stop.clone());
         let name = format!("ship-{}", D::NAME);
         let thread = spawn(name, self.fatal, move || ship(sink, stop)).map_err(StartError::Thread)?;

@@ -63,7 +63,7 @@ impl Cursor {
         let mut others = Vec::new();
         reader.scan(Family::Cursor, &[], |name, value| {
             if !running.iter().any(|sink| sink.as_bytes() == name) {
-                let cursor = Cursor::decode(value).unwrap_or_default();
+                let cursor = Cursor::decode(value).unwrap_or(Cursor { next: Seq::ZERO, next_dead: 1 });
                 others.push((String::from_utf8_lossy(name).into_owned(), cursor));
             }
             ControlFlow::Continue(())

@@ -126,6 +126,10 @@ pub trait Destination: Send + 'static {
     /// [`Fault::Final`] when the sink holds what this log did not send.
     fn start(&mut self, start: &Start<'_>) -> impl Future<Output = Result<Cursor, Fault>>;
 
+    /// How far the sink itself said that it has everything when it was last started; `None` where it does not tell, or was
+    /// not to be asked.
+    fn found(&self) -> Option<Cursor>;
+
     /// Whether what was committed there and then may join the open batch; always true while there is none.
     fn admits(&self, origin: Origin) -> bool;
 

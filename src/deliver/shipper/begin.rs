@@ -7,8 +7,8 @@ use crate::deliver::consumer::fault;
 use crate::deliver::reconciled::Reconciled;
 use crate::deliver::{Cursor, Destination, Fault, Ledger, Manifest, Sent, Start, expired, given_up, left_out};
 use event::{Seq, UnixMicros};
-use std::ops::ControlFlow;
-use wal::Family;
+use std::ops::{ControlFlow, Range};
+use wal::{Family, Write};
 
 impl<D: Destination> Shipper<D> {
     /// Takes the sink's place in the log as it is stored; a new sink gets one. It is durable before anybody is asked, so
@@ -92,15 +92,52 @@ impl<D: Destination> Shipper<D> {
         if found != at || passed.is_some() || adopts {
             let mut writes = vec![Cursor::forget_passed(D::NAME)];
             writes.extend(reconciled.map(|told| Reconciled { is_pending: false, ..told }.store(D::NAME)));
+            let arrived = passed.and_then(|passed| Some(passed.next..self.destination.found()?.next.min(at.next)));
+            if let Some(arrived) = &arrived {
+                writes.extend(self.arrived_after_all(arrived, &mut ledger)?);
+            }
             self.move_cursor(found, ledger, writes, Vec::new()).await?;
+            if let Some(arrived) = arrived {
+                self.tell_expired_anew(arrived.start)?;
+            }
         }
         self.consumer.leave_out(left_out);
         self.count_given_up().await?;
-        for batch in &frozen {
-            self.settle(batch).await?;
+        self.ahead.clear();
+        for batch in frozen {
+            let next = if batch.dead { Seq::new(self.cursor.next_dead) } else { self.cursor.next };
+            // After a reconciliation backwards some come later.
+            match batch.first <= next {
+                true => self.settle(&batch).await?,
+                false => self.ahead.push(batch),
+            }
         }
         self.consumer.seek(self.cursor.next);
         self.tidy();
+        Ok(())
+    }
+
+    /// Counts as delivered what was given up and had arrived all the same, as the sink itself says; returns the writes that
+    /// keep that.
+    fn arrived_after_all(&self, arrived: &Range<Seq>, ledger: &mut Ledger) -> Result<Vec<Write>, Fault> {
+        let known = expired::load(&self.reader, D::NAME).map_err(|error| fault(&error))?;
+        let (events, writes) = expired::without(&known, D::NAME, arrived);
+        let events = events.saturating_sub(self.tail.count_dead(D::NAME, arrived)).min(ledger.expired);
+        if events > 0 {
+            self.status_handle().note(&format!("{events} events from {} on had arrived", arrived.start));
+        }
+        ledger.expired -= events;
+        ledger.delivered += events;
+        Ok(writes)
+    }
+
+    fn tell_expired_anew(&self, from: Seq) -> Result<(), Fault> {
+        self.tail.unset_expired(D::NAME, from);
+        let known = expired::load(&self.reader, D::NAME).map_err(|error| fault(&error))?;
+        known
+            .into_iter()
+            .filter(|range| *range.start() >= from)
+            .for_each(|range| self.tail.set_expired(D::NAME, range));
         Ok(())
     }
 
@@ -155,7 +192,7 @@ impl<D: Destination> Shipper<D> {
     }
 
     /// Brings a batch that was frozen before to its end.
-    async fn settle(&mut self, batch: &Manifest) -> Result<(), Halt> {
+    pub(super) async fn settle(&mut self, batch: &Manifest) -> Result<(), Halt> {
         if let Some(sent) = self.destination.find(batch).await? {
             return self.advance(batch, sent).await;
         }

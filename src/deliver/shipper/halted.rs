@@ -5,7 +5,7 @@ use super::{Left, Shipper};
 use crate::deliver::consumer::fault;
 use crate::deliver::orders::{self, Order, OrderError};
 use crate::deliver::reconciled::Reconciled;
-use crate::deliver::{Cursor, Destination, Fault, State, expired, given_up, left_out};
+use crate::deliver::{Cursor, Destination, Fault, Manifest, State, expired, given_up, left_out};
 use event::{Seq, UnixMicros};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -51,8 +51,9 @@ impl<D: Destination> Shipper<D> {
                 self.revive();
             }
             Order::Skip(until) => self.give_up(until).await?,
-            // One that follows the log again is on its way, however long that is.
-            Order::Expire(_) if self.status_handle().snapshot().state == State::Running => {}
+            // One that follows the log again is on its way, however long that is; and one may yet be reached.
+            Order::Expire(_) if matches!(self.status_handle().snapshot().state, State::Running | State::Connecting) => {
+            }
             Order::Expire(until) => self.give_up(until).await?,
             Order::Reconcile(from) => return self.reconcile(from).await,
         }
@@ -143,6 +144,9 @@ impl<D: Destination> Shipper<D> {
     }
 
     /// Moves the sink's place to `from`, whatever is in the sink: what lies before counts as handed over.
+    ///
+    /// A batch of which nobody knows whether it has arrived may still arrive, however late. What of it is to come again
+    /// stays the very batch it was, under the same name.
     async fn reconcile(&mut self, from: Seq) -> Result<Result<Seq, String>, Fault> {
         self.take_place().await?;
         let (oldest, end) = (self.reader.start().max(Seq::FIRST), self.tail.committed().next());
@@ -150,17 +154,30 @@ impl<D: Destination> Shipper<D> {
             return Ok(Err(format!("the log has the events {oldest} to {}, and {end} will be next", end.prev())));
         }
         let under_way = self.manifests()?;
-        // One that has failed cannot settle it; its rows are found by their positions.
+        // One that has failed cannot settle it.
         if let Some(batch) = under_way.first().filter(|_| !self.has_failed) {
             return Ok(Err(format!(
                 "nobody knows yet whether the batch {}..={} has arrived: wait until it is settled, or `skip` it first",
                 batch.first, batch.last
             )));
         }
-        let cursor = Cursor { next: from, next_dead: self.letter_beside(from)? };
+        let given_up = given_up::load(&self.reader, D::NAME).map_err(|error| fault(&error))?;
+        let mut in_doubt = under_way.iter().chain(&given_up).filter(|batch| !batch.dead);
+        if let Some(batch) = in_doubt.find(|batch| batch.first < from && from <= batch.last) {
+            return Ok(Err(format!(
+                "nobody knows whether the batch {}..={} has arrived, and it cannot be cut: go on with {} or with {}",
+                batch.first,
+                batch.last,
+                batch.first,
+                batch.last.next()
+            )));
+        }
+        let cursor = Cursor { next: from, next_dead: letters_from(self.letter_beside(from)?, &under_way) };
         let known = expired::load(&self.reader, D::NAME).map_err(|error| fault(&error))?;
         let ledger = self.ledger.moved(self.cursor.next, from, expired::count_from(&known, from));
-        let mut writes: Vec<Write> = under_way.iter().map(|batch| batch.remove(D::NAME)).collect();
+        let mut writes: Vec<Write> =
+            under_way.iter().filter(|batch| !is_ahead(batch, cursor)).map(|batch| batch.remove(D::NAME)).collect();
+        writes.extend(given_up.iter().filter(|batch| is_ahead(batch, cursor)).map(|batch| batch.store(D::NAME)));
         writes.extend(expired::cut(&known, D::NAME, from));
         writes.extend([
             Cursor::forget_passed(D::NAME),
@@ -176,4 +193,16 @@ impl<D: Destination> Shipper<D> {
         self.revive();
         Ok(Ok(from))
     }
+}
+
+/// Whether a batch is to come (again) to a sink at `cursor`.
+fn is_ahead(batch: &Manifest, cursor: Cursor) -> bool {
+    let next = if batch.dead { Seq::new(cursor.next_dead) } else { cursor.next };
+    batch.first >= next
+}
+
+/// Where to go on with dead letters, that would be at `wanted`, so that none of their frozen batches is cut.
+fn letters_from(wanted: u64, frozen: &[Manifest]) -> u64 {
+    let cut = frozen.iter().filter(|batch| batch.dead && batch.last.get() >= wanted).map(|batch| batch.first.get());
+    cut.fold(wanted, u64::min)
 }

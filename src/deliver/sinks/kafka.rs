@@ -120,6 +120,11 @@ impl Destination for KafkaTopics {
         Ok(Cursor { next: seq.next(), next_dead: dead_seq + 1 })
     }
 
+    fn found(&self) -> Option<Cursor> {
+        let mark = self.session.as_ref()?.found()?;
+        Some(Cursor { next: mark.position.seq.next(), next_dead: mark.position.dead_seq + 1 })
+    }
+
     fn admits(&self, _: Origin) -> bool {
         true
     }

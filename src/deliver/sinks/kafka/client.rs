@@ -239,8 +239,7 @@ impl Session {
                 self.go_on(mark, producer);
                 return Ok(());
             }
-            // Somebody has come in between; not we, by a claim whose outcome was unknown.
-            if run != Some(self.run) && *first_found.get_or_insert(run) != run {
+            if decide::is_contested(&mut first_found, run, self.run) {
                 return Err(self.fail(Failure::Fenced { run: run.unwrap_or(0) }));
             }
             let claim = Watermark { run: self.run, ..found.unwrap_or(self.mark) };
