@@ -119,16 +119,21 @@ pub trait Destination: Send + 'static {
     /// How long commits gather before they are read.
     const LINGER: Duration;
 
+    /// How far the sink itself says that it has everything, before a start tells it otherwise, once nothing more can arrive;
+    /// `None` where it does not tell.
+    ///
+    /// # Errors
+    /// As [`Destination::start`].
+    fn look(&mut self, _: &Start<'_>) -> impl Future<Output = Result<Option<Cursor>, Fault>> {
+        std::future::ready(Ok(None))
+    }
+
     /// Gets ready, before anything is sent and again after each fault: checks that what is there fits the cursor and
     /// what is on its way, and clears away what a crash left. Returns where to go on: at the cursor or after it.
     ///
     /// # Errors
     /// [`Fault::Final`] when the sink holds what this log did not send.
     fn start(&mut self, start: &Start<'_>) -> impl Future<Output = Result<Cursor, Fault>>;
-
-    /// How far the sink itself said that it has everything when it was last started; `None` where it does not tell, or was
-    /// not to be asked.
-    fn found(&self) -> Option<Cursor>;
 
     /// Whether what was committed there and then may join the open batch; always true while there is none.
     fn admits(&self, origin: Origin) -> bool;

@@ -26,6 +26,10 @@ pub struct State {
     pub loses_answer: bool,
     /// It is asked to insert, and has not done it yet; nobody hears anything.
     pub is_slow: bool,
+    /// Once it is told a place, it is away before anybody hears that it knows it.
+    pub loses_place: bool,
+    /// How far it says that it has everything: a topic does.
+    mark: u64,
     /// Something about it is wrong, and an operator has to look.
     pub is_wrong: bool,
     rows: Vec<u64>,
@@ -69,7 +73,7 @@ impl Table {
 
     /// Has a sink follow the log there.
     pub fn follow<const FREEZES: bool>(&self, log: &Log) -> Running {
-        let destination = Sink::<FREEZES> { table: self.clone(), open: None, found: None };
+        let destination = Sink::<FREEZES> { table: self.clone(), open: None };
         let shipper = Shipper::to(destination, log.reader.clone(), log.control.clone(), log.tail.clone());
         let backoff = ingestd::deliver::Backoff::new(Duration::from_millis(10), Duration::from_millis(50));
         Running::start(shipper.with_backoff(backoff).with_drain(|| Duration::from_secs(1)))
@@ -95,6 +99,7 @@ impl Table {
 impl State {
     fn insert(&mut self, token: String, rows: &[u64]) {
         if self.tokens.insert(token) {
+            self.mark = self.mark.max(rows.iter().copied().max().unwrap_or(0));
             self.rows.extend(rows);
         }
     }
@@ -108,7 +113,6 @@ impl State {
 pub struct Sink<const FREEZES: bool> {
     table: Table,
     open: Option<(Vec<u64>, Origin)>,
-    found: Option<Cursor>,
 }
 
 impl<const FREEZES: bool> Sink<FREEZES> {
@@ -142,14 +146,18 @@ impl<const FREEZES: bool> Destination for Sink<FREEZES> {
         if FREEZES {
             return Ok(start.cursor);
         }
-        let newest = self.table.state().rows.iter().copied().max().unwrap_or(0);
-        let found = Cursor { next: Seq::new(newest + 1), next_dead: 0 };
-        self.found = Some(found);
-        Ok(if found.next > start.cursor.next { found } else { start.cursor })
+        let mut state = self.table.state();
+        state.mark = state.mark.max(start.cursor.next.get() - 1);
+        if std::mem::take(&mut state.loses_place) {
+            state.is_away = true;
+            return Err(Fault::Retry("the answer was lost".into()));
+        }
+        Ok(Cursor { next: Seq::new(state.mark + 1), next_dead: 0 })
     }
 
-    fn found(&self) -> Option<Cursor> {
-        self.found
+    async fn look(&mut self, _: &Start<'_>) -> Result<Option<Cursor>, Fault> {
+        self.table.answers().await?;
+        Ok((!FREEZES).then(|| Cursor { next: Seq::new(self.table.state().mark + 1), next_dead: 0 }))
     }
 
     fn admits(&self, _: Origin) -> bool {

@@ -7,8 +7,8 @@ use crate::deliver::consumer::fault;
 use crate::deliver::reconciled::Reconciled;
 use crate::deliver::{Cursor, Destination, Fault, Ledger, Manifest, Sent, Start, expired, given_up, left_out};
 use event::{Seq, UnixMicros};
-use std::ops::{ControlFlow, Range};
-use wal::{Family, Write};
+use std::ops::ControlFlow;
+use wal::Family;
 
 impl<D: Destination> Shipper<D> {
     /// Takes the sink's place in the log as it is stored; a new sink gets one. It is durable before anybody is asked, so
@@ -70,6 +70,7 @@ impl<D: Destination> Shipper<D> {
         let frozen = self.frozen(at).await?;
         let since = self.consumer.committed_at(at.next.prev())?.min(self.letter_committed_at(at.next_dead)?);
         let letter_starts = dead_letter_starts(&self.reader).map_err(|error| fault(&error))?;
+        let history = self.consumer.learn_history()?.to_vec();
         let start = Start {
             cursor: at,
             passed,
@@ -77,10 +78,13 @@ impl<D: Destination> Shipper<D> {
             reconciled_at: reconciled.map(|reconciled| reconciled.at).unwrap_or_default(),
             end: Cursor { next: self.tail.committed().next(), next_dead: self.tail.next_dead() },
             since,
-            history: self.consumer.learn_history()?,
+            history: &history,
             dead_letter_starts: &letter_starts,
             frozen: &frozen,
         };
+        if let Some(passed) = passed.filter(|_| !adopts) {
+            self.count_arrived(&start, passed).await?;
+        }
         let found = self.destination.start(&start).await?;
         let left_out = left_out::load(&self.reader, D::NAME).map_err(|error| fault(&error))?;
         // The sink had more than was stored here: all of it but what it was not to get.
@@ -92,14 +96,7 @@ impl<D: Destination> Shipper<D> {
         if found != at || passed.is_some() || adopts {
             let mut writes = vec![Cursor::forget_passed(D::NAME)];
             writes.extend(reconciled.map(|told| Reconciled { is_pending: false, ..told }.store(D::NAME)));
-            let arrived = passed.and_then(|passed| Some(passed.next..self.destination.found()?.next.min(at.next)));
-            if let Some(arrived) = &arrived {
-                writes.extend(self.arrived_after_all(arrived, &mut ledger)?);
-            }
             self.move_cursor(found, ledger, writes, Vec::new()).await?;
-            if let Some(arrived) = arrived {
-                self.tell_expired_anew(arrived.start)?;
-            }
         }
         self.consumer.leave_out(left_out);
         self.count_given_up().await?;
@@ -117,18 +114,27 @@ impl<D: Destination> Shipper<D> {
         Ok(())
     }
 
-    /// Counts as delivered what was given up and had arrived all the same, as the sink itself says; returns the writes that
-    /// keep that.
-    fn arrived_after_all(&self, arrived: &Range<Seq>, ledger: &mut Ledger) -> Result<Vec<Write>, Fault> {
+    /// Counts as delivered what was given up after `passed` and had arrived all the same, as the sink itself says. Once:
+    /// from its start on the sink says what the cursor says.
+    async fn count_arrived(&mut self, start: &Start<'_>, passed: Cursor) -> Result<(), Fault> {
         let known = expired::load(&self.reader, D::NAME).map_err(|error| fault(&error))?;
-        let (events, writes) = expired::without(&known, D::NAME, arrived);
-        let events = events.saturating_sub(self.tail.count_dead(D::NAME, arrived)).min(ledger.expired);
+        let is_counted = Cursor::is_counted(&self.reader, D::NAME).map_err(|error| fault(&error))?;
+        if is_counted || expired::count_from(&known, passed.next) == 0 {
+            return Ok(());
+        }
+        let Some(found) = self.destination.look(start).await? else { return Ok(()) };
+        let arrived = passed.next..found.next.min(self.cursor.next);
+        let (events, mut writes) = expired::without(&known, D::NAME, &arrived);
+        let mut ledger = self.ledger;
+        let events = events.saturating_sub(self.tail.count_dead(D::NAME, &arrived)).min(ledger.expired);
         if events > 0 {
             self.status_handle().note(&format!("{events} events from {} on had arrived", arrived.start));
         }
         ledger.expired -= events;
         ledger.delivered += events;
-        Ok(writes)
+        writes.push(passed.store_counted(D::NAME));
+        self.move_cursor(self.cursor, ledger, writes, Vec::new()).await?;
+        self.tell_expired_anew(arrived.start)
     }
 
     fn tell_expired_anew(&self, from: Seq) -> Result<(), Fault> {

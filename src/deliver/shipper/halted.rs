@@ -30,7 +30,8 @@ impl<D: Destination> Shipper<D> {
         let mut begins = false;
         while let Some(given) = self.orders.take() {
             let done = self.carry_out(given.order).await;
-            begins |= !matches!(given.order, Order::Skip(_) | Order::Expire(_));
+            // What was refused has changed nothing.
+            begins |= matches!(done, Ok(Ok(_))) && !matches!(given.order, Order::Skip(_) | Order::Expire(_));
             match done {
                 Ok(answer) => given.answer(answer.map_err(OrderError::Refused)),
                 Err(fault) => {
@@ -128,7 +129,7 @@ impl<D: Destination> Shipper<D> {
         if until <= from {
             return Ok(());
         }
-        let passed = self.passed()?.unwrap_or(self.cursor);
+        let passed = self.passed()?;
         let known = expired::load(&self.reader, D::NAME).map_err(|error| fault(&error))?;
         let dead = left_out::load(&self.reader, D::NAME).map_err(|error| fault(&error))?.range(from..until).count();
         let (range, events) = (from..=until.prev(), until.since(from));
@@ -137,7 +138,10 @@ impl<D: Destination> Shipper<D> {
         ledger.expired += events.saturating_sub(dead as u64);
         let mut writes = expired::add(&known, D::NAME, &range);
         writes.extend(overtaken.iter().flat_map(|batch| [batch.remove(D::NAME), given_up::store(D::NAME, batch)]));
-        writes.extend([passed.store_passed(D::NAME), left_out::forget_before(D::NAME, until)]);
+        if passed.is_none() {
+            writes.push(self.cursor.store_passed(D::NAME));
+        }
+        writes.push(left_out::forget_before(D::NAME, until));
         self.status_handle().note(&format!("{events} events from {from} on are given up undelivered"));
         self.tail.set_expired(D::NAME, range);
         self.move_cursor(Cursor { next: until, ..self.cursor }, ledger, writes, Vec::new()).await

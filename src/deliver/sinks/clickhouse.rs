@@ -216,11 +216,6 @@ impl Destination for ClickHouseTables {
         Ok(start.cursor)
     }
 
-    fn found(&self) -> Option<Cursor> {
-        // Only the rows themselves tell.
-        None
-    }
-
     fn admits(&self, origin: Origin) -> bool {
         self.open.is_none_or(|open| {
             open.origin.incarnation == origin.incarnation

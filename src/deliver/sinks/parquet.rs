@@ -125,11 +125,6 @@ impl Destination for ParquetFiles {
         Ok(Cursor { next: cursor, ..start.cursor })
     }
 
-    fn found(&self) -> Option<Cursor> {
-        // The files are the log's own, and nothing of theirs is given up.
-        None
-    }
-
     fn admits(&self, origin: Origin) -> bool {
         self.draft.as_ref().is_none_or(|draft| draft.date() == UtcDate::of(origin.committed_at))
     }
