@@ -147,6 +147,10 @@ fn every_acceptor_accepts_from_the_socket_that_is_handed_in() {
     let held = TcpListener::bind("127.0.0.1:0").unwrap();
     let daemon = Place::with(&[("INGESTD_SERVER_ACCEPTORS", "2")]).start_on(&held);
     assert_eq!(daemon.address, held.local_addr().unwrap());
+    let shown = daemon.admin(&["config", "show"]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    let line = shown.lines().find(|line| line.starts_with("server.listen = ")).unwrap_or_default();
+    assert!(line.contains(&daemon.address.to_string()) && line.ends_with("# the socket that was handed in"), "{shown}");
     for stuck in ["accept-0", "accept-1"] {
         let stopped = Stopped::thread(&daemon, stuck);
         for number in 0..5 {

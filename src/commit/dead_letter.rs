@@ -6,6 +6,7 @@
 
 use super::letter_order::{edit_bytes, edits, forget};
 use super::submission::Reject;
+use super::timeline::Timeline;
 use arc_swap::ArcSwap;
 use event::{Batch, Seq, UnixMicros};
 use serde::{Deserialize, Serialize};
@@ -99,7 +100,7 @@ pub struct DeadDraft {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Moment {
     pub(super) now: UnixMicros,
-    /// The same for telling how old something is.
+    /// The same as steady time, for telling how old something is.
     pub(super) age: UnixMicros,
     /// The newest event before the group.
     pub(super) after: Seq,
@@ -208,10 +209,11 @@ impl DeadLetters {
     pub(super) fn expire(
         &mut self,
         reader: &Reader,
-        now: UnixMicros,
+        timeline: &Timeline,
         needed: u64,
         writes: &mut Vec<Write>,
     ) -> Result<(), ReadError> {
+        let now = timeline.now();
         if now.since(self.expired_at) < EXPIRE_EVERY {
             return Ok(());
         }
@@ -228,7 +230,7 @@ impl DeadLetters {
                 unreadable.push(Write::Delete(Family::Dead, key.to_vec()));
                 return ControlFlow::Continue(());
             };
-            if now.since(UnixMicros::new(letter.received_at.max(letter.committed_at))) < age_max {
+            if now.since(timeline.steady(letter.moment())) < age_max {
                 return ControlFlow::Break(());
             }
             let edit = match edit_bytes(reader, id) {

@@ -13,6 +13,7 @@ use super::probe::Probe;
 use super::store::Store;
 use super::submission::Submission;
 use super::tail::Tail;
+use super::timeline::Timeline;
 use crate::metrics::{Metrics, Recorder, Stage};
 use arc_swap::ArcSwap;
 use crossbeam_channel::Receiver;
@@ -76,8 +77,8 @@ pub struct EngineParts {
     pub limits: GroupLimits,
     /// This start of the daemon.
     pub incarnation: u64,
-    /// Commit time of the newest stored event.
-    pub last_commit: UnixMicros,
+    /// How much time has passed since earlier commits.
+    pub timeline: Timeline,
     /// Where commits are announced.
     pub tail: Tail,
     /// Where outcomes are announced.
@@ -125,7 +126,7 @@ impl<S: Store> Engine<S> {
         let (desks, mailboxes) = seeds(acceptors, &ring_in, &parts.metrics);
         let stop = Arc::new(AtomicBool::new(false));
         let engine = Engine {
-            clock: Clock::start(parts.last_commit),
+            clock: Clock::start(parts.timeline.clone()),
             dead: load_dead(&parts)?,
             recorder: parts.metrics.recorder(),
             finished: mailboxes.iter().map(|_| Vec::new()).collect(),
@@ -237,6 +238,8 @@ impl<S: Store> Engine<S> {
         let incarnation = self.parts.incarnation;
         self.add_small_writes(Moment { now, age: time.age, after: first.prev(), incarnation });
         let events = self.block.events();
+        let bears_time = events > 0 || !self.writes.is_empty();
+        self.clock.note(bears_time.then_some(now), &mut self.writes);
         if events > 0 || !self.writes.is_empty() {
             let (block, ids) = match events {
                 0 => (&[][..], &[][..]),
@@ -246,7 +249,9 @@ impl<S: Store> Engine<S> {
             let group = Group { events: (events > 0).then_some((events, block, ids)), writes: &self.writes };
             let encoded = Instant::now();
             self.store.commit(&group)?;
-            self.clock.committed(now);
+            if bears_time {
+                self.clock.committed(now);
+            }
             self.recorder.record(Stage::Encode, encoded - started);
             self.recorder.record(Stage::Commit, encoded.elapsed());
             if let Some(took) = self.store.sync_took() {
@@ -262,7 +267,7 @@ impl<S: Store> Engine<S> {
         self.parts.tail.set_oldest_id(self.parts.dedup.oldest());
         for (_, _, submission) in &mut self.group {
             if let Some(claim) = &mut submission.claim {
-                claim.complete(now);
+                claim.complete(now, time.age);
             }
         }
         outcomes::count(&self.group, &self.parts.metrics);
@@ -274,7 +279,7 @@ impl<S: Store> Engine<S> {
     fn add_small_writes(&mut self, moment: Moment) {
         let needed = self.parts.tail.dead_delivered();
         // First, for it makes room. What cannot be read is not removed; whoever lists the dead letters is told.
-        self.dead.expire(&self.parts.reader, moment.age, needed, &mut self.writes).ok();
+        self.dead.expire(&self.parts.reader, self.clock.timeline(), needed, &mut self.writes).ok();
         for (_, _, submission) in &mut self.group {
             let Submission { batch, rejects, claim, replays, outcome, .. } = &mut **submission;
             let Ok(receipt) = outcome else { continue };

@@ -22,6 +22,7 @@ mod recent;
 mod store;
 mod submission;
 mod tail;
+mod timeline;
 
 pub use budget::{Budget, Permit};
 pub use control::{Control, StopHandle};
@@ -39,3 +40,4 @@ pub use recent::RecentBlock;
 pub use store::Store;
 pub use submission::{Reject, Submission};
 pub use tail::{Delivered, Tail};
+pub use timeline::Timeline;

@@ -245,7 +245,7 @@ impl Pipeline {
         family(
             "ingestd_sink_state",
             "gauge",
-            "0 running, 1 retrying, 2 circuit open, 3 paused, 4 failed, 5 stopped.",
+            "0 running, 1 retrying, 2 circuit open, 3 paused, 4 failed, 5 stopped, 6 connecting.",
             &|sink| f64::from(state_number(&sink.state)),
         );
     }
@@ -300,5 +300,6 @@ fn state_number(state: &State) -> u8 {
         State::Paused => 3,
         State::Failed { .. } => 4,
         State::Stopped => 5,
+        State::Connecting => 6,
     }
 }

@@ -12,10 +12,12 @@ use super::sinks::Supplies;
 use super::stall::StallWatch;
 use super::systemd::{self, Keeper, LongStart};
 use super::threads::{Fatal, spawn};
-use super::trim::trim;
+use super::trim::{hold_for_idle_sinks, trim};
 use crate::access::limits::Limits;
 use crate::access::{Access, AccessError, Mode, Scope};
-use crate::commit::{Budget, Control, DeskSeed, Engine, EngineParts, GroupLimits, Hub, Idempotency, StopHandle, Tail};
+use crate::commit::{
+    Budget, Control, DeskSeed, Engine, EngineParts, GroupLimits, Hub, Idempotency, StopHandle, Tail, Timeline,
+};
 use crate::control::admin::{self, AdminParts};
 use crate::control::audit::{Actor, AuditLog, Entry, Via};
 use crate::control::config::{Config, Loaded, Mistakes, Reloader};
@@ -143,6 +145,7 @@ impl Bound {
     pub fn new(loaded: Loaded, copy_as: Option<CopyUse>) -> Result<Self, StartError> {
         let mut config = loaded.config().clone();
         let inherited = systemd::inherit(&mut config).map_err(StartError::Inherit)?;
+        let handed_in = inherited.as_ref().map(|_| config.server.listen);
         // The socket's address may not be one that our own could have.
         config.check_together()?;
         let live = Live::of(&config);
@@ -173,11 +176,13 @@ impl Bound {
         tell_open(&config);
         let metrics = Arc::new(Metrics::default());
         systemd::starting("reading the ids of the dedup window");
-        let dedup = load_dedup(&config, &opened)?;
-        let idempotency = Idempotency::load(opened.reader.clone(), live.idempotency)?;
+        let timeline = Timeline::load(&opened.reader, opened.recovery.last_commit)?;
+        let dedup = load_dedup(&config, &opened, &timeline)?;
+        let idempotency = Idempotency::load(opened.reader.clone(), live.idempotency, &timeline)?;
         let dead_letters = Arc::new(ArcSwap::from_pointee(live.dead_letters));
         let tail = Tail::new(opened.recovery.next.prev());
         tail.expect(&configured_sinks(&config));
+        hold_for_idle_sinks(&opened.reader, &tail, &configured_sinks(&config))?;
         let hub = Hub::default();
         let parts = EngineParts {
             dedup,
@@ -186,7 +191,7 @@ impl Bound {
             dead_letters: Arc::clone(&dead_letters),
             limits: GroupLimits { events_max: config.log.group_events_max, ..GroupLimits::default() },
             incarnation: opened.incarnation,
-            last_commit: opened.recovery.last_commit,
+            timeline,
             tail: tail.clone(),
             hub: hub.clone(),
             metrics: Arc::clone(&metrics),
@@ -246,7 +251,8 @@ impl Bound {
             upkeep: Arc::clone(&upkeep),
             audit: Arc::clone(&audit),
         });
-        let reloader = Arc::new(Reloader::new(loaded, move |config| Arc::clone(&places).prepare(Live::of(config))));
+        let prepare = move |config: &Config| Arc::clone(&places).prepare(Live::of(config));
+        let reloader = Arc::new(Reloader::new(loaded, prepare).listening_on(handed_in));
         let reserve = Arc::clone(&upkeep);
         let backups = Backups::new(opened.checkpointer, move || reserve.load().disk_reserve_bytes);
         let (reader, trimmer, node, incarnation) =
@@ -309,6 +315,7 @@ impl Bound {
             tracer: &self.shared.tracer,
             fatal: &fatal,
             stop: shipping.clone(),
+            shared: &self.shared,
         };
         let (mut shippers, mut sinks) = (Vec::new(), Vec::new());
         for sink in supplies.start()? {

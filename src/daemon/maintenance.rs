@@ -161,7 +161,7 @@ impl Maintenance {
     fn expire_backlogs(&self) {
         let of_running = self.sinks.iter().map(|(sink, policy)| {
             let snapshot = sink.status().snapshot();
-            let is_away = !matches!(snapshot.state, State::Running | State::Stopped);
+            let is_away = !matches!(snapshot.state, State::Running | State::Stopped | State::Connecting);
             Holder { needs: snapshot.cursor, gives_up: is_away && *policy == BacklogPolicy::Expire }
         });
         let mut holders: Vec<Holder> = of_running.collect();

@@ -65,7 +65,7 @@ fn has_terminal() -> bool {
 }
 
 /// Reads the configuration again at each SIGHUP, until the terminal is gone that the daemon was started from, if any.
-async fn terminal_gone(hangup: &mut Signal, reloader: &Reloader, audit: &AuditLog) {
+async fn terminal_gone(hangup: &mut Signal, reloader: &Arc<Reloader>, audit: &Arc<AuditLog>) {
     let had_terminal = has_terminal();
     while hangup.recv().await.is_some() {
         if had_terminal && !has_terminal() {
@@ -73,7 +73,9 @@ async fn terminal_gone(hangup: &mut Signal, reloader: &Reloader, audit: &AuditLo
         }
         let _reload = Reload::begin();
         tracing::info!("SIGHUP: reading the configuration again");
-        reload(reloader, audit);
+        let (reloader, audit) = (Arc::clone(reloader), Arc::clone(audit));
+        // On a thread of its own: on a file system that hangs it takes for ever, and SIGTERM is to be heard all the same.
+        tokio::task::spawn_blocking(move || reload(&reloader, &audit)).await.ok();
     }
     std::future::pending().await
 }
@@ -155,6 +157,8 @@ pub fn run_until_signal(mut running: Running, signals: Signals) -> Result<(), St
         });
         drain.join().unwrap_or_else(|_| Err("the drain panicked".into()))
     });
+    // A reload that hangs is not waited for.
+    runtime.shutdown_background();
     if let Err(reason) = &drained {
         tracing::error!("{reason}");
     }

@@ -7,8 +7,10 @@ use crate::control::config::{BacklogPolicy, Config};
 use crate::deliver::sinks::clickhouse_client;
 use crate::deliver::sinks::{ClickHouseSink, KafkaSink, ParquetConfig, ParquetSink};
 use crate::deliver::{Destination, Handle, Shipper};
+use crate::intake::Shared;
 use crate::metrics::Metrics;
 use crate::traces::Tracer;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -35,6 +37,7 @@ pub(super) struct Supplies<'a> {
     pub(super) tracer: &'a Tracer,
     pub(super) fatal: &'a mpsc::UnboundedSender<Fatal>,
     pub(super) stop: watch::Receiver<bool>,
+    pub(super) shared: &'a Arc<Shared>,
 }
 
 impl Supplies<'_> {
@@ -68,7 +71,8 @@ impl Supplies<'_> {
     }
 
     fn run<D: Destination>(&self, sink: Shipper<D>, backlog: BacklogPolicy) -> Result<RunningSink, StartError> {
-        let sink = sink.with_drain(Duration::from_secs(self.config.server.drain_timeout_s));
+        let shared = Arc::clone(self.shared);
+        let sink = sink.with_drain(move || shared.settings.load().deadlines.drain);
         let sink = sink.with_recorder(self.metrics.sink_recorder(D::NAME)).with_tracer(self.tracer.clone());
         let (handle, stop) = (sink.handle(), self.stop.clone());
         let name = format!("ship-{}", D::NAME);

@@ -141,7 +141,12 @@ pub(super) struct Keeper {
 impl Keeper {
     /// Runs until the process ends.
     pub(super) fn run(mut self) {
-        let every = sd_notify::watchdog_enabled().map_or(STATUS_EVERY, |within| within / MEALS).min(STATUS_EVERY);
+        let watchdog = sd_notify::watchdog_enabled();
+        let every = watchdog.map_or(STATUS_EVERY, |within| within / MEALS).min(STATUS_EVERY);
+        let (unfed, fed) = match watchdog {
+            Some(_) => (": the watchdog is not fed", ": the watchdog is fed"),
+            None => ("", ""),
+        };
         let (mut told, mut is_stuck) = (listening(&self.url), false);
         loop {
             let started = Instant::now();
@@ -150,13 +155,13 @@ impl Keeper {
                 // No acceptor lets a probe pass any more. How long the drain may take is said by the stop's own timeout.
                 tell(&[Watchdog]);
             } else if let Err(stuck) = passed {
-                tracing::error!("{stuck}: the watchdog is not fed");
-                told = format!("{stuck}: the watchdog is not fed");
+                told = format!("{stuck}{unfed}");
+                tracing::error!("{told}");
                 tell(&[Status(&told)]);
                 is_stuck = true;
             } else {
                 if std::mem::take(&mut is_stuck) {
-                    tracing::warn!("acceptors and writer turn again: the watchdog is fed");
+                    tracing::warn!("acceptors and writer turn again{fed}");
                 }
                 let status = self.status();
                 if status == told {

@@ -83,8 +83,12 @@ impl Consumer {
 
     /// When `seq`, or what the log has instead of it, was committed; zero where that is not known.
     pub(super) fn committed_at(&self, seq: Seq) -> Result<UnixMicros, Fault> {
+        self.first_commit_from(seq.max(self.reader.start()))
+    }
+
+    fn first_commit_from(&self, seq: Seq) -> Result<UnixMicros, Fault> {
         let mut found = UnixMicros::default();
-        let read = self.reader.read(seq.max(self.reader.start()), |block, _| {
+        let read = self.reader.read(seq, |block, _| {
             found = block.committed_at();
             ControlFlow::Break(())
         });
@@ -252,5 +256,43 @@ pub(super) fn fault(error: &ReadError) -> Fault {
         }
         ReadError::Trimmed { .. } => Fault::of(FailureCode::LogTrimmed, error),
         _ => Fault::Retry(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use record::{BlockWriter, IdListWriter, SegmentMeta, put_record};
+
+    /// A log with one event a group, each a second after the one before.
+    fn log_of(events: i64) -> (tempfile::TempDir, wal::Opened) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut opened = wal::open(dir.path(), &wal::Options::default()).unwrap();
+        let (mut block, mut ids) = (BlockWriter::default(), IdListWriter::default());
+        for at in (1..=events).map(|second| UnixMicros::new(second * 1_000_000)) {
+            block.begin();
+            ids.begin();
+            let mut records = Vec::new();
+            put_record(&mut records, 0, None, None, b"{}");
+            let meta = SegmentMeta { tenant: "default", source: 0, received_at: at, traceparent: None };
+            block.whole(&meta, &records, 1);
+            ids.push(1, 0);
+            let first = opened.writer.next();
+            let (block, ids) = (block.finish(first, at), ids.finish(first, at));
+            opened.writer.commit(&wal::Group { events: Some((1, block, ids)), writes: &[] }).unwrap();
+        }
+        (dir, opened)
+    }
+
+    #[test]
+    fn what_is_trimmed_at_this_moment_is_old_enough_and_fails_nobody() {
+        let (_dir, opened) = log_of(5);
+        let consumer = Consumer::new(opened.reader, Tail::new(Seq::new(5)), Seq::FIRST);
+        assert_eq!(consumer.committed_at(Seq::new(2)), Ok(UnixMicros::new(2_000_000)));
+        opened.trimmer.trim(Seq::new(4), Seq::FIRST).unwrap();
+        // The trim came after the start of the log was looked up.
+        assert_eq!(consumer.first_commit_from(Seq::new(2)), Ok(UnixMicros::default()));
+        assert_eq!(consumer.committed_at(Seq::new(2)), Ok(UnixMicros::new(4_000_000)));
+        assert_eq!(consumer.committed_at(Seq::new(9)), Ok(UnixMicros::default()));
     }
 }

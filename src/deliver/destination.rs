@@ -128,6 +128,15 @@ pub trait Destination: Send + 'static {
     /// How long commits gather before they are read.
     const LINGER: Duration;
 
+    /// How far the sink itself says that it has everything, before a start tells it otherwise, once nothing more can arrive;
+    /// `None` where it does not tell.
+    ///
+    /// # Errors
+    /// As [`Destination::start`].
+    fn look(&mut self, _: &Start<'_>) -> impl Future<Output = Result<Option<Cursor>, Fault>> {
+        std::future::ready(Ok(None))
+    }
+
     /// Gets ready, before anything is sent and again after each fault: checks that what is there fits the cursor and
     /// what is on its way, and clears away what a crash left. Returns where to go on: at the cursor or after it.
     ///

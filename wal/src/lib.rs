@@ -25,7 +25,7 @@
 //! | `dead` | dead-letter id, u64 big-endian | a dead letter |
 //! | `idempotency` | time, key digest | body digest and answer |
 //! | `projection` | free | small state that changes with events |
-//! | `meta` | name | node id, secrets, incarnations, format, trim, known gaps, whether it is a copy |
+//! | `meta` | name | node id, secrets, incarnations, format, trim, known gaps, steps of the clock, whether it is a copy |
 //!
 //! Why one key per group and not one per event: `docs/decisions/0001-block-layout.md`.
 

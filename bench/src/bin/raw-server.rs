@@ -7,7 +7,7 @@ use bench::known;
 use bench::raw_store::RawStore;
 use ingestd::access::limits::Limits;
 use ingestd::access::{Access, Rules};
-use ingestd::commit::{Budget, DeadLetterLimits, Engine, EngineParts, GroupLimits, Hub, Idempotency};
+use ingestd::commit::{Budget, DeadLetterLimits, Engine, EngineParts, GroupLimits, Hub, Idempotency, Timeline};
 use ingestd::commit::{IdempotencyLimits, Tail};
 use ingestd::intake::{self, Admission, Deadlines, Settings, Shared};
 use ingestd::metrics::Metrics;
@@ -73,7 +73,8 @@ fn main() -> Result<()> {
     let opened = wal::open(&options.data, &wal::Options::default())?;
     let file = WrittenFile::prepare(&options.data, options.file_mib.max(64) << 20)?;
     let metrics = Arc::new(Metrics::default());
-    let idempotency = Idempotency::load(opened.reader.clone(), IdempotencyLimits::default())?;
+    let timeline = Timeline::load(&opened.reader, opened.recovery.last_commit)?;
+    let idempotency = Idempotency::load(opened.reader.clone(), IdempotencyLimits::default(), &timeline)?;
     let hub = Hub::default();
     let tail = Tail::new(opened.recovery.next.prev());
     let parts = EngineParts {
@@ -83,7 +84,7 @@ fn main() -> Result<()> {
         dead_letters: Arc::new(Arc::new(DeadLetterLimits::default()).into()),
         limits: GroupLimits { events_max: options.group_events, ..GroupLimits::default() },
         incarnation: opened.incarnation,
-        last_commit: opened.recovery.last_commit,
+        timeline,
         tail: tail.clone(),
         hub: hub.clone(),
         metrics: Arc::clone(&metrics),

@@ -7,12 +7,15 @@ use super::load::Loaded;
 use super::mistake::{Mistake, Mistakes, Origin};
 use super::sections::Config;
 use serde_json::json;
+use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use toml::Value;
 
 /// The configuration of the running daemon, and the way to change it.
 pub struct Reloader {
     running: Mutex<Loaded>,
+    /// The address of the socket that was handed in, which goes before the configured one.
+    handed_in: Option<SocketAddr>,
     prepare: Box<Prepare>,
 }
 
@@ -64,7 +67,14 @@ impl Reloader {
     /// name.
     #[must_use]
     pub fn new(running: Loaded, prepare: impl Fn(&Config) -> Result<Commit, Unusable> + Send + Sync + 'static) -> Self {
-        Reloader { running: Mutex::new(running), prepare: Box::new(prepare) }
+        Reloader { running: Mutex::new(running), handed_in: None, prepare: Box::new(prepare) }
+    }
+
+    /// Says that the daemon listens on a socket that was handed in, whatever `server.listen` says.
+    #[must_use]
+    pub fn listening_on(mut self, handed_in: Option<SocketAddr>) -> Self {
+        self.handed_in = handed_in;
+        self
     }
 
     /// Reads the layers again and takes over what can be; says so in the log, too.
@@ -102,7 +112,14 @@ impl Reloader {
     /// The values in effect, and where each was set.
     #[must_use]
     pub fn settings(&self) -> serde_json::Value {
-        super::render::settings_json(&self.running().settings())
+        let mut settings = self.running().settings();
+        if let Some(address) = self.handed_in
+            && let Some(listen) = settings.iter_mut().find(|setting| setting.key.name == "server.listen")
+        {
+            listen.value = address.to_string().into();
+            listen.origin = Origin::Socket;
+        }
+        super::render::settings_json(&settings)
     }
 
     /// The values in effect.

@@ -74,6 +74,7 @@ impl<D: Destination> Shipper<D> {
         let frozen = self.frozen(at).await?;
         let since = self.consumer.committed_at(at.next.prev())?.min(self.letter_committed_at(at.next_dead)?);
         let letter_starts = dead_letter_starts(&self.reader).map_err(|error| fault(&error))?;
+        let history = self.consumer.learn_history()?.to_vec();
         let start = Start {
             cursor: at,
             passed,
@@ -81,10 +82,13 @@ impl<D: Destination> Shipper<D> {
             reconciled_at: reconciled.map(|reconciled| reconciled.at).unwrap_or_default(),
             end: Cursor { next: self.tail.committed().next(), next_dead: self.tail.next_dead() },
             since,
-            history: self.consumer.learn_history()?,
+            history: &history,
             dead_letter_starts: &letter_starts,
             frozen: &frozen,
         };
+        if let Some(passed) = passed.filter(|_| !adopts) {
+            self.count_arrived(&start, passed).await?;
+        }
         let found = self.destination.start(&start).await?;
         let left_out = left_out::load(&self.reader, D::NAME).map_err(|error| fault(&error))?;
         // The sink had more than was stored here: all of it but what it was not to get.
@@ -100,11 +104,50 @@ impl<D: Destination> Shipper<D> {
         }
         self.consumer.leave_out(left_out);
         self.count_given_up().await?;
-        for batch in &frozen {
-            self.settle(batch).await?;
+        self.ahead.clear();
+        for batch in frozen {
+            let next = if batch.dead { Seq::new(self.cursor.next_dead) } else { self.cursor.next };
+            // After a reconciliation backwards some come later.
+            match batch.first <= next {
+                true => self.settle(&batch).await?,
+                false => self.ahead.push(batch),
+            }
         }
         self.consumer.seek(self.cursor.next);
         self.tidy();
+        Ok(())
+    }
+
+    /// Counts as delivered what was given up after `passed` and had arrived all the same, as the sink itself says. Once:
+    /// from its start on the sink says what the cursor says.
+    async fn count_arrived(&mut self, start: &Start<'_>, passed: Cursor) -> Result<(), Fault> {
+        let known = expired::load(&self.reader, D::NAME).map_err(|error| fault(&error))?;
+        let is_counted = Cursor::is_counted(&self.reader, D::NAME).map_err(|error| fault(&error))?;
+        if is_counted || expired::count_from(&known, passed.next) == 0 {
+            return Ok(());
+        }
+        let Some(found) = self.destination.look(start).await? else { return Ok(()) };
+        let arrived = passed.next..found.next.min(self.cursor.next);
+        let (events, mut writes) = expired::without(&known, D::NAME, &arrived);
+        let mut ledger = self.ledger;
+        let events = events.saturating_sub(self.tail.count_dead(D::NAME, &arrived)).min(ledger.expired);
+        if events > 0 {
+            self.status_handle().note(&format!("{events} events from {} on had arrived", arrived.start));
+        }
+        ledger.expired -= events;
+        ledger.delivered += events;
+        writes.push(passed.store_counted(D::NAME));
+        self.move_cursor(self.cursor, ledger, writes, Vec::new()).await?;
+        self.tell_expired_anew(arrived.start)
+    }
+
+    fn tell_expired_anew(&self, from: Seq) -> Result<(), Fault> {
+        self.tail.unset_expired(D::NAME, from);
+        let known = expired::load(&self.reader, D::NAME).map_err(|error| fault(&error))?;
+        known
+            .into_iter()
+            .filter(|range| *range.start() >= from)
+            .for_each(|range| self.tail.set_expired(D::NAME, range));
         Ok(())
     }
 
@@ -159,7 +202,7 @@ impl<D: Destination> Shipper<D> {
     }
 
     /// Brings a batch that was frozen before to its end.
-    async fn settle(&mut self, batch: &Manifest) -> Result<(), Halt> {
+    pub(super) async fn settle(&mut self, batch: &Manifest) -> Result<(), Halt> {
         if let Some(sent) = self.destination.find(batch).await? {
             return self.advance(batch, sent).await;
         }

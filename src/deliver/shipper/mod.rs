@@ -83,11 +83,13 @@ pub struct Shipper<D> {
     flushes: Flushes,
     orders: Orders,
     backoff: Backoff,
-    drain: Duration,
+    drain: Box<dyn Fn() -> Duration + Send>,
     cursor: Cursor,
     ledger: Ledger,
     /// The first dead letter that was not looked for yet.
     next_letter: u64,
+    /// Batches that are frozen already and lie ahead: they are sent as they are once their turn comes.
+    ahead: Vec<Manifest>,
     /// Whether the tail knows what became of events in earlier starts.
     has_told_past: bool,
     /// Whether the destination has failed for good and is to be revived before it goes on.
@@ -114,10 +116,11 @@ impl<D: Destination> Shipper<D> {
             flushes,
             orders,
             backoff: Backoff::default(),
-            drain: DRAIN,
+            drain: Box::new(|| DRAIN),
             cursor: Cursor::default(),
             ledger: Ledger::default(),
             next_letter: 0,
+            ahead: Vec::new(),
             has_told_past: false,
             has_failed: false,
             tidied: Instant::now(),
@@ -135,10 +138,10 @@ impl<D: Destination> Shipper<D> {
         self
     }
 
-    /// Sets how long a stop may take.
+    /// Sets how long a stop may take: asked when it begins.
     #[must_use]
-    pub fn with_drain(mut self, drain: Duration) -> Self {
-        self.drain = drain;
+    pub fn with_drain(mut self, drain: impl Fn() -> Duration + Send + 'static) -> Self {
+        self.drain = Box::new(drain);
         self
     }
 
@@ -182,7 +185,8 @@ impl<D: Destination> Shipper<D> {
     /// Blocks on files and on the log: it wants a thread and a current-thread runtime (with time) to itself.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let orders = self.orders.clone();
-        let overdue = overdue(stop.clone(), self.drain);
+        let drain = std::mem::replace(&mut self.drain, Box::new(|| DRAIN));
+        let overdue = overdue(stop.clone(), drain);
         tokio::pin!(overdue);
         loop {
             // Not broken off by a further order, which would leave the first one half done.
@@ -238,6 +242,9 @@ impl<D: Destination> Shipper<D> {
             return Ok(self.pause(stop).await?);
         }
         self.begin().await?;
+        if self.status_handle().snapshot().state == State::Connecting {
+            self.status_handle().enter(State::Running);
+        }
         loop {
             if self.orders.are_waiting() {
                 return Ok(Left::Again);
@@ -247,7 +254,14 @@ impl<D: Destination> Shipper<D> {
             if D::TAKES_DEAD && self.destination.rows() == 0 {
                 self.deliver_letters().await?;
             }
-            let reached = self.consumer.fill(&mut self.destination, self.tail.committed())?;
+            if self.destination.rows() == 0
+                && let Some(batch) = self.take_ahead(false)
+            {
+                self.settle(&batch).await?;
+                self.consumer.seek(self.cursor.next);
+                continue;
+            }
+            let reached = self.fill()?;
             self.note_open();
             if self.destination.rows() > 0 {
                 self.step(Step::Filled)?;
@@ -275,6 +289,26 @@ impl<D: Destination> Shipper<D> {
                 self.tidy();
             }
         }
+    }
+
+    /// Brings events into the open batch, up to those that belong to a batch that is frozen already.
+    fn fill(&mut self) -> Result<Reached, Fault> {
+        let bound = self.ahead.iter().find(|batch| !batch.dead).map(|batch| batch.first);
+        if bound.is_some_and(|bound| bound <= self.consumer.next()) {
+            return Ok(Reached::BatchFull);
+        }
+        let committed = self.tail.committed();
+        let until = bound.map_or(committed, |bound| bound.prev().min(committed));
+        let reached = self.consumer.fill(&mut self.destination, until)?;
+        let is_there = bound.is_some_and(|bound| bound <= self.consumer.next());
+        Ok(if is_there { Reached::BatchFull } else { reached })
+    }
+
+    /// The frozen batch, of events or of dead letters, that is next in line, if the next one was frozen before.
+    fn take_ahead(&mut self, dead: bool) -> Option<Manifest> {
+        let next = if dead { Seq::new(self.next_letter) } else { self.consumer.next() };
+        let place = self.ahead.iter().position(|batch| batch.dead == dead && batch.first <= next)?;
+        Some(self.ahead.remove(place))
     }
 
     fn is_time_to_send(&mut self, reached: Reached, stopping: bool) -> bool {
@@ -486,8 +520,8 @@ impl<D: Destination> Shipper<D> {
 }
 
 /// Waits until a stop has taken as long as it may.
-async fn overdue(mut stop: watch::Receiver<bool>, drain: Duration) {
+async fn overdue(mut stop: watch::Receiver<bool>, drain: impl Fn() -> Duration) {
     // An error means that the sender is gone: nobody can say stop any more.
     stop.wait_for(|stop| *stop).await.ok();
-    tokio::time::sleep(drain).await;
+    tokio::time::sleep(drain()).await;
 }

@@ -7,7 +7,7 @@
 use super::super::verify::Census;
 use super::super::{Cursor, Destination, FailureCode, Fault, Letter, Manifest, Origin, Refused, Sent, Shipper, Start};
 use super::clickhouse_rows::{event_row, what_is_known};
-use super::clickhouse_survey::{Survey, TableCensus};
+use super::clickhouse_survey::{Past, Survey, TableCensus};
 use crate::commit::{Control, Tail};
 use clickhouse_sink::{
     Batch, Client, ErrorRow, Failure, Misfit, Outcome, Partition, ProcessedRow, RawRow, Remedy, Settled, Severity,
@@ -58,17 +58,6 @@ pub struct ClickHouseTables {
     /// What the tables hold; `None` until they are made.
     survey: Option<Survey>,
     unreadable: u64,
-}
-
-/// Whether rows of a batch may be there before it is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Past {
-    /// It is new.
-    None,
-    /// On the server that it goes to: it may have been sent before.
-    There,
-    /// On any: the tables hold rows that nobody here knows to have been sent.
-    Anywhere,
 }
 
 /// What is known of the open batch.
@@ -138,15 +127,7 @@ impl ClickHouseTables {
     async fn past_of(&mut self, target: &Target, manifest: &Manifest, again: bool) -> Result<Past, Fault> {
         let Some(survey) = &mut self.survey else { return Err(Fault::Elsewhere) };
         survey.ask(&self.client, self.node, target).await?;
-        let held = survey.held(manifest.dead, manifest.incarnation, manifest.first);
-        // As long as it is no more than what this batch explains, where it was sent.
-        let is_its_own = held.iter().all(|(server, newest)| *server == target && *newest <= manifest.last);
-        Ok(match held.is_empty() {
-            true if again => Past::There,
-            true => Past::None,
-            false if again && is_its_own => Past::There,
-            false => Past::Anywhere,
-        })
+        Ok(survey.past(target, manifest, again))
     }
 
     /// Brings one table's batch there; returns what the table can never take.

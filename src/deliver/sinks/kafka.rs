@@ -76,17 +76,20 @@ impl KafkaTopics {
         }
     }
 
-    /// Opens a session, which takes our id from whoever had it.
-    fn connect(&self, start: &Start<'_>) -> Result<Session, Fault> {
-        let starts: Vec<_> = start.history.iter().map(|start| (start.id, start.first)).collect();
-        let history = History { starts: &starts, end: position(start.end) };
-        let place = kafka_sink::Start {
+    fn place<'a>(&self, start: &Start<'_>, starts: &'a [(u64, Seq)]) -> kafka_sink::Start<'a> {
+        kafka_sink::Start {
             run: self.run,
-            history,
+            history: History { starts, end: position(start.end) },
             cursor: (!start.is_new()).then(|| position(start.cursor)),
             passed: start.passed.map(position),
             begin: position(start.cursor),
-        };
+        }
+    }
+
+    /// Opens a session, which takes our id from whoever had it.
+    fn connect(&self, start: &Start<'_>) -> Result<Session, Fault> {
+        let starts = starts(start);
+        let place = self.place(start, &starts);
         let session = match start.adopts {
             true => Session::adopt(self.config.clone(), &place),
             false => Session::open(self.config.clone(), &place),
@@ -108,6 +111,14 @@ impl Destination for KafkaTopics {
     const FREEZES: bool = false;
     const TAKES_DEAD: bool = true;
     const LINGER: Duration = LINGER;
+
+    async fn look(&mut self, start: &Start<'_>) -> Result<Option<Cursor>, Fault> {
+        // What it has under way is aborted, or through.
+        self.session = None;
+        let starts = starts(start);
+        let mark = Session::look(self.config.clone(), &self.place(start, &starts)).map_err(fault)?;
+        Ok(mark.map(|Position { seq, dead_seq }| Cursor { next: seq.next(), next_dead: dead_seq + 1 }))
+    }
 
     async fn start(&mut self, start: &Start<'_>) -> Result<Cursor, Fault> {
         let session = match self.session.take() {
@@ -293,6 +304,10 @@ impl Census for TopicCensus {
         });
         counted.map(|()| held).map_err(|fault| fault.to_string())
     }
+}
+
+fn starts(start: &Start<'_>) -> Vec<(u64, Seq)> {
+    start.history.iter().map(|start| (start.id, start.first)).collect()
 }
 
 /// A cursor says what comes next, a position what was last.

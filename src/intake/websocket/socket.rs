@@ -1,7 +1,7 @@
 //! One connection: wait, read, commit, answer, until one side ends it.
 
 use super::outgoing::{put_confirmation, put_lagged};
-use super::round::{Round, Step, Stored};
+use super::round::{Ids, Round, Step, Stored};
 use crate::access::Caller;
 use crate::commit::{Confirmation, ConfirmationStatus, Permit, Reject, Submission};
 use crate::intake::acceptor::{Acceptor, Guest, Shared};
@@ -312,16 +312,16 @@ impl Socket {
             Ok(permit) => permit,
             Err(reason) => {
                 metrics.refuse(reason, events);
-                return Stored::Refused(reason, Some((batch, rejects)));
+                return Stored::Refused(reason, batch, rejects);
             }
         };
+        let ids = Ids::of(&batch, &rejects);
         let mut submission = Box::new(Submission::new(batch, permit));
         submission.rejects = rejects;
         match self.acceptor.commit(submission).await {
             Ok(submission) => Stored::Done(submission),
-            Err((reason, submission)) => {
-                Stored::Refused(reason, submission.map(|submission| (submission.batch, submission.rejects)))
-            }
+            Err((reason, Some(submission))) => Stored::Refused(reason, submission.batch, submission.rejects),
+            Err((_, None)) => Stored::Unknown(ids),
         }
     }
 
