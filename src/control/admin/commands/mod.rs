@@ -38,8 +38,7 @@ pub struct Command {
     pub recorded: Recorded,
     /// The field that says what it is done to.
     pub target: Option<&'static str>,
-    /// Whether the audit log keeps its result, too: not where that is secret, or only looked at. Its fields are always kept,
-    /// so that none may be a secret.
+    /// Whether the audit log keeps its result, too: not where that is secret, or only looked at.
     pub keeps_result: bool,
 }
 
@@ -132,7 +131,7 @@ pub(super) async fn answer(parts: &Rc<AdminParts>, actor: Actor, request: &Reque
     }
     let target = command.target.and_then(|field| request.text(field));
     let entry = Entry::new(actor, command.name).on(target);
-    let details = Value::Object(request.fields.clone());
+    let details = request.recordable(command.fields);
     let of = record(parts, entry.clone().with(details).outcome(Outcome::Begun)).await.map_err(|error| Refusal {
         code: "not_recorded",
         text: format!("the audit log cannot be written, so nothing was done: {error}"),
