@@ -3,7 +3,7 @@
 use super::acceptor::Acceptor;
 use super::answer::{Answer, problem};
 use super::body::{self, Arriving};
-use hyper::header::{FORWARDED, HeaderMap, HeaderName, ORIGIN};
+use hyper::header::{CONTENT_ENCODING, FORWARDED, HeaderMap, HeaderName, ORIGIN};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 use std::future::Future;
@@ -51,6 +51,9 @@ pub(super) async fn answer(
 ) -> Answer {
     if let Err(why) = may_ask(&head.headers, peer) {
         return problem(StatusCode::FORBIDDEN, why);
+    }
+    if head.headers.contains_key(CONTENT_ENCODING) {
+        return problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bodies are taken as they are, not packed");
     }
     let body = match body::read_small(acceptor, body, BODY_BYTES_MAX).await {
         Ok(body) => body,
