@@ -70,8 +70,9 @@ impl Letters {
         let source = if kept.head.source == Source::WebSocket as u8 { Source::WebSocket } else { Source::Http };
         let mut batch = Batch::new(&kept.head.tenant, source, now);
         batch.traceparent = kept.head.traceparent.as_deref().map(Into::into);
+        let parsed = self.parse(kept.bytes(), now, &mut batch)?;
         shared.metrics.received.fetch_add(1, Relaxed);
-        if let Err(rejection) = self.parse(kept.bytes(), now, &mut batch)? {
+        if let Err(rejection) = parsed {
             shared.metrics.reject(rejection.code, 1);
             let replay = rejected(&rejection, now);
             self.control.order(LetterOrder::Note { id: kept.id, replay: replay.clone() }).await?;
