@@ -15,7 +15,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
-use support::{Connection, Daemon, PROGRAM, Place, Stopped, event, eventually, request};
+use support::{Connection, PROGRAM, Place, Stopped, event, eventually, request};
 
 /// For one message of a daemon on a busy machine.
 const WITHIN: Duration = Duration::from_secs(60);
