@@ -318,7 +318,13 @@ fn a_client_may_show_a_certificate_but_not_a_bad_one() {
 #[test]
 fn who_does_not_finish_a_handshake_is_closed_and_takes_a_place_until_then() {
     let world = World::new();
-    let daemon = world.daemon(&[("INGESTD_SERVER_HEAD_TIMEOUT_S", "2"), ("INGESTD_SERVER_CONNECTIONS_MAX", "8")]);
+    let env = [
+        ("INGESTD_SERVER_HEAD_TIMEOUT_S", "2"),
+        ("INGESTD_SERVER_CONNECTIONS_MAX", "8"),
+        // Accepts in the order in which they come.
+        ("INGESTD_SERVER_ACCEPTORS", "1"),
+    ];
+    let daemon = world.daemon(&env);
     // A record of 512 bytes is announced; some come, one now and then.
     let mut slow: Vec<_> = (0..8).map(|_| Connection::open(daemon.address)).collect();
     slow.iter_mut().for_each(|connection| connection.send([22, 3, 1, 2, 0, 1]));
