@@ -3,7 +3,7 @@
 
 use super::listing::{cursor, replay as told};
 use super::{Filter, Kept, LetterError, Letters};
-use crate::commit::{LetterOrder, Replay, Submission};
+use crate::commit::{Beside, LetterOrder, Replay, Submission};
 use event::{Batch, Refusal, Rejection, Source, UnixMicros};
 use serde_json::{Value, json};
 use std::sync::PoisonError;
@@ -83,8 +83,14 @@ impl Letters {
         let submission =
             self.control.submit(submission).await.inspect_err(|refusal| shared.metrics.refuse(*refusal, 1))?;
         let receipt = submission.outcome.as_ref().map_err(|refusal| *refusal)?;
-        let verdict = receipt.verdicts.first().ok_or(Refusal::Unknown)?;
-        Ok(Replay::of(*verdict, receipt.committed_at))
+        match receipt.verdicts.first() {
+            Some(verdict) => Ok(Replay::of(*verdict, receipt.committed_at)),
+            // Another replay of it, whose asker has left, came before.
+            None => {
+                shared.metrics.duplicate.fetch_add(1, Relaxed);
+                Ok(Beside::load(&self.reader, kept.id)?.replay.ok_or(Refusal::Unknown)?)
+            }
+        }
     }
 
     fn parse(&self, bytes: &[u8], now: UnixMicros, batch: &mut Batch) -> Result<Result<(), Rejection>, LetterError> {
