@@ -54,6 +54,9 @@ fn loose() -> BTreeSet<String> {
     let mut out = BTreeSet::new();
     for (folder, before) in [
         ("src/intake", "(\"code\", \""),
+        ("src/intake", "(StatusCode::UNAUTHORIZED, \""),
+        ("src/intake", "(StatusCode::BAD_REQUEST, \""),
+        ("src/intake", "(StatusCode::FORBIDDEN, \""),
         ("src/intake", ".code().map_or(\""),
         // With one argument a line, and with all on one.
         ("src/intake/websocket", "Step::Error(\""),

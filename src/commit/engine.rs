@@ -18,11 +18,11 @@ use crate::metrics::{Metrics, Recorder, Stage};
 use arc_swap::ArcSwap;
 use crossbeam_channel::Receiver;
 use dedup::Dedup;
-use event::{Refusal, UnixMicros};
+use event::Refusal;
 use record::{BlockWriter, IdListWriter};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::sync::oneshot;
 use wal::{CommitError, Group, Reader, Write};
 

@@ -1,12 +1,12 @@
 //! The daemon in numbers, for `ingestd admin top`: everything that a screen shows, in one answer.
 
 use super::config::Reloader;
-use super::recent_latency::RecentLatency;
 use super::{Health, Pipeline, Rates};
 use crate::commit::Control;
 use crate::intake::Shared;
+use crate::metrics::Stage;
 use event::UnixMicros;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -34,14 +34,13 @@ pub struct FiguresParts {
 pub struct Figures {
     parts: FiguresParts,
     started: (Instant, UnixMicros),
-    latency: RecentLatency,
 }
 
 impl Figures {
     /// Of a daemon that starts now.
     #[must_use]
     pub fn new(parts: FiguresParts) -> Self {
-        Figures { parts, started: (Instant::now(), UnixMicros::now()), latency: RecentLatency::default() }
+        Figures { parts, started: (Instant::now(), UnixMicros::now()) }
     }
 
     /// All of them, now. May wait for the disk.
@@ -58,7 +57,7 @@ impl Figures {
         out["rates"] = json!({"s1": s1, "s10": s10, "s60": s60});
         out["errorRate"] = rates.error_rate().into();
         out["totals"] = self.totals();
-        out["latency"] = self.latency.read(&self.parts.shared.metrics, self.started.0);
+        out["latency"] = self.latency();
         out["intake"] = self.intake();
         out["connections"] = self.connections();
         out["disk"] = self.disk();
@@ -73,6 +72,27 @@ impl Figures {
         let mut text = self.parts.shared.metrics.prometheus();
         self.parts.pipeline.put_metrics(&mut text);
         text
+    }
+
+    /// Milliseconds of each stage that had anything to do in the last minute.
+    fn latency(&self) -> Value {
+        let mut stages = Map::new();
+        for stage in Stage::ALL {
+            let histogram = self.parts.shared.metrics.stage(stage);
+            if histogram.is_empty() {
+                continue;
+            }
+            let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
+            let told = json!({
+                "count": histogram.len(),
+                "p50": at(0.5),
+                "p99": at(0.99),
+                "p999": at(0.999),
+                "max": histogram.max() as f64 / 1e3,
+            });
+            stages.insert(stage.as_str().to_owned(), told);
+        }
+        json!({"seconds": self.started.0.elapsed().as_secs_f64().min(60.0), "stages": stages})
     }
 
     fn totals(&self) -> Value {

@@ -16,7 +16,6 @@ mod logging;
 mod pipeline;
 mod process;
 mod rates;
-mod recent_latency;
 mod recent_log;
 mod redact;
 

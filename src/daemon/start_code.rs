@@ -20,8 +20,14 @@ pub enum StartCode {
     LogStore,
     /// The log was opened and cannot be read.
     LogRead,
+    /// The data folder is a copy, and is to be used otherwise than it was said.
+    Copy,
     /// The duplicate filter cannot be built.
     Dedup,
+    /// The keys of those who may come in cannot be read.
+    Access,
+    /// The certificate or its key cannot be used.
+    Tls,
     /// The address cannot be listened on.
     Bind,
     /// The socket that was handed in cannot be used.
@@ -36,7 +42,7 @@ pub enum StartCode {
 
 impl StartCode {
     /// Every code.
-    pub const ALL: [StartCode; 14] = [
+    pub const ALL: [StartCode; 17] = [
         StartCode::Config,
         StartCode::LogIo,
         StartCode::LogInUse,
@@ -45,7 +51,10 @@ impl StartCode {
         StartCode::LogDamaged,
         StartCode::LogStore,
         StartCode::LogRead,
+        StartCode::Copy,
         StartCode::Dedup,
+        StartCode::Access,
+        StartCode::Tls,
         StartCode::Bind,
         StartCode::Inherit,
         StartCode::Sink,
@@ -65,7 +74,10 @@ impl StartCode {
             StartCode::LogDamaged => "start_log_damaged",
             StartCode::LogStore => "start_log_store",
             StartCode::LogRead => "start_log_read",
+            StartCode::Copy => "start_copy",
             StartCode::Dedup => "start_dedup",
+            StartCode::Access => "start_access",
+            StartCode::Tls => "start_tls",
             StartCode::Bind => "start_bind",
             StartCode::Inherit => "start_inherit",
             StartCode::Sink => "start_sink",
@@ -83,7 +95,10 @@ impl StartError {
             StartError::Config(_) => StartCode::Config,
             StartError::Log(error) => log_code(error),
             StartError::Read(_) => StartCode::LogRead,
+            StartError::Settle(_) => StartCode::Copy,
             StartError::Dedup(_) => StartCode::Dedup,
+            StartError::Access(_) => StartCode::Access,
+            StartError::Tls(_) => StartCode::Tls,
             StartError::Bind { .. } => StartCode::Bind,
             StartError::Inherit(_) => StartCode::Inherit,
             StartError::Sink { .. } => StartCode::Sink,
@@ -100,6 +115,7 @@ fn log_code(error: &OpenError) -> StartCode {
         OpenError::Newer { .. } => StartCode::LogNewer,
         OpenError::Missing { .. } => StartCode::LogMissing,
         OpenError::Damaged { .. } => StartCode::LogDamaged,
+        OpenError::Copy { .. } | OpenError::NoCopy { .. } | OpenError::UsedOtherwise { .. } => StartCode::Copy,
         // What a later release of the log may add is about the log, too.
         _ => StartCode::LogStore,
     }
