@@ -81,7 +81,7 @@ impl Place {
 
     /// Another place with the same environment, and no data folder yet.
     pub fn beside(&self) -> Place {
-        Place { dir: tempfile::tempdir().unwrap(), env: self.env.clone() }
+        Place { dir: tempfile::tempdir().unwrap(), env: self.env.clone(), tls: self.tls.clone() }
     }
 
     /// The program with these arguments, on this folder.
