@@ -181,7 +181,7 @@ fn objects_go_on_behind_a_restart() {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut looks = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut pid = || serde_json::from_str::<Value>(&looks.next().unwrap().unwrap()).unwrap()["pid"].as_u64().unwrap();
-    assert_eq!(pid(), daemon.pid().into());
+    assert_eq!(pid(), u64::from(daemon.pid()));
     let daemon = daemon.kill().start();
     eventually("the other one is seen", || pid() == u64::from(daemon.pid()));
     child.kill().unwrap();

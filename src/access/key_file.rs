@@ -33,8 +33,8 @@ pub enum KeyFileError {
     },
     /// It is not as it was written.
     #[error(
-        "the API keys in {} are damaged: {what}; put back a copy of the file, or remove it and make new keys \
-         (`ingestd admin tokens add`): every key in it is then unknown",
+        "the API keys in {} are damaged: {what}; put back a copy of the file, and revoke again what was revoked \
+         since; or remove it and make new keys (`ingestd admin tokens add`): every key in it is then unknown",
         path.display()
     )]
     Damaged {

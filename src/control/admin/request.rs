@@ -74,15 +74,24 @@ pub struct Field {
     pub kind: Kind,
     /// Whether the command does nothing without it.
     pub needed: bool,
+    /// Whether the audit log must not have its value: a secret, or bytes of an event.
+    pub private: bool,
 }
 
 impl Field {
     pub(super) const fn new(name: &'static str, kind: Kind) -> Self {
-        Field { name, kind, needed: false }
+        Field { name, kind, needed: false, private: false }
     }
 
     pub(super) const fn needed(mut self) -> Self {
         self.needed = true;
+        self
+    }
+
+    /// The same, whose value the audit log must not have.
+    #[must_use]
+    pub const fn private(mut self) -> Self {
+        self.private = true;
         self
     }
 }
@@ -126,6 +135,16 @@ impl Request {
         }
     }
 
+    /// Its fields as the audit log may have them.
+    pub(super) fn recordable(&self, taken: &[Field]) -> Value {
+        let is_private = |name: &str| taken.iter().any(|field| field.name == name && field.private);
+        let shown = |(name, value): (&String, &Value)| {
+            let value = if is_private(name) { "(left out)".into() } else { value.clone() };
+            (name.clone(), value)
+        };
+        Value::Object(self.fields.iter().map(shown).collect())
+    }
+
     /// A text, where it is there.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.fields.get(name)?.as_str()
@@ -165,6 +184,13 @@ mod tests {
 
     fn refused(line: &str) -> String {
         Request::parse(line.as_bytes()).and_then(|request| request.check(TAKEN)).unwrap_err().text
+    }
+
+    #[test]
+    fn what_is_private_is_not_for_the_record() {
+        let taken = [Field::new("id", Kind::Number), Field::new("raw", Kind::Text).private()];
+        let request = Request::parse(br#"{"command": "x", "id": 7, "raw": "a shopper's"}"#).unwrap();
+        assert_eq!(request.recordable(&taken), json!({"id": 7, "raw": "(left out)"}));
     }
 
     #[test]

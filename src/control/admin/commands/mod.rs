@@ -41,8 +41,7 @@ pub struct Command {
     pub recorded: Recorded,
     /// The field that says what it is done to.
     pub target: Option<&'static str>,
-    /// Whether the audit log keeps its result, too: not where that is secret, or only looked at. Its fields are always kept,
-    /// so that none may be a secret.
+    /// Whether the audit log keeps its result, too: not where that is secret, or only looked at.
     pub keeps_result: bool,
 }
 
@@ -78,8 +77,6 @@ const TO: Field = Field::new("to", Kind::Number);
 const UNTIL: Field = Field::new("until", Kind::Number);
 const LIMIT: Field = Field::new("limit", Kind::Number);
 const ID: Field = Field::new("id", Kind::Text).needed();
-/// An event's bytes: on their way only, not kept.
-const RAW: &str = "raw";
 /// Which dead letters are meant; what each may be is known to [`crate::control::dead_letters::Filter`].
 const LETTERS: &[Field] = &[
     Field::new("code", Kind::Plain),
@@ -124,7 +121,7 @@ pub const COMMANDS: &[Command] = &[
     Command::new("dead_letters_replay", LETTERS).recorded().with_result(),
     Command::new("dead_letters_purge", LETTERS).recorded().with_result(),
     Command::new("dead_letter", &[ID]),
-    Command::new("dead_letter_edit", &[ID, Field::new(RAW, Kind::Text).needed()]).recorded().on("id"),
+    Command::new("dead_letter_edit", &[ID, Field::new("raw", Kind::Text).needed().private()]).recorded().on("id"),
     Command::new("dead_letter_replay", &[ID]).recorded().on("id"),
     Command::new("dead_letter_purge", &[ID]).recorded().on("id"),
     Command::new("config_show", &[]),
@@ -171,9 +168,7 @@ pub(super) async fn answer(parts: &Rc<AdminParts>, actor: Actor, request: &Reque
     }
     let target = command.target.and_then(|field| request.text(field));
     let entry = Entry::new(actor, command.name).on(target);
-    let mut details = request.fields.clone();
-    details.remove(RAW);
-    let details = Value::Object(details);
+    let details = request.recordable(command.fields);
     let of = record(parts, entry.clone().with(details).outcome(Outcome::Begun)).await.map_err(|error| Refusal {
         code: "not_recorded",
         text: format!("the audit log cannot be written, so nothing was done: {error}"),
