@@ -3,11 +3,8 @@
 //! Exit codes: 0 done, 1 failed, 2 usage, 64 configuration; those of `admin` are in `admin_tool/exit.rs`.
 
 mod admin_tool;
-mod checkpoint_tool;
 mod cli;
 mod config_tool;
-mod letters_tool;
-mod tokens_tool;
 mod wal_tool;
 
 use clap::{CommandFactory, Parser};

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use support::{Daemon, PROGRAM, Place, event, events, eventually, ndjson};
+use std::os::unix::fs::PermissionsExt;
+use support::{ApiKey, Daemon, PROGRAM, Place, event, events, eventually, ndjson, post_as};
 
 /// Exit code of a start that no further start mends.
 const MISTAKEN: i32 = 64;
@@ -202,6 +203,20 @@ fn a_copy_as_a_new_node_begins_behind_what_it_holds_and_knows_its_ids() {
     assert_eq!(ranges(&copy.data().join("events")), [(21, 30)]);
     settle(&daemon);
     assert_eq!(ranges(&daemon.data().join("events")).last().unwrap().1, 25);
+}
+
+#[test]
+fn who_may_come_in_may_come_into_a_copy() {
+    let daemon = Daemon::with(&[("INGESTD_AUTH_INTAKE", "key")]);
+    let (shop, gone) = (ApiKey::add(&daemon, "shop", "intake"), ApiKey::add(&daemon, "shop", "intake"));
+    gone.revoke(&daemon);
+    post_as(&daemon, &shop.bearer(), &event("first")).with_status(202);
+    let copy = daemon.checkpoint().start_with("--as-new-node");
+    let repeat = post_as(&copy, &shop.bearer(), &event("first")).with_status(202);
+    assert_eq!(repeat["duplicate"], true, "{repeat}");
+    assert_eq!(post_as(&copy, &gone.bearer(), &event("second")).status, 401);
+    let keys = std::fs::metadata(copy.data().join("keys.jsonl")).unwrap();
+    assert_eq!(keys.permissions().mode() & 0o777, 0o600);
 }
 
 #[test]

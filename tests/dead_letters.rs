@@ -219,7 +219,7 @@ fn many_are_replayed_and_purged_by_a_filter_that_must_be_named() {
     assert_eq!((&again["skipped"], &again["accepted"], &again["rejected"]), (&30.into(), &0.into(), &1.into()));
     let purged = daemon.post("/dead-letters/purge", "{\"state\":\"replayed\"}").with_status(200);
     assert_eq!((&purged["purged"], &purged["kept"]), (&30.into(), &json!([])));
-    assert_eq!(ids(&list(&daemon, "")), [hopeless.clone()]);
+    assert_eq!(ids(&list(&daemon, "")), std::slice::from_ref(&hopeless));
     let removed = daemon.request("DELETE", &format!("/dead-letters/{hopeless}"), &[], b"");
     assert_eq!(removed.status, 204);
     daemon.request("DELETE", &format!("/dead-letters/{hopeless}"), &[], b"").problem(404);
@@ -283,6 +283,8 @@ fn what_cannot_be_taken_is_refused_with_its_reason() {
     put(&daemon, &id, &"x".repeat(300 << 10)).problem(413);
     put(&daemon, &id, &"x".repeat(2 << 20)).problem(413);
     put(&daemon, "12345", "{}").problem(404);
+    let packed = [("Content-Encoding", "gzip")];
+    daemon.request("PUT", &format!("/dead-letters/{id}"), &packed, b"x").problem(415);
     put(&daemon, &id, &"x".repeat(1000)).with_status(200);
     put(&daemon, &id, &"y".repeat(2000)).problem(507);
     assert_eq!(show(&daemon, &id)["edited"], "x".repeat(1000));
@@ -290,7 +292,8 @@ fn what_cannot_be_taken_is_refused_with_its_reason() {
     put(&daemon, &id, &"z".repeat(900)).with_status(200);
     let daemon = daemon.stop().start();
     assert_eq!(daemon.post("/events", bad("e-2")).with_status(400)["deadLetterId"], Value::Null, "no room");
-    daemon.request("DELETE", &format!("/dead-letters/{id}"), &[], b"");
+    // Before a sink has told its place nobody knows what it still has to get.
+    eventually("it may go", || daemon.request("DELETE", &format!("/dead-letters/{id}"), &[], b"").status == 204);
     reject(&daemon, bad("e-2"));
 }
 

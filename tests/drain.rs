@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::io::{self, BufRead};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use support::{CLOSE, Connection, Daemon, Place, Shim, Socket, TEXT, cart_event, event, eventually, masked, request};
@@ -316,19 +316,34 @@ fn held_start(shim: &Shim) -> (Place, Child) {
     (place, child)
 }
 
+#[track_caller]
+fn ended(child: &mut Child) -> ExitStatus {
+    let mut status = None;
+    eventually("it ends", || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    status.unwrap()
+}
+
 #[test]
 fn a_hangup_during_the_start_has_the_configuration_read_once_it_runs() {
     let shim = Shim::compiled();
     let (_place, mut child) = held_start(&shim);
     rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::HUP).unwrap();
     shim.disarm();
-    let mut said = std::io::BufReader::new(child.stderr.take().unwrap()).lines();
-    let line = said.find(|line| line.as_ref().is_ok_and(|line| line.contains("SIGHUP")));
-    assert!(line.is_some(), "it ended: {:?}", child.wait());
+    let (says, said) = std::sync::mpsc::channel();
+    let lines = io::BufReader::new(child.stderr.take().unwrap()).lines();
     // Read to the end, so that it never blocks on a full pipe.
-    std::thread::spawn(move || said.for_each(drop));
+    std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(says.send(line))));
+    let mut has_said = false;
+    eventually("it reads the configuration again", || {
+        assert_eq!(child.try_wait().unwrap(), None, "the hangup ended it");
+        has_said |= said.try_iter().any(|line| line.contains("SIGHUP"));
+        has_said
+    });
     rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).unwrap();
-    assert!(child.wait().unwrap().success());
+    assert!(ended(&mut child).success());
 }
 
 #[test]
@@ -337,12 +352,7 @@ fn a_stop_during_the_start_ends_it_at_once_and_the_next_start_finds_everything()
     let (place, mut child) = held_start(&shim);
     rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).unwrap();
     // Though its disk hangs.
-    let mut status = None;
-    eventually("it ends", || {
-        status = child.try_wait().unwrap();
-        status.is_some()
-    });
-    assert_eq!(status.unwrap().signal(), Some(Signal::TERM.as_raw()));
+    assert_eq!(ended(&mut child).signal(), Some(Signal::TERM.as_raw()));
     shim.disarm();
     let daemon = place.start();
     assert_eq!(daemon.post("/events", event("e").to_string()).with_status(202)["duplicate"], true);

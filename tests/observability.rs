@@ -5,6 +5,7 @@
 #[cfg(test)]
 mod support;
 
+use ingestd::deliver::Ledger;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -169,6 +170,26 @@ fn gauges_say_what_the_machine_and_the_log_have() {
     let daemon = daemon.stop().start();
     assert_eq!(daemon.metric("ingestd_dead_letters_total"), 1.0);
     assert!(start(&daemon) > first);
+}
+
+#[test]
+fn a_miscount_that_was_planted_is_seen() {
+    let daemon = Daemon::start();
+    daemon.post("/events", event("a").to_string()).with_status(202);
+    assert!(daemon.admin(&["flush"]).status.success());
+    let imbalances = |daemon: &Daemon| daemon.metric("ingestd_sink_ledger_imbalances{sink=\"parquet\"}");
+    assert_eq!(imbalances(&daemon), 0.0);
+    let place = daemon.stop();
+    {
+        let wal::Opened { reader, mut writer, .. } = wal::open(&place.data(), &wal::Options::default()).unwrap();
+        let ledger = Ledger::load(&reader, "parquet").unwrap().unwrap();
+        let wrong = Ledger { delivered: ledger.delivered + 1, ..ledger };
+        writer.commit(&wal::Group { events: None, writes: &[wrong.store("parquet")] }).unwrap();
+        writer.close().unwrap();
+    }
+    let daemon = place.start();
+    eventually("it is seen", || imbalances(&daemon) == 1.0);
+    assert_eq!(daemon.admin(&["audit"]).status.code(), Some(1));
 }
 
 #[test]

@@ -6,7 +6,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::{Answer, Daemon, event, shape};
+use support::{Answer, Daemon, Place, event, shape};
 
 /// The code and pointers of a rejected event.
 #[track_caller]

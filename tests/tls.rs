@@ -198,8 +198,11 @@ fn a_renewed_certificate_is_presented_without_a_failed_request() {
     assert_eq!((accepted as usize, duplicate, rejected, refused), (count.load(SeqCst), 0, 0, 0));
 }
 
+/// Puts something else in the place of a certificate.
+type Spoil = Box<dyn Fn(&Files)>;
+
 /// Ways in which files are no certificate, and what is said of each.
-fn spoilt(authority: &Authority, files: &Files) -> Vec<(&'static str, Box<dyn Fn(&Files)>)> {
+fn spoilt(authority: &Authority, files: &Files) -> Vec<(&'static str, Spoil)> {
     let (good, other, over) = (authority.server(60), authority.server(60), authority.server(-3));
     let mixed = Pair { certificate: good.certificate.clone(), key: other.key };
     let no_key = Pair { certificate: good.certificate.clone(), key: "nothing\n".into() };
@@ -318,7 +321,13 @@ fn a_client_may_show_a_certificate_but_not_a_bad_one() {
 #[test]
 fn who_does_not_finish_a_handshake_is_closed_and_takes_a_place_until_then() {
     let world = World::new();
-    let daemon = world.daemon(&[("INGESTD_SERVER_HEAD_TIMEOUT_S", "2"), ("INGESTD_SERVER_CONNECTIONS_MAX", "8")]);
+    let env = [
+        ("INGESTD_SERVER_HEAD_TIMEOUT_S", "2"),
+        ("INGESTD_SERVER_CONNECTIONS_MAX", "8"),
+        // Accepts in the order in which they come.
+        ("INGESTD_SERVER_ACCEPTORS", "1"),
+    ];
+    let daemon = world.daemon(&env);
     // A record of 512 bytes is announced; some come, one now and then.
     let mut slow: Vec<_> = (0..8).map(|_| Connection::open(daemon.address)).collect();
     slow.iter_mut().for_each(|connection| connection.send([22, 3, 1, 2, 0, 1]));

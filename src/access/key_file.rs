@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
-/// Its name in the data folder.
-pub(super) const NAME: &str = "keys.jsonl";
+/// The name of the file of API keys, in the data folder.
+pub const NAME: &str = "keys.jsonl";
 const FORMAT: u32 = 1;
 
 /// Why the keys cannot be read.

@@ -20,6 +20,7 @@ mod tenant;
 
 pub use cache::Cache;
 pub use caller::{Caller, Credential};
+pub use key_file::NAME as KEY_FILE;
 pub use entrance::{Access, AccessError, Prepared};
 pub use failure::Failure;
 pub use jwt::JwtError;

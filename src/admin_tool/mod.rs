@@ -4,15 +4,18 @@
 //! a file of their own.
 
 mod audit_log;
+mod checkpoint;
+mod dead_letters;
 mod exit;
 mod render;
 mod support;
+mod tokens;
 mod top;
 mod verify;
 mod wal;
 
 use crate::cli::{Admin, AdminCommand, AdminConfig, AdminWal, SinksCommand};
-use crate::{checkpoint_tool, config_tool, letters_tool, tokens_tool};
+use crate::config_tool;
 pub(crate) use exit::USAGE;
 use exit::code_of;
 use ingestd::control::admin::{AskError, ask};
@@ -35,9 +38,9 @@ pub(crate) fn run(admin: &Admin) -> ExitCode {
         AdminCommand::Wal(AdminWal::Verify { from, to }) => return wal::verify(&socket, *from, *to, admin.json),
         AdminCommand::Wal(AdminWal::Inspect) => (json!({"command": "wal_inspect"}), render::pretty),
         AdminCommand::Wal(AdminWal::Trim) => (json!({"command": "wal_trim"}), render::trimmed),
-        AdminCommand::Tokens(command) => tokens_tool::question(command),
-        AdminCommand::DeadLetters(what) => return letters_tool::run(&socket, what, admin.json),
-        AdminCommand::Checkpoint { dir } => return checkpoint_tool::run(&socket, dir, admin.json),
+        AdminCommand::Tokens(command) => tokens::question(command),
+        AdminCommand::DeadLetters(what) => return dead_letters::run(&socket, what, admin.json),
+        AdminCommand::Checkpoint { dir } => return checkpoint::run(&socket, dir, admin.json),
         AdminCommand::Hello => (json!({"command": "hello"}), render::hello),
         AdminCommand::Drain => (json!({"command": "drain"}), render::draining),
         AdminCommand::LogLevel { level } => (json!({"command": "log_level", "level": level}), render::log_level),

@@ -8,6 +8,7 @@ use super::dead_letter::{DeadLetterLimits, DeadLetters, Moment};
 use super::desk::{DeskSeed, Mailbox, seeds};
 use super::hub::Hub;
 use super::idempotency::Idempotency;
+use super::letter_order::drop_repeated;
 use super::outcomes;
 use super::probe::Probe;
 use super::store::Store;
@@ -231,6 +232,7 @@ impl<S: Store> Engine<S> {
         self.ids.begin();
         self.parts.dedup.begin_group(time.age).map_err(fatal)?;
         for (_, _, submission) in &mut self.group {
+            drop_repeated(submission, &self.parts.reader);
             let receipt = decide(&mut self.parts.dedup, submission, now)?;
             encode(submission, &receipt, &mut self.block, &mut self.ids, &mut self.keep);
             submission.outcome = Ok(receipt);

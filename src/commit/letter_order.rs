@@ -7,6 +7,7 @@
 //! | `dead_replay/`, id (u64 big-endian) | the newest [`Replay`], JSON, so that fields can be added |
 
 use super::dead_letter::{DeadLetters, Moment, decode};
+use super::submission::Submission;
 use event::{Receipt, UnixMicros, Verdict};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -192,6 +193,19 @@ impl DeadLetters {
     }
 }
 
+/// Empties the replay of a letter whose event is in the log by now: whoever asked for that may have left before it was
+/// answered, and the dedup window may have passed over its id.
+pub(super) fn drop_repeated(submission: &mut Submission, reader: &Reader) {
+    let Some(id) = submission.replays else { return };
+    let replay = Beside::load(reader, id).ok().and_then(|beside| beside.replay);
+    if replay.is_some_and(|replay| replay.is_done()) {
+        let batch = &mut submission.batch;
+        batch.entries.clear();
+        batch.records.clear();
+        batch.packed = None;
+    }
+}
+
 /// Bytes of stored edits, each with its letter's id.
 pub(super) fn edits(reader: &Reader) -> Result<Vec<(u64, u64)>, ReadError> {
     let mut found = Vec::new();
@@ -248,5 +262,26 @@ mod tests {
         let replay: Replay = serde_json::from_str(stored).unwrap();
         assert!(!replay.is_done());
         assert_eq!(serde_json::to_string(&replay).unwrap(), stored);
+    }
+
+    #[test]
+    fn a_letter_whose_event_is_in_the_log_goes_in_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = wal::open(dir.path(), &wal::Options::default()).unwrap();
+        let at = UnixMicros::new(5);
+        let budget = crate::commit::Budget::new(9, 0);
+        let replay_of = |id| {
+            let mut submission =
+                Submission::new(event::Batch::new("default", event::Source::Http, at), budget.enter().unwrap());
+            submission.replays = Some(id);
+            submission.batch.records = vec![0; 8];
+            submission
+        };
+        let writes = [note(1, &Replay::of(Verdict::Accepted(Seq::new(7)), at))];
+        log.writer.commit(&wal::Group { events: None, writes: &writes }).unwrap();
+        let (mut done, mut open) = (replay_of(1), replay_of(2));
+        drop_repeated(&mut done, &log.reader);
+        drop_repeated(&mut open, &log.reader);
+        assert!(done.batch.records.is_empty() && !open.batch.records.is_empty());
     }
 }

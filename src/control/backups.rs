@@ -1,5 +1,6 @@
 //! Online copies of the data folder, as `ingestd admin checkpoint` makes them.
 
+use crate::access::KEY_FILE;
 use serde_json::{Value, json};
 use std::path::Path;
 use wal::Checkpointer;
@@ -13,6 +14,8 @@ pub struct Backups {
 impl Backups {
     /// Copies of the log of `checkpointer`; so many bytes of its disk stay free, by the configuration of the moment.
     pub fn new(checkpointer: Checkpointer, disk_reserve_bytes: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        // Who may come in is part of what is kept; who has changed what stays with the folder where it was done.
+        let checkpointer = checkpointer.with_files(&[KEY_FILE]);
         Backups { checkpointer, disk_reserve_bytes: Box::new(disk_reserve_bytes) }
     }
 

@@ -5,7 +5,7 @@ use super::answer::{Answer, problem};
 use super::body::Arriving;
 use super::connection::Fate;
 use super::limited::put_standing;
-use super::{batch, cors, entry, order, single, websocket};
+use super::{batch, cors, entry, http2, order, single, websocket};
 use crate::access::Caller;
 use crate::net::new_request_id;
 use crate::traces::TRACEPARENT;
@@ -114,6 +114,9 @@ async fn dispatch(
     // RFC 9112, section 3.2.
     if head.version == Version::HTTP_11 && head.headers.get_all(HOST).iter().count() != 1 {
         return problem(StatusCode::BAD_REQUEST, "an HTTP/1.1 request has one Host header");
+    }
+    if head.version == Version::HTTP_2 && http2::is_too_large(&head.headers) {
+        return problem(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request's head is larger than 16384 bytes");
     }
     match route {
         Some(_) if head.method == Method::OPTIONS => return preflight(acceptor, head),

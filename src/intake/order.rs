@@ -5,7 +5,7 @@ use super::answer::{Answer, problem};
 use super::body::{self, Arriving};
 use super::entry;
 use crate::access::{Caller, Mode};
-use hyper::header::{FORWARDED, HeaderMap, HeaderName, ORIGIN};
+use hyper::header::{CONTENT_ENCODING, FORWARDED, HeaderMap, HeaderName, ORIGIN};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 use std::future::Future;
@@ -59,6 +59,9 @@ pub(super) async fn answer(
         && let Err(why) = may_ask(&head.headers, caller.address)
     {
         return problem(StatusCode::FORBIDDEN, why);
+    }
+    if head.headers.contains_key(CONTENT_ENCODING) {
+        return problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bodies are taken as they are, not packed");
     }
     let body = match body::read_small(acceptor, body, BODY_BYTES_MAX).await {
         Ok(body) => body,

@@ -112,6 +112,8 @@ pub struct Progress {
 pub struct Checkpointer {
     shared: Arc<Shared>,
     under_way: Arc<Mutex<Option<PathBuf>>>,
+    /// Files of the data folder that belong into a copy, too.
+    beside: &'static [&'static str],
 }
 
 /// The copy that is being made, until it is dropped.
@@ -125,7 +127,14 @@ impl Drop for Turn<'_> {
 
 impl Checkpointer {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Checkpointer { shared, under_way: Arc::default() }
+        Checkpointer { shared, under_way: Arc::default(), beside: &[] }
+    }
+
+    /// The same, whose copies have these files of the data folder, too, where they are there: whoever writes them replaces
+    /// them as a whole.
+    #[must_use]
+    pub fn with_files(self, beside: &'static [&'static str]) -> Self {
+        Checkpointer { beside, ..self }
     }
 
     /// Copies the log, as it is at some moment after the call, to `target`, which must not be there yet and whose parent
@@ -200,6 +209,9 @@ impl Checkpointer {
         format::write(part)?;
         let mark = part.join("mark");
         Mark::open(&mark).and_then(|mut file| file.advance(end)).map_err(io("write", &mark))?;
+        for name in self.beside {
+            copy_file(&data.join(name), &part.join(name))?;
+        }
         for folder in [&log, part] {
             sync_folder(folder).map_err(io("sync", folder))?;
         }
@@ -269,6 +281,15 @@ fn finish(log: &Path) -> Result<Seq, CheckpointError> {
     let end = recovery.next.prev();
     CopyMark { used: None, made_at: UnixMicros::now(), end }.store(&db)?;
     Ok(end)
+}
+
+/// Copies a file with its mode, durably, if it is there.
+fn copy_file(from: &Path, to: &Path) -> Result<(), CheckpointError> {
+    match fs::copy(from, to) {
+        Ok(_) => fs::File::open(to).and_then(|file| file.sync_all()).map_err(io("sync", to)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(io("copy", from)(error)),
+    }
 }
 
 /// Gives the copy its name, for good.

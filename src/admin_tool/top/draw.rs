@@ -15,7 +15,7 @@ const HEAD_LINES: u16 = 14;
 /// From so many lines on there is room for a curve of so many.
 const CURVE_FROM: u16 = 32;
 const CURVE_LINES: u16 = 7;
-const STAGES: [&str; 5] = ["parse", "queue", "encode", "commit", "request"];
+const STAGES: [&str; 5] = ["parse", "enqueue", "commit", "fsync", "request"];
 const BOLD: Style = Style::new().add_modifier(Modifier::BOLD);
 const HEADING: Style = Style::new().add_modifier(Modifier::REVERSED);
 const BAD: Style = Style::new().fg(Color::Red).add_modifier(Modifier::BOLD);

@@ -208,9 +208,12 @@ pub const KEYS: &[Key] = &[
     Key::new("server.ipv6_prefix_bits", "IPv6 addresses that share so many bits count as one client.")
         .number("bits", 1, 128)
         .hot(),
-    Key::new("server.head_timeout_s", "Time for a request's head from its first byte, and between requests.")
-        .number("seconds", 1, YEAR_S)
-        .hot(),
+    Key::new(
+        "server.head_timeout_s",
+        "Time for a request's head from its first byte, between requests, and for a TLS handshake.",
+    )
+    .number("seconds", 1, YEAR_S)
+    .hot(),
     Key::new("server.body_timeout_s", "Time for a request's body (408 after that).").number("seconds", 1, YEAR_S).hot(),
     Key::new("server.ping_interval_s", "Time between WebSocket pings; a peer that misses two is closed.")
         .number("seconds", 1, YEAR_S)

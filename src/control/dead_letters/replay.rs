@@ -3,7 +3,7 @@
 
 use super::listing::{cursor, replay as told};
 use super::{Filter, Kept, LetterError, Letters};
-use crate::commit::{LetterOrder, Replay, Submission};
+use crate::commit::{Beside, LetterOrder, Replay, Submission};
 use event::{Batch, Refusal, Rejection, Source, UnixMicros};
 use serde_json::{Value, json};
 use std::sync::PoisonError;
@@ -70,8 +70,9 @@ impl Letters {
         let source = if kept.head.source == Source::WebSocket as u8 { Source::WebSocket } else { Source::Http };
         let mut batch = Batch::new(&kept.head.tenant, source, now);
         batch.traceparent = kept.head.traceparent.as_deref().map(Into::into);
+        let parsed = self.parse(kept.bytes(), now, &mut batch)?;
         shared.metrics.received.fetch_add(1, Relaxed);
-        if let Err(rejection) = self.parse(kept.bytes(), now, &mut batch)? {
+        if let Err(rejection) = parsed {
             shared.metrics.reject(rejection.code, 1);
             let replay = rejected(&rejection, now);
             self.control.order(LetterOrder::Note { id: kept.id, replay: replay.clone() }).await?;
@@ -82,8 +83,14 @@ impl Letters {
         let submission =
             self.control.submit(submission).await.inspect_err(|refusal| shared.metrics.refuse(*refusal, 1))?;
         let receipt = submission.outcome.as_ref().map_err(|refusal| *refusal)?;
-        let verdict = receipt.verdicts.first().ok_or(Refusal::Unknown)?;
-        Ok(Replay::of(*verdict, receipt.committed_at))
+        match receipt.verdicts.first() {
+            Some(verdict) => Ok(Replay::of(*verdict, receipt.committed_at)),
+            // Another replay of it, whose asker has left, came before.
+            None => {
+                shared.metrics.duplicate.fetch_add(1, Relaxed);
+                Ok(Beside::load(&self.reader, kept.id)?.replay.ok_or(Refusal::Unknown)?)
+            }
+        }
     }
 
     fn parse(&self, bytes: &[u8], now: UnixMicros, batch: &mut Batch) -> Result<Result<(), Rejection>, LetterError> {

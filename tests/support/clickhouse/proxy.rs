@@ -12,8 +12,11 @@ use std::thread;
 pub struct Proxy {
     port: u16,
     loses: Arc<AtomicBool>,
-    is_busy: Arc<Mutex<Option<Box<dyn Fn() -> bool + Send>>>>,
+    is_busy: Arc<Mutex<Option<Holds>>>,
 }
+
+/// Whether something holds at this moment.
+type Holds = Box<dyn Fn() -> bool + Send>;
 
 /// What a server answers that has too many queries.
 const BUSY: &str = "Code: 202. DB::Exception: Too many simultaneous queries. (TOO_MANY_SIMULTANEOUS_QUERIES)";

@@ -1,7 +1,8 @@
 //! `ingestd admin dead-letters`.
 
+use super::exit::code_of;
 use crate::cli::{DeadLetters, LetterFilter, WhichLetters};
-use ingestd::control::admin::ask;
+use ingestd::control::admin::{AskError, ask};
 use ingestd::control::{complain, say};
 use serde_json::{Value, json};
 use std::io::Read;
@@ -11,7 +12,7 @@ use std::process::ExitCode;
 /// Letters of one question; the answer says where to go on.
 const PAGE: u64 = 1000;
 
-/// Runs one command. Exit codes: 0 done, 1 refused, unreachable, or not done to every letter.
+/// Runs one command; what was not done to every letter has failed.
 pub(crate) fn run(socket: &Path, what: &DeadLetters, json: bool) -> ExitCode {
     let asking = Asking { socket, json };
     let done = match what {
@@ -24,11 +25,25 @@ pub(crate) fn run(socket: &Path, what: &DeadLetters, json: bool) -> ExitCode {
     match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
+        Err(Failed::Asked(error)) => {
+            complain(&error);
+            code_of(&error)
+        }
+        Err(Failed::Read(error)) => {
             complain(error);
             ExitCode::FAILURE
         }
     }
+}
+
+/// Why nothing was done.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error(transparent)]
+    Asked(#[from] AskError),
+    /// The file with the mended event.
+    #[error("{0}")]
+    Read(String),
 }
 
 /// Whom to ask, and how to tell the answer.
@@ -38,11 +53,11 @@ struct Asking<'a> {
 }
 
 /// Whether it was done to every letter, or why to none.
-type Done = Result<bool, String>;
+type Done = Result<bool, Failed>;
 
 impl Asking<'_> {
-    fn ask(&self, request: &Value) -> Result<Value, String> {
-        ask(self.socket, request).map_err(|error| error.to_string())
+    fn ask(&self, request: &Value) -> Result<Value, AskError> {
+        ask(self.socket, request)
     }
 
     fn list(&self, filter: &LetterFilter, limit: u64) -> Done {
@@ -87,7 +102,7 @@ impl Asking<'_> {
             Some("-") => std::io::stdin().read_to_string(&mut raw).map(drop),
             _ => std::fs::read_to_string(file).map(|text| raw = text),
         };
-        read.map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+        read.map_err(|error| Failed::Read(format!("cannot read {}: {error}", file.display())))?;
         self.one(&json!({"command": "dead_letter_edit", "id": id, "raw": raw.trim_end()}))
     }
 

@@ -1,5 +1,6 @@
 //! `ingestd admin checkpoint`: asks for a copy and shows how it grows.
 
+use super::exit::code_of;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use ingestd::control::admin::{AskError, ask};
 use ingestd::control::complain;
@@ -13,7 +14,7 @@ use std::time::Duration;
 /// How often it is looked how far the copy has got.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// Has a copy made. Exit codes: 0 made, 1 not.
+/// Has a copy made.
 pub(crate) fn run(socket: &Path, dir: &Path, json: bool) -> ExitCode {
     // The daemon stands elsewhere.
     let made = match std::path::absolute(dir) {
@@ -31,8 +32,8 @@ pub(crate) fn run(socket: &Path, dir: &Path, json: bool) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            complain(error);
-            ExitCode::FAILURE
+            complain(&error);
+            code_of(&error)
         }
     }
 }
@@ -50,7 +51,9 @@ fn make(socket: &Path, path: &Path) -> Result<Value, AskError> {
         match is_done.recv_timeout(LOOK_EVERY) {
             Ok(made) => break made,
             Err(RecvTimeoutError::Timeout) => show(socket, &bar),
-            Err(RecvTimeoutError::Disconnected) => break Err(AskError::Refused("the question was broken off".into())),
+            Err(RecvTimeoutError::Disconnected) => {
+                break Err(AskError::Refused { code: "refused".into(), text: "the question was broken off".into() });
+            }
         }
     };
     bar.finish_and_clear();
