@@ -9,8 +9,8 @@ use serde_json::Value;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use support::{
-    Answer, CLOSE, Connection, Daemon, PING, PONG, Place, Socket, TEXT, event, events, eventually, frame, masked,
-    request,
+    Answer, ApiKey, CLOSE, Connection, Daemon, PING, PONG, Place, Socket, TEXT, event, events, eventually, frame,
+    masked, request,
 };
 
 /// Another client on this machine.
@@ -396,4 +396,48 @@ fn an_address_whose_websocket_messages_stall_leaves_room_for_others() {
     third.post("/events", &[], large.as_bytes()).with_status(202);
     drop(held);
     eventually("there is room for the address again", || begun(OTHER).is_ok());
+}
+
+#[test]
+fn each_key_has_its_own_limit_and_each_tenant_its_own_day() {
+    let daemon = Daemon::with(&[
+        ("INGESTD_AUTH_INTAKE", "key"),
+        ("INGESTD_RATE_LIMITS_KEY_EVENTS_PER_S", "1"),
+        ("INGESTD_RATE_LIMITS_TENANT_EVENTS_PER_DAY", "150"),
+        SLOW,
+    ]);
+    let [one, two, other] = ["shop", "shop", "other"].map(|tenant| ApiKey::add(&daemon, tenant, "intake").bearer());
+    let post = |key: &str, prefix: &str, count: usize| {
+        daemon.request("POST", "/events/batch", &[("Authorization", key)], &batch(prefix, count))
+    };
+    post(&one, "a", 90).with_status(202);
+    assert_limited(&post(&one, "b", 90), "key-events");
+    // Another key of the same tenant has a rate of its own, but not a day: unless midnight has just passed.
+    let (before, answer, after) = (today(), post(&two, "c", 90), today());
+    if before == after {
+        assert_eq!(answer.problem(429)["reason"], "quota_exceeded");
+    }
+    post(&other, "d", 90).with_status(202);
+}
+
+#[test]
+fn whoever_guesses_credentials_is_limited_and_costs_no_tenant_anything() {
+    let daemon = Daemon::with(&[
+        ("INGESTD_AUTH_INTAKE", "key"),
+        ("INGESTD_RATE_LIMITS_ADDRESS_REQUESTS_PER_S", "1"),
+        ("INGESTD_RATE_LIMITS_TENANT_REQUESTS_PER_S", "1"),
+        ("INGESTD_RATE_LIMITS_BURST_S", "20"),
+    ]);
+    let key = ApiKey::add(&daemon, "default", "intake").bearer();
+    let mut guessing = from(&daemon, OTHER);
+    let mut answers = (0..100_000).map(|number| {
+        let guess = format!("Bearer guess-{number}");
+        guessing.post("/events", &[("Authorization", &guess)], event("e").to_string().as_bytes())
+    });
+    let refused = answers.by_ref().find(|answer| answer.status != 401).expect("a refusal");
+    assert_limited(&refused, "address-requests");
+    let answer = daemon.request("POST", "/events", &[("Authorization", &key)], event("e").to_string().as_bytes());
+    answer.with_status(202);
+    let left = answer.header("ratelimit").unwrap();
+    assert!(left.contains("r=19"), "{left}");
 }

@@ -39,9 +39,12 @@ impl Caller {
         Caller { tenant: record::DEFAULT_TENANT.into(), address, credential: Credential::None, certificate: None }
     }
 
-    /// What tells its API key from others, where it has shown one. Nobody is asked for one so far.
+    /// What tells its API key from others, where it has shown one.
     #[must_use]
     pub fn key(&self) -> Option<u64> {
-        None
+        match self.credential {
+            Credential::Key(KeyId(id)) => Some(id),
+            Credential::None | Credential::Jwt { .. } => None,
+        }
     }
 }

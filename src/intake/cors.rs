@@ -13,7 +13,8 @@ use hyper::header::{
 const REQUEST_HEADERS: &str = "content-type, content-encoding, authorization, x-api-key, idempotency-key, \
      x-request-id, traceparent, tracestate";
 /// What a page may read of an answer, beside what any page may.
-const ANSWER_HEADERS: &str = "x-request-id, retry-after, idempotency-replayed, ratelimit, ratelimit-policy";
+const ANSWER_HEADERS: &str = "x-request-id, retry-after, idempotency-replayed, www-authenticate, ratelimit, \
+     ratelimit-policy";
 const METHODS: &str = "GET, POST, OPTIONS";
 
 /// The pages that may.

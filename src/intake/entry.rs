@@ -40,7 +40,7 @@ pub(super) fn admit(
         Err((failure, group)) => {
             acceptor.shared.metrics.turn_away(failure);
             // Whoever tries credentials is held to what its address may send.
-            pay(acceptor, &client, 0)?;
+            pay_as_stranger(acceptor, &client)?;
             return Err(Box::new(turned_away(failure, group)));
         }
     };
@@ -176,6 +176,21 @@ pub(super) fn behind_proxies<'a>(
 /// The answer, where a limit is used up.
 pub(super) fn pay(acceptor: &Acceptor, caller: &Caller, events: u64) -> Result<Option<Standing>, Box<Answer>> {
     charge(acceptor, caller, 1, events).map_err(|exceeded| {
+        acceptor.shared.metrics.refuse_request(reason(&exceeded));
+        too_much(acceptor, &exceeded)
+    })
+}
+
+/// Charges a request of somebody who is nobody here: no tenant pays for it.
+///
+/// # Errors
+/// The answer, where a limit is used up.
+fn pay_as_stranger(acceptor: &Acceptor, client: &Caller) -> Result<(), Box<Answer>> {
+    let settings = acceptor.shared.settings.load();
+    let policy = &settings.policy;
+    let payer = Payer::stranger(block_of(client.address, policy.ipv6_prefix_bits));
+    let charged = acceptor.shared.limits.charge(policy, payer, 1, 0, UnixMicros::now());
+    charged.map(drop).map_err(|exceeded| {
         acceptor.shared.metrics.refuse_request(reason(&exceeded));
         too_much(acceptor, &exceeded)
     })

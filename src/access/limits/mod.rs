@@ -26,8 +26,8 @@ pub struct Payer<'a> {
     pub block: u128,
     /// Its API key, where it has shown one.
     pub key: Option<u64>,
-    /// For whom it acts.
-    pub tenant: &'a str,
+    /// For whom it acts, where that is known.
+    pub tenant: Option<&'a str>,
 }
 
 /// What is left of the limit that is nearest to its end.
@@ -75,7 +75,13 @@ impl<'a> Payer<'a> {
     /// Whoever sends pays.
     #[must_use]
     pub fn of(caller: &'a Caller, block: u128) -> Self {
-        Payer { block, key: caller.key(), tenant: &caller.tenant }
+        Payer { block, key: caller.key(), tenant: Some(&caller.tenant) }
+    }
+
+    /// Somebody who acts for nobody here pays with its address alone.
+    #[must_use]
+    pub fn stranger(block: u128) -> Self {
+        Payer { block, key: None, tenant: None }
     }
 }
 
@@ -146,7 +152,7 @@ impl Limits {
                 (&self.addresses, self.addresses.holder((limit, payer.block)))
             }
             Limit::KeyRequests | Limit::KeyEvents => (&self.accounts, self.accounts.holder((limit, payer.key?))),
-            _ => (&self.accounts, self.accounts.holder((limit, payer.tenant))),
+            _ => (&self.accounts, self.accounts.holder((limit, payer.tenant?))),
         };
         Some(Charge { limit, buckets, holder, rate, tokens })
     }
@@ -159,12 +165,10 @@ impl Limits {
         now: UnixMicros,
     ) -> Result<Option<Standing>, Exceeded> {
         let max = policy.tenant_events_per_day;
-        if max == 0 || events == 0 {
-            return Ok(None);
-        }
+        let Some(tenant) = payer.tenant.filter(|_| max > 0 && events > 0) else { return Ok(None) };
         let (today, ends_in) = day(now);
         let limit = Limit::TenantDay;
-        match self.quotas.take(today, payer.tenant, events, max) {
+        match self.quotas.take(today, tenant, events, max) {
             Some(left) => Ok(Some(Standing { limit, left, full_in_s: ends_in.as_secs() + 1, capacity: max })),
             None => Err(Exceeded { limit, wait: ends_in }),
         }
@@ -202,7 +206,7 @@ mod tests {
     const NOON: u64 = 20_000 * DAY_S + DAY_S / 2;
 
     fn payer(tenant: &str) -> Payer<'_> {
-        Payer { block: 1, key: None, tenant }
+        Payer { block: 1, key: None, tenant: Some(tenant) }
     }
 
     fn charge(limits: &Limits, policy: &Policy, payer: Payer<'_>, events: u64) -> Result<Option<Standing>, Exceeded> {
