@@ -190,7 +190,7 @@ impl Bound {
         let places = Places { shared: Arc::clone(&shared), dead_letters, upkeep: Arc::clone(&upkeep) };
         let reloader = Arc::new(Reloader::new(loaded, move |config| places.take(Live::of(config))));
         let reserve = Arc::clone(&upkeep);
-        let backups = Backups::new(opened.checkpointer, move || reserve.load().disk_reserve_bytes);
+        let backups = Backups::new(opened.trimmer.checkpointer(), move || reserve.load().disk_reserve_bytes);
         let (reader, trimmer, node, incarnation) =
             (opened.reader, opened.trimmer, opened.identity.node, opened.incarnation);
         Ok(Bound {
