@@ -254,7 +254,7 @@ impl Bound {
         let prepare = move |config: &Config| Arc::clone(&places).prepare(Live::of(config));
         let reloader = Arc::new(Reloader::new(loaded, prepare).listening_on(handed_in));
         let reserve = Arc::clone(&upkeep);
-        let backups = Backups::new(opened.checkpointer, move || reserve.load().disk_reserve_bytes);
+        let backups = Backups::new(opened.trimmer.checkpointer(), move || reserve.load().disk_reserve_bytes);
         let (reader, trimmer, node, incarnation) =
             (opened.reader, opened.trimmer, opened.identity.node, opened.incarnation);
         Ok(Bound {

@@ -1,6 +1,5 @@
 //! Opening a data folder: format, evidence, RocksDB, identity, continuity at the end, mark.
 
-use crate::checkpoint::Checkpointer;
 use crate::copy::{self, CopyMark, CopyUse};
 use crate::evidence;
 use crate::family::Family;
@@ -79,8 +78,6 @@ pub struct Opened {
     pub reader: Reader,
     /// The right to trim, to be cloned.
     pub trimmer: Trimmer,
-    /// The right to copy, to be cloned.
-    pub checkpointer: Checkpointer,
     /// What was found.
     pub recovery: Recovery,
     /// What the log, a copy, is to be used as from now on: to be [settled](Writer::settle_copy) before anything else.
@@ -142,7 +139,6 @@ pub fn open(data: &Path, options: &Options) -> Result<Opened, OpenError> {
     Ok(Opened {
         writer,
         trimmer: Trimmer::new(Arc::clone(&shared)),
-        checkpointer: Checkpointer::new(Arc::clone(&shared)),
         unsettled,
         reader: Reader::new(shared),
         recovery,

@@ -16,7 +16,7 @@ fn copies_of_a_log_that_is_written_are_whole_up_to_their_end() {
     let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     // What matters is the order of things, not the disk.
     let log = wal::open(dir.path(), &Options { durability: Durability::Os, ..Options::default() }).unwrap();
-    let (mut writer, checkpointer) = (log.writer, log.checkpointer);
+    let (mut writer, checkpointer) = (log.writer, log.trimmer.checkpointer());
     let (acknowledged, done) = (AtomicU64::new(0), AtomicBool::new(false));
     let copies = std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -54,7 +54,7 @@ fn a_copy_goes_its_own_way_and_the_log_keeps_what_it_has() {
     let mut log = open(dir.path());
     append(&mut log.writer, 10, 100);
     let target = elsewhere.path().join("copy");
-    log.checkpointer.make(&target, 0).unwrap();
+    log.trimmer.checkpointer().make(&target, 0).unwrap();
     append(&mut log.writer, 10, 100);
     let options = Options { copy_as: Some(CopyUse::AsNewNode), ..Options::default() };
     let mut copy = wal::open(&target, &options).unwrap();
@@ -80,10 +80,11 @@ fn there_is_one_copy_at_a_time_and_none_in_the_place_of_something() {
     let mut log = open(dir.path());
     append(&mut log.writer, 10, 100);
     let target = elsewhere.path().join("copy");
-    let refused = |target: &std::path::Path| log.checkpointer.make(target, 0).unwrap_err();
+    let checkpointer = log.trimmer.checkpointer();
+    let refused = |target: &std::path::Path| checkpointer.make(target, 0).unwrap_err();
     assert!(matches!(refused(&dir.path().join("copy")), CheckpointError::Inside { .. }));
     assert!(matches!(refused(std::path::Path::new("copy")), CheckpointError::Name(_)));
-    assert!(matches!(log.checkpointer.make(&target, u64::MAX), Err(CheckpointError::Room { .. })));
+    assert!(matches!(checkpointer.make(&target, u64::MAX), Err(CheckpointError::Room { .. })));
     assert_eq!(elsewhere.path().read_dir().unwrap().count(), 0, "nothing is left");
     // A symbolic link into the data folder is the data folder.
     let link = elsewhere.path().join("link");
@@ -96,7 +97,7 @@ fn there_is_one_copy_at_a_time_and_none_in_the_place_of_something() {
     lock.lock().unwrap();
     assert!(matches!(refused(&target), CheckpointError::Log(OpenError::InUse(_))));
     drop(lock);
-    log.checkpointer.make(&target, 0).unwrap();
+    checkpointer.make(&target, 0).unwrap();
     assert!(!part.exists());
     assert!(matches!(refused(&target), CheckpointError::Exists(_)));
 }
