@@ -198,8 +198,11 @@ fn a_renewed_certificate_is_presented_without_a_failed_request() {
     assert_eq!((accepted as usize, duplicate, rejected, refused), (count.load(SeqCst), 0, 0, 0));
 }
 
+/// Puts something else in the place of a certificate.
+type Spoil = Box<dyn Fn(&Files)>;
+
 /// Ways in which files are no certificate, and what is said of each.
-fn spoilt(authority: &Authority, files: &Files) -> Vec<(&'static str, Box<dyn Fn(&Files)>)> {
+fn spoilt(authority: &Authority, files: &Files) -> Vec<(&'static str, Spoil)> {
     let (good, other, over) = (authority.server(60), authority.server(60), authority.server(-3));
     let mixed = Pair { certificate: good.certificate.clone(), key: other.key };
     let no_key = Pair { certificate: good.certificate.clone(), key: "nothing\n".into() };

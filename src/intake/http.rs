@@ -4,7 +4,7 @@ use super::acceptor::Acceptor;
 use super::answer::{Answer, problem};
 use super::body::Arriving;
 use super::connection::Fate;
-use super::{batch, single, websocket};
+use super::{batch, http2, single, websocket};
 use crate::net::new_request_id;
 use hyper::body::Incoming;
 use hyper::header::{
@@ -94,6 +94,9 @@ async fn dispatch(acceptor: &Acceptor, head: &Parts, body: &mut Arriving, route:
     // RFC 9112, section 3.2.
     if head.version == Version::HTTP_11 && head.headers.get_all(HOST).iter().count() != 1 {
         return problem(StatusCode::BAD_REQUEST, "an HTTP/1.1 request has one Host header");
+    }
+    if head.version == Version::HTTP_2 && http2::is_too_large(&head.headers) {
+        return problem(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request's head is larger than 16384 bytes");
     }
     let caller = Rc::clone(&fate.caller.borrow());
     match route {

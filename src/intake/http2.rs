@@ -11,6 +11,7 @@ use super::http;
 use crate::access::Caller;
 use crate::net::{Patient, Rewound, linger};
 use bytes::{Bytes, BytesMut};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::rt::Executor;
 use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
@@ -30,6 +31,10 @@ use tokio::time::{Instant, sleep_until, timeout};
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Requests of a connection at once.
 const STREAMS_MAX: u32 = 128;
+/// Bytes of a head that are read: more than are taken, for what the protocol's own layer refuses has no words.
+const HEAD_BYTES_READ_MAX: u32 = 64 << 10;
+/// What a header counts beside its name and its value (RFC 9113, 6.5.2).
+const HEADER_OVERHEAD_BYTES: usize = 32;
 /// Bytes of a body, and of all bodies of a connection, that wait to be read.
 const STREAM_WINDOW_BYTES: u32 = 128 << 10;
 const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
@@ -57,6 +62,12 @@ pub(super) async fn begins(stream: &mut Patient, ahead: Bytes, within: Duration)
     (read.freeze(), begins)
 }
 
+/// Whether a head is larger than one of HTTP/1 may be.
+pub(super) fn is_too_large(headers: &HeaderMap) -> bool {
+    let bytes = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + HEADER_OVERHEAD_BYTES;
+    headers.iter().map(bytes).sum::<usize>() > BUFFER_BYTES_MAX
+}
+
 /// Serves HTTP/2 to the end of the connection.
 pub(super) async fn serve(acceptor: &Rc<Acceptor>, caller: Rc<Caller>, stream: Rewound<Patient>, guest: Guest) {
     acceptor.shared.metrics.http2_connections.fetch_add(1, Relaxed);
@@ -79,7 +90,7 @@ pub(super) async fn serve(acceptor: &Rc<Acceptor>, caller: Rc<Caller>, stream: R
         .max_concurrent_streams(STREAMS_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_header_list_size(BUFFER_BYTES_MAX as u32)
+        .max_header_list_size(HEAD_BYTES_READ_MAX)
         .max_send_buf_size(SEND_BYTES_MAX)
         .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
         .keep_alive_interval(deadlines.ping)
