@@ -10,7 +10,7 @@ if [ "${1:-build}" != build ]; then
 fi
 if [ "${1:-build}" = test ]; then
   # promtool, which reads metrics, rules and the dashboard, is in prometheus.
-  packages+=(user-mode-linux systemd tmux prometheus)
+  packages+=(user-mode-linux systemd tmux prometheus curl openssl)
   # Any JDK from 17 on and any Maven will do.
   command -v javac >/dev/null || packages+=(default-jdk-headless)
   command -v mvn >/dev/null || packages+=(maven)

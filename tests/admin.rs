@@ -41,7 +41,7 @@ fn one_line_asks_and_one_line_answers_and_what_makes_no_sense_is_named() {
         assert!(answer["error"].as_str().unwrap().contains(text), "{line}: {answer}");
     }
     assert_eq!(talk.say(r#"{"command": "status", "sink": null}"#)["ok"], true, "null is as if it were not there");
-    let answer = talk.say(&format!(r#"{{"command": "{}"}}"#, "x".repeat(70_000)));
+    let answer = talk.say(&format!(r#"{{"command": "{}"}}"#, "x".repeat(2 << 20)));
     assert_eq!(answer["code"], "bad_request");
     let mut rest = Vec::new();
     // The connection ends; that may reset it, for not everything was read.
