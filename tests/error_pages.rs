@@ -54,9 +54,6 @@ fn loose() -> BTreeSet<String> {
     let mut out = BTreeSet::new();
     for (folder, before) in [
         ("src/intake", "(\"code\", \""),
-        ("src/intake", "(StatusCode::UNAUTHORIZED, \""),
-        ("src/intake", "(StatusCode::BAD_REQUEST, \""),
-        ("src/intake", "(StatusCode::FORBIDDEN, \""),
         ("src/intake", ".code().map_or(\""),
         // With one argument a line, and with all on one.
         ("src/intake/websocket", "Step::Error(\""),
@@ -71,6 +68,11 @@ fn loose() -> BTreeSet<String> {
         out.extend(
             quoted(folder, before).into_iter().filter(|word| !word.is_empty()).map(|word| format!("{prefix}{word}")),
         );
+    }
+    // Where somebody is not let in, the code stands beside the status; elsewhere a sentence does.
+    for status in ["UNAUTHORIZED", "BAD_REQUEST", "FORBIDDEN"] {
+        let codes = quoted("src/intake", &format!("(StatusCode::{status}, \""));
+        out.extend(codes.into_iter().filter(|word| word.contains('_')));
     }
     out
 }
