@@ -8,11 +8,11 @@ mod support;
 
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::os::unix::fs::PermissionsExt;
 use support::{ApiKey, Daemon, PROGRAM, Place, event, events, eventually, ndjson, post_as};
 
 /// Exit code of a start that no further start mends.

@@ -20,12 +20,12 @@ mod tenant;
 
 pub use cache::Cache;
 pub use caller::{Caller, Credential};
-pub use key_file::NAME as KEY_FILE;
 pub use entrance::{Access, AccessError, Prepared};
 pub use failure::Failure;
 pub use jwt::JwtError;
 pub use key::{Key, KeyId};
 pub use key_file::KeyFileError;
+pub use key_file::NAME as KEY_FILE;
 pub use keyring::{Keyring, NewKey, TokenError};
 pub use presented::Presented;
 pub use rules::{JwtRules, Mode, Rules};

@@ -102,9 +102,10 @@ impl Timeline {
             None => now.wall,
             Some(entry) if entry.boot == boot => UnixMicros::new(now.uptime.saturating_add(entry.base)),
             Some(entry) => {
-                // As far as a commit is known to have come later: not while commit time stood still.
-                let committed = entry.to_steady(last_commit);
-                let known = if last_commit > entry.from.max(entry.wall()) { committed } else { entry.steady };
+                // As far as a commit is known to have come later: not while commit time stood still, and not behind a
+                // step that nothing was committed after, whatever the newest commit bears.
+                let is_later = Some(entry) != seen && last_commit > entry.from.max(entry.wall());
+                let known = if is_later { entry.to_steady(last_commit) } else { entry.steady };
                 known.plus(now.wall.since(moved(known, entry.ahead)))
             }
         };
@@ -156,7 +157,10 @@ impl Timeline {
     /// The writes that go with a group that bears `commit`, if there is something new to note.
     pub(super) fn note(&mut self, commit: UnixMicros, wall: UnixMicros, writes: &mut Vec<Write>) {
         let entry = self.entry(commit, wall);
-        if self.entries.back().is_some_and(|last| last.agrees(&entry)) {
+        // A step that was noted since the last entry is what a restart would go by.
+        let newest = self.entries.back();
+        let newer = self.seen.filter(|seen| newest.is_none_or(|last| seen.steady >= last.steady));
+        if newest.is_some_and(|last| last.agrees(&entry)) && newer.is_none_or(|seen| seen.agrees(&entry)) {
             return;
         }
         writes.push(Write::Put(Family::Meta, name(self.next), entry.encode()));

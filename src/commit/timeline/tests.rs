@@ -281,3 +281,47 @@ fn version_1_never_changes() {
     assert_eq!(Entry::decode(&stored), None);
     assert_eq!(name(258), b"clock/\0\0\0\0\0\0\x01\x02");
 }
+
+#[test]
+fn a_clock_that_went_back_while_nothing_was_committed_makes_nothing_old_after_a_reboot() {
+    for wrong_s in [-3600, -172_800, -1_714_564_800] {
+        let mut machine = Machine::with_clock_wrong_by(0);
+        let right = machine.commit();
+        machine.wait(10 * SECOND);
+        machine.set_clock_wrong_by(wrong_s);
+        machine.wrong_s = 0;
+        machine.reboot();
+        let age = machine.age(right);
+        assert!(age <= 10 * SECOND, "{wrong_s}: {age:?}");
+    }
+}
+
+#[test]
+fn a_boot_without_a_clock_between_two_right_ones_makes_nothing_old() {
+    let mut machine = Machine::with_clock_wrong_by(0);
+    let right = machine.commit();
+    machine.wait(SECOND);
+    machine.wrong_s = -1_714_564_800;
+    machine.reboot();
+    machine.wait(8 * SECOND);
+    machine.set_clock_wrong_by(-1_714_564_800);
+    machine.wrong_s = 0;
+    machine.reboot();
+    let age = machine.age(right);
+    assert!(age <= 9 * SECOND, "{age:?}");
+}
+
+#[test]
+fn a_step_back_that_is_undone_before_anybody_looks_makes_nothing_old_after_a_reboot() {
+    let mut machine = Machine::with_clock_wrong_by(0);
+    machine.commit();
+    machine.wait(SECOND);
+    machine.set_clock_wrong_by(-172_800);
+    machine.wrong_s = 0;
+    machine.wait(SECOND);
+    let right = machine.commit();
+    machine.wait(60 * SECOND);
+    machine.reboot();
+    let age = machine.age(right);
+    assert!(age <= 60 * SECOND, "{age:?}");
+}

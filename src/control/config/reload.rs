@@ -6,14 +6,17 @@ use super::keys::{KEYS, Key, Reload, table_of};
 use super::load::Loaded;
 use super::mistake::{Mistake, Mistakes, Origin};
 use super::sections::Config;
+use arc_swap::ArcSwap;
 use serde_json::json;
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use toml::Value;
 
 /// The configuration of the running daemon, and the way to change it.
 pub struct Reloader {
-    running: Mutex<Loaded>,
+    running: ArcSwap<Loaded>,
+    /// One reload at a time; whoever only looks waits for none, which may hang with a file system.
+    turn: Mutex<()>,
     /// The address of the socket that was handed in, which goes before the configured one.
     handed_in: Option<SocketAddr>,
     prepare: Box<Prepare>,
@@ -67,7 +70,8 @@ impl Reloader {
     /// name.
     #[must_use]
     pub fn new(running: Loaded, prepare: impl Fn(&Config) -> Result<Commit, Unusable> + Send + Sync + 'static) -> Self {
-        Reloader { running: Mutex::new(running), handed_in: None, prepare: Box::new(prepare) }
+        let running = ArcSwap::from_pointee(running);
+        Reloader { running, turn: Mutex::default(), handed_in: None, prepare: Box::new(prepare) }
     }
 
     /// Says that the daemon listens on a socket that was handed in, whatever `server.listen` says.
@@ -82,13 +86,13 @@ impl Reloader {
     /// # Errors
     /// Every mistake; nothing has changed.
     pub fn reload(&self) -> Result<Reloaded, Mistakes> {
-        let mut running = self.running();
-        let (next, reloaded, commit) = self.compare(&running).inspect_err(|mistakes| {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let (next, reloaded, commit) = self.compare(&self.running()).inspect_err(|mistakes| {
             let mistakes = mistakes.to_string().replace('\n', " | ");
             tracing::error!("the configuration has mistakes, and nothing was changed: {mistakes}");
         })?;
         commit();
-        *running = next;
+        self.running.store(Arc::new(next));
         for Change { key, from, to } in &reloaded.changed {
             tracing::info!(key = key.name, %from, %to, "configuration: changed");
         }
@@ -142,8 +146,8 @@ impl Reloader {
         Ok((next, reloaded, commit))
     }
 
-    fn running(&self) -> MutexGuard<'_, Loaded> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    fn running(&self) -> Arc<Loaded> {
+        self.running.load_full()
     }
 }
 

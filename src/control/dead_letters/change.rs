@@ -4,6 +4,7 @@ use super::listing::cursor;
 use super::{Filter, Kept, LetterError, Letters};
 use crate::commit::LetterOrder;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 impl Letters {
     /// Keeps other bytes for a replay beside the letter's own.
@@ -39,15 +40,18 @@ impl Letters {
                 "a sink that takes dead letters has not got {id} yet: wait for it (`ingestd admin sinks`)"
             )));
         }
+        if !ordered.done.contains(&id) {
+            return Err(LetterError::Missing(id));
+        }
         self.record("purge", &[id]);
         Ok(json!({"id": id.to_string(), "status": "purged"}))
     }
 
     /// Removes those of one page that the filter takes.
-    pub(super) async fn purge_all(&self, filter: &Filter) -> Result<Value, LetterError> {
+    pub(super) async fn purge_all(self: &Arc<Self>, filter: &Filter) -> Result<Value, LetterError> {
         filter.must_choose()?;
         let _turn = self.turn.lock().await;
-        let page = self.page(filter)?;
+        let page = self.page_aside(filter).await?;
         let ids: Vec<u64> = page.found.iter().map(|kept| kept.id).collect();
         let ordered = self.control.order(LetterOrder::Remove { ids }).await?;
         let purged: Vec<u64> = ordered.done.iter().copied().collect();

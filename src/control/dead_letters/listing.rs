@@ -4,9 +4,10 @@ use super::{Filter, Kept, LetterError, Letters};
 use crate::commit::{Beside, Replay, decode_dead_letter};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use event::{Source, UnixMicros};
+use event::{Refusal, Source, UnixMicros};
 use serde_json::{Value, json};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use wal::Family;
 
 /// Letters, and bytes of them, that one call looks through, whatever it finds: the next one goes on behind.
@@ -20,6 +21,13 @@ pub(super) struct Page {
 }
 
 impl Letters {
+    /// The same as [`Letters::page`], on a thread where reading much, or a disk that hangs, holds up nobody.
+    pub(super) async fn page_aside(self: &Arc<Self>, filter: &Filter) -> Result<Page, LetterError> {
+        let (letters, filter) = (Arc::clone(self), filter.clone());
+        let page = tokio::task::spawn_blocking(move || letters.page(&filter)).await;
+        page.unwrap_or(Err(LetterError::Refused(Refusal::ShuttingDown)))
+    }
+
     /// Letters that the filter takes, oldest first.
     pub(super) fn page(&self, filter: &Filter) -> Result<Page, LetterError> {
         let mut page = Page { found: Vec::new(), next: None };

@@ -6,8 +6,8 @@ use super::{Filter, Kept, LetterError, Letters};
 use crate::commit::{Beside, LetterOrder, Replay, Submission};
 use event::{Batch, Refusal, Rejection, Source, UnixMicros};
 use serde_json::{Value, json};
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
 
 impl Letters {
     /// Replays one. One that was replayed before stays as it is, and says what became of it then.
@@ -26,10 +26,10 @@ impl Letters {
     }
 
     /// Replays those of one page that the filter takes and that can be; what became of each.
-    pub(super) async fn replay_all(&self, filter: &Filter) -> Result<Value, LetterError> {
+    pub(super) async fn replay_all(self: &Arc<Self>, filter: &Filter) -> Result<Value, LetterError> {
         filter.must_choose()?;
         let _turn = self.turn.lock().await;
-        let page = self.page(filter)?;
+        let page = self.page_aside(filter).await?;
         let mut counts = serde_json::Map::new();
         let (mut results, mut replayed, mut next) = (Vec::new(), Vec::new(), page.next);
         for kept in &page.found {
