@@ -59,6 +59,7 @@ fn loose() -> BTreeSet<String> {
         ("src/intake/websocket", "Step::Error(\""),
         ("src/intake/websocket", "Step::Error( \""),
         ("src/net", "\\\"reason\\\":\\\""),
+        ("src/intake", "\\\"reason\\\":\\\""),
         ("src/control", "Phase::Starting => vec![\""),
         ("src/control", "Phase::Stopping => vec![\""),
         ("src/daemon", "set_not_ready(vec![\""),

@@ -106,7 +106,9 @@ impl Timeline {
                 // step that nothing was committed after, whatever the newest commit bears.
                 let is_later = Some(entry) != seen && last_commit > entry.from.max(entry.wall());
                 let known = if is_later { entry.to_steady(last_commit) } else { entry.steady };
-                known.plus(now.wall.since(moved(known, entry.ahead)))
+                // A clock that was slow while nothing was committed, and is right again, has not run through all of that.
+                let ahead = entries.back().map_or(entry.ahead, |last| last.ahead.max(entry.ahead));
+                known.plus(now.wall.since(moved(known, ahead)))
             }
         };
         let steady = newest.map_or(steady, |entry| steady.max(entry.steady));
