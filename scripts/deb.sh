@@ -26,7 +26,7 @@ done
 cp systemd/ingestd.{service,socket} "$lib/systemd/system/"
 cp systemd/ingestd.sysusers "$lib/sysusers.d/ingestd.conf"
 cp systemd/ingestd.tmpfiles "$lib/tmpfiles.d/ingestd.conf"
-cp docs/operations.md docs/durability.md "$doc/"
+cp -r docs/operations.md docs/durability.md docs/errors docs/observability "$doc/"
 gzip -9n < CHANGELOG.md > "$doc/changelog.gz"
 
 # Pages and completions come from the binary itself, where it can make them.

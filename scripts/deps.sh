@@ -9,7 +9,8 @@ if [ "${1:-build}" != build ]; then
   packages+=(python3-venv wrk)
 fi
 if [ "${1:-build}" = test ]; then
-  packages+=(user-mode-linux systemd)
+  # promtool, which reads metrics, rules and the dashboard, is in prometheus.
+  packages+=(user-mode-linux systemd tmux prometheus curl openssl)
   # Any JDK from 17 on and any Maven will do.
   command -v javac >/dev/null || packages+=(default-jdk-headless)
   command -v mvn >/dev/null || packages+=(maven)

@@ -23,6 +23,12 @@ chapter format 10 cargo fmt --all --check
 chapter lint 600 cargo clippy --workspace --lib --bins "${checked[@]}" -- -D warnings
 # A test that cannot go on may panic, and nothing outside reaches into a test.
 chapter lint-tests 300 cargo clippy --workspace --all-targets "${checked[@]}" -- -D warnings -A clippy::unwrap_used -A unreachable_pub
+# What it is built from; advisories, which change without us, are `cargo deny check`'s alone.
+if cargo deny --version >/dev/null 2>&1; then
+  chapter deny 60 cargo deny --locked check bans licenses sources
+else
+  echo "deny: cargo-deny is not installed" >> "$SKIPPED_LIST"
+fi
 # Always the whole workspace: with another choice of packages every dependency would be built once more.
 mapfile -t crates < <(cargo metadata --no-deps --locked --format-version 1 | python3 -c '
 import json, sys

@@ -1,6 +1,9 @@
 //! The command line's grammar, nothing else.
 
-use clap::{Args, Parser, Subcommand};
+mod dead_letters;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+pub(crate) use dead_letters::{DeadLetters, LetterFilter, WhichLetters};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -17,7 +20,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the daemon.
-    Serve(Serve),
+    Serve(Run),
     /// Send files of one JSON event per line to a daemon.
     Send(send::Options),
     /// Say all that is wrong with the configuration, then try disk, sockets and sinks. Exit code 0: all is well; 64:
@@ -73,6 +76,20 @@ pub(crate) enum Printed {
     Reference,
 }
 
+/// How the daemon runs.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) layers: Serve,
+    /// The data folder is a checkpoint, and runs beside the original: under an id of its own, and what it holds is the
+    /// original's to deliver. Decided once.
+    #[arg(long, conflicts_with = "replace")]
+    pub(crate) as_new_node: bool,
+    /// The data folder is a checkpoint, and takes the place of the original, which must never run again. Decided once.
+    #[arg(long)]
+    pub(crate) replace: bool,
+}
+
 /// Where the configuration comes from.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
@@ -108,6 +125,8 @@ pub(crate) struct Admin {
 pub(crate) enum AdminCommand {
     /// Version, health, log and sinks.
     Status,
+    /// Watch the daemon live: rates, latency, intake, disk, connections, sinks. Keys: q quits, p pauses, arrows scroll.
+    Top(Top),
     /// Each sink's state, place and lag; or steer one.
     Sinks(AdminSinks),
     /// Have a sink, or all, deliver what is committed now, and wait for it.
@@ -133,9 +152,22 @@ pub(crate) enum AdminCommand {
         #[arg(long)]
         until: u64,
     },
+    /// Copy the data folder while the daemon runs: the log with all that stands beside it, without Parquet files. The copy
+    /// starts only with --as-new-node or --replace.
+    Checkpoint {
+        /// The copy: a folder that is not there yet, outside the data folder.
+        #[arg(value_hint = clap::ValueHint::DirPath)]
+        dir: PathBuf,
+    },
+    /// Events that were rejected, or that a sink can never take.
+    #[command(subcommand)]
+    DeadLetters(DeadLetters),
     /// The running daemon's configuration.
     #[command(subcommand)]
     Config(AdminConfig),
+    /// API keys: who may send, and who may look.
+    #[command(subcommand)]
+    Tokens(TokensCommand),
     /// Does every accepted event have its place? Exits 1 when the counts do not balance.
     Audit,
     /// Compare what a sink holds with the log, event by event; exits 1 when something is missing or there twice.
@@ -149,6 +181,93 @@ pub(crate) enum AdminCommand {
         #[arg(long)]
         to: Option<u64>,
     },
+    /// Look at the running daemon's log, follow it, trim it.
+    #[command(subcommand)]
+    Wal(AdminWal),
+    /// Show at which level is logged, or set it until the next reload or start.
+    LogLevel {
+        /// off, error, warn, info, debug, trace, or a filter such as "info,hyper=warn".
+        level: Option<String>,
+    },
+    /// Have the daemon finish what is under way and end, as SIGTERM does. Returns when that has begun.
+    Drain,
+    /// Who has changed what, and whether that record is whole.
+    AuditLog(AuditLog),
+    /// Gather configuration, status, metrics, recent log lines and facts of the system into one archive, without secrets.
+    Support {
+        /// The archive; without, ingestd-support-TIME.tar.gz in this folder.
+        #[arg(long, short, value_hint = clap::ValueHint::FilePath)]
+        output: Option<PathBuf>,
+        /// Put it in the place of a file that is there.
+        #[arg(long)]
+        force: bool,
+    },
+    /// What the daemon speaks: the protocol's version, and every command.
+    Hello,
+}
+
+/// How the daemon is watched.
+#[derive(Debug, Args)]
+pub(crate) struct Top {
+    /// Seconds between two looks.
+    #[arg(long, default_value_t = 1.0, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) interval: f64,
+    /// With --json: end after so many.
+    #[arg(long, requires = "json")]
+    pub(crate) count: Option<u64>,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| "no number of seconds".to_owned())?;
+    if (0.1..=3600.0).contains(&seconds) { Ok(seconds) } else { Err("must be from 0.1 to 3600 seconds".into()) }
+}
+
+/// What can be done with a running daemon's log.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AdminWal {
+    /// Where it begins and ends, its room, and every start that wrote to it.
+    Inspect,
+    /// Read every event and check it; exits 1 when one cannot be read or is missing. `ingestd wal verify` on a stopped daemon
+    /// checks what stands beside the events, too.
+    Verify {
+        /// First event; without, the oldest that the log still has.
+        #[arg(long)]
+        from: Option<u64>,
+        /// Last event; without, the newest.
+        #[arg(long)]
+        to: Option<u64>,
+    },
+    /// Print events as they are committed, one a line, without what is in them.
+    Tail {
+        /// First event; without, the next one to be committed.
+        #[arg(long)]
+        from: Option<u64>,
+        /// With the event's own bytes, as they were received: never render them.
+        #[arg(long)]
+        raw: bool,
+        /// End after so many.
+        #[arg(long, short = 'n')]
+        count: Option<u64>,
+    },
+    /// Let go of what every sink has, now, without waiting for log.hold_s.
+    Trim,
+}
+
+/// What is asked of the audit log.
+#[derive(Debug, Args)]
+pub(crate) struct AuditLog {
+    /// Not before that: a time such as 2026-11-29T01:00:00Z, or how long ago: 90s, 15m, 2h, 7d.
+    #[arg(long)]
+    pub(crate) since: Option<String>,
+    /// Only this action.
+    #[arg(long)]
+    pub(crate) action: Option<String>,
+    /// So many of the newest at most.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub(crate) limit: u64,
+    /// Check that every entry is there as it was written; exits 1 when not.
+    #[arg(long, conflicts_with_all = ["since", "action"])]
+    pub(crate) verify: bool,
 }
 
 /// What can be done with a running daemon's configuration.
@@ -160,6 +279,55 @@ pub(crate) enum AdminConfig {
     Check,
     /// Read file and environment again and take over what can be without a restart; a mistake changes nothing.
     Reload,
+}
+
+/// What can be done with API keys.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokensCommand {
+    /// Make a key and print it, this once; only its hash is kept. On disk, and taken everywhere, when it is printed.
+    Add {
+        /// The owner of the events that come with it: 1 to 64 of a-z, 0-9, _, - and .
+        #[arg(long)]
+        tenant: String,
+        /// What it may do; may be given more than once.
+        #[arg(long, required = true, value_delimiter = ',')]
+        scope: Vec<ScopeName>,
+        /// What people call it.
+        #[arg(long)]
+        name: Option<String>,
+        /// When it ends: a time (2027-01-31T00:00:00Z), or from now (12h, 90d); without, never.
+        #[arg(long)]
+        expires: Option<String>,
+    },
+    /// Every key, the oldest first, with its state and when it was last used.
+    List,
+    /// Have a key refused from now on, for good; its WebSockets are closed.
+    Revoke {
+        /// Its id: what stands between the underscores of the key.
+        id: String,
+    },
+}
+
+/// What a key may do.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ScopeName {
+    /// Send events.
+    Intake,
+    /// Look at statistics, metrics and health.
+    Read,
+    /// Change something over HTTP.
+    Manage,
+}
+
+impl ScopeName {
+    /// As the daemon knows it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            ScopeName::Intake => "intake",
+            ScopeName::Read => "read",
+            ScopeName::Manage => "manage",
+        }
+    }
 }
 
 /// What is asked about sinks.

@@ -89,6 +89,7 @@ pub(crate) fn settings(settings: &Value) -> String {
             Some("file") => format!("{}:{}", text(&setting["file"]), setting["line"]),
             Some("environment") => text(&setting["variable"]).to_owned(),
             Some("flag") => text(&setting["flag"]).to_owned(),
+            Some("socket") => "the socket that was handed in".to_owned(),
             _ => "default".to_owned(),
         };
         format!("{:<60}  # {from}\n", format!("{} = {}", text(&setting["key"]), setting["value"]))

@@ -27,6 +27,7 @@
 //! What a 202 does not say: that a sink has the event; and with durability `interval` or `os` (the answer then says so)
 //! that it survives a power cut. Who may import whom is held by `tests/layering.rs`.
 
+pub mod access;
 pub mod commit;
 pub mod control;
 pub mod daemon;
@@ -34,3 +35,4 @@ pub mod deliver;
 pub mod intake;
 pub mod metrics;
 pub mod net;
+pub mod traces;

@@ -1,6 +1,6 @@
 //! Arguments in, exit code out.
 //!
-//! Exit codes: 0 done, 1 failed, 2 usage, 64 configuration.
+//! Exit codes: 0 done, 1 failed, 2 usage, 64 configuration; those of `admin` are in `admin_tool/exit.rs`.
 
 mod admin_tool;
 mod cli;
@@ -9,7 +9,7 @@ mod wal_tool;
 
 use clap::{CommandFactory, Parser};
 use clap_complete::Shell;
-use cli::{Cli, Command, Serve};
+use cli::{Cli, Command, Run};
 use ingestd::{control, daemon};
 use std::io::Write;
 use std::path::Path;
@@ -23,7 +23,11 @@ fn main() -> ExitCode {
         control::complain(format_args!("this CPU lacks {missing}, which this build needs (x86-64-v2 and pclmulqdq)"));
         return ExitCode::from(1);
     }
-    match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    match cli.command {
         Command::Serve(arguments) => serve(&arguments),
         Command::Send(options) => ExitCode::from(send::run(&options).code()),
         Command::Check(arguments) => config_tool::check(&arguments),
@@ -32,6 +36,18 @@ fn main() -> ExitCode {
         Command::Admin(admin) => admin_tool::run(&admin),
         Command::Completions { shell } => completions(shell),
         Command::Man { dir } => man(&dir),
+    }
+}
+
+/// Prints what clap has to say: help, the version, or what is wrong with the arguments.
+fn usage(error: &clap::Error) -> ExitCode {
+    // Whoever reads may have seen enough.
+    error.print().ok();
+    let is_admin = std::env::args_os().nth(1).is_some_and(|command| command == "admin");
+    match error.exit_code() {
+        0 => ExitCode::SUCCESS,
+        _ if is_admin => admin_tool::USAGE.into(),
+        code => ExitCode::from(code as u8),
     }
 }
 
@@ -75,8 +91,8 @@ fn man(dir: &Path) -> ExitCode {
     }
 }
 
-fn serve(arguments: &Serve) -> ExitCode {
-    let loaded = match config_tool::sources(arguments).load() {
+fn serve(arguments: &Run) -> ExitCode {
+    let loaded = match config_tool::sources(&arguments.layers).load() {
         Ok(loaded) => loaded,
         Err(mistakes) => {
             mistakes.0.iter().for_each(control::complain);
@@ -84,29 +100,37 @@ fn serve(arguments: &Serve) -> ExitCode {
         }
     };
     let config = loaded.config();
-    control::start_logging(&config.log_level);
-    if !config.server.listen.ip().is_loopback() {
-        tracing::warn!(listen = %config.server.listen, "listening beyond loopback without authentication");
-    }
+    control::start_logging(&config.log_level, config.log_format);
     let data = config.data_dir.clone();
     // Until the log is open a signal ends the process at once: a recovery may take long, and there is nothing to drain.
     let started = daemon::Hangup::catch().map_err(daemon::StartError::Signals).and_then(|hangup| {
-        let bound = daemon::Bound::new(loaded)?;
+        let bound = daemon::Bound::new(loaded, copy_as(arguments))?;
         Ok((hangup.and_the_others().map_err(daemon::StartError::Signals)?, bound.start()?))
     });
     let (signals, running) = match started {
         Ok(started) => started,
         Err(error) => {
-            tracing::error!("{error}");
+            tracing::error!(code = error.code().as_str(), "{error}");
             // No restart mends what is configured.
-            return if matches!(error, daemon::StartError::Config(_)) { ExitCode::from(64) } else { ExitCode::FAILURE };
+            return if error.is_about_settings() { ExitCode::from(64) } else { ExitCode::FAILURE };
         }
     };
-    let address = running.address;
-    control::say(format_args!("listening on http://{address}"));
+    if let Some(figures) = running.figures {
+        control::say(format_args!("health and figures on http://{figures}"));
+    }
+    control::say(format_args!("listening on {}", running.url));
     control::say(format_args!("data in {}", data.canonicalize().unwrap_or(data).display()));
     match daemon::run_until_signal(running, signals) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// What the data folder, a checkpoint, is used as.
+fn copy_as(arguments: &Run) -> Option<wal::CopyUse> {
+    match (arguments.as_new_node, arguments.replace) {
+        (true, _) => Some(wal::CopyUse::AsNewNode),
+        (false, true) => Some(wal::CopyUse::Replace),
+        (false, false) => None,
     }
 }

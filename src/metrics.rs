@@ -1,62 +1,23 @@
 //! Every metric: name, kind, unit, labels. Counters are summed per batch, not per event.
 
+mod handshake;
+mod recorder;
+mod stage;
+mod text;
+
+pub use handshake::HandshakeFailure;
+pub use recorder::Recorder;
+pub use stage::Stage;
+pub use text::{put_head, put_metric, put_series};
+
+use crate::access::Failure;
 use event::{Refusal, RejectCode};
 use hdrhistogram::Histogram;
-use std::fmt::Write as _;
+use recorder::{Buckets, Recent};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-
-/// A step of an event's way whose duration is recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(usize)]
-pub enum Stage {
-    /// From the request's last byte to a prepared batch.
-    Parse,
-    /// From the ring's entrance to the receipt.
-    Queue,
-    /// Dropping duplicates and building the block.
-    Encode,
-    /// The commit itself, fdatasync included.
-    Commit,
-    /// From the request's head to its answer.
-    Request,
-}
-
-impl Stage {
-    /// Every stage, in order.
-    pub const ALL: [Stage; 5] = [Stage::Parse, Stage::Queue, Stage::Encode, Stage::Commit, Stage::Request];
-
-    /// Label and JSON key.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Stage::Parse => "parse",
-            Stage::Queue => "queue",
-            Stage::Encode => "encode",
-            Stage::Commit => "commit",
-            Stage::Request => "request",
-        }
-    }
-}
-
-/// One thread's histograms, microseconds; its lock is contended only while figures are read.
-#[derive(Debug)]
-pub struct Recorder(Mutex<[Histogram<u64>; Stage::ALL.len()]>);
-
-impl Recorder {
-    fn new() -> Self {
-        #[expect(clippy::expect_used, reason = "constant bounds")]
-        let make = |_| Histogram::new_with_bounds(1, 60_000_000, 2).expect("valid bounds");
-        Recorder(Mutex::new(std::array::from_fn(make)))
-    }
-
-    /// Records one duration.
-    pub fn record(&self, stage: Stage, took: Duration) {
-        let micros = (took.as_micros() as u64).max(1);
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)[stage as usize].saturating_record(micros);
-    }
-}
+use std::time::Instant;
+use text::put_histogram;
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $name:ident: $metric:literal),+ $(,)?) => {
@@ -70,16 +31,31 @@ macro_rules! counters {
             pub rejected: [AtomicU64; RejectCode::ALL.len()],
             /// Refused events per reason.
             pub refused: [AtomicU64; Refusal::ALL.len()],
+            /// Credentials that were turned away, per reason.
+            pub auth_failures: [AtomicU64; Failure::ALL.len()],
+            /// TLS handshakes that failed, per reason.
+            pub handshakes_failed: [AtomicU64; HandshakeFailure::ALL.len()],
+            /// When the certificate that is presented ends, UNIX seconds; 0 without TLS.
+            pub certificate_ends: AtomicI64,
+            /// HTTP requests refused before their events were counted, per reason.
+            pub requests_refused_by: [AtomicU64; Refusal::ALL.len()],
             /// Open HTTP connections.
             pub connections: AtomicI64,
             /// Open WebSockets.
             pub websockets: AtomicI64,
+            /// Free space where the data folder is, bytes.
+            pub disk_free_bytes: AtomicU64,
+            /// Free space below which events are refused, bytes.
+            pub disk_reserve_bytes: AtomicU64,
+            /// Size of the log above which events are refused, bytes; 0 for none.
+            pub log_budget_bytes: AtomicU64,
             recorders: Mutex<Vec<Arc<Recorder>>>,
+            recent: Mutex<Recent>,
         }
 
         impl Metrics {
             fn put_counters(&self, out: &mut String) {
-                $(put(out, $metric, "counter", concat!($($doc),+), self.$name.load(Relaxed));)+
+                $(put_metric(out, $metric, "counter", concat!($($doc),+), self.$name.load(Relaxed));)+
             }
         }
     };
@@ -104,6 +80,18 @@ counters! {
     requests_refused: "ingestd_http_requests_refused_total",
     /// Connections turned away because there were too many.
     connections_refused: "ingestd_connections_refused_total",
+    /// TLS handshakes completed.
+    handshakes: "ingestd_tls_handshakes_total",
+    /// Connections that speak HTTP/2.
+    http2_connections: "ingestd_http2_connections_total",
+    /// Connections turned away because their address had too many.
+    connections_refused_address: "ingestd_connections_refused_per_address_total",
+    /// Connections closed for what they began with instead of a PROXY protocol header.
+    proxy_headers_refused: "ingestd_proxy_headers_refused_total",
+    /// Requests and handshakes of browsers refused for the page that they came from.
+    origins_refused: "ingestd_origins_refused_total",
+    /// WebSocket rounds held up because a limit was used up.
+    ws_slowed: "ingestd_websocket_slowed_total",
     /// WebSockets opened.
     websockets_total: "ingestd_websockets_total",
     /// WebSocket messages received.
@@ -116,15 +104,44 @@ counters! {
     commit_bytes: "ingestd_commit_bytes_total",
     /// Requests in commits.
     commit_requests: "ingestd_commit_requests_total",
+    /// Spans that the collector has.
+    spans_exported: "ingestd_trace_spans_exported_total",
+    /// Spans that did not fit the queue, or that the collector did not take.
+    spans_dropped: "ingestd_trace_spans_dropped_total",
 }
 
 impl Metrics {
-    /// Histograms for one more thread.
+    /// A recorder for one more thread.
     #[must_use]
     pub fn recorder(&self) -> Arc<Recorder> {
-        let recorder = Arc::new(Recorder::new());
+        self.add_recorder(None)
+    }
+
+    /// A recorder for the thread that ships to `sink`.
+    #[must_use]
+    pub fn sink_recorder(&self, sink: &'static str) -> Arc<Recorder> {
+        self.add_recorder(Some(sink))
+    }
+
+    fn add_recorder(&self, sink: Option<&'static str>) -> Arc<Recorder> {
+        let recorder = Arc::new(Recorder::new(sink));
         self.recorders.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&recorder));
         recorder
+    }
+
+    fn recorders(&self) -> Vec<Arc<Recorder>> {
+        self.recorders.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lets go of what is older than a minute; to be called about once a second.
+    pub fn turn(&self) {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).turn(&self.recorders(), Instant::now());
+    }
+
+    /// One stage over all threads in the last 60 to 65 seconds, microseconds.
+    #[must_use]
+    pub fn stage(&self, stage: Stage) -> Histogram<u64> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).stage(stage, &self.recorders())
     }
 
     /// Counts one commit.
@@ -148,6 +165,24 @@ impl Metrics {
         }
     }
 
+    /// Counts somebody who was not let in.
+    pub fn turn_away(&self, failure: Failure) {
+        self.auth_failures[failure as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Counts a TLS handshake that failed.
+    pub fn handshake_failed(&self, reason: HandshakeFailure) {
+        self.handshakes_failed[reason as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Counts a request refused before its events were counted.
+    pub fn refuse_request(&self, reason: Refusal) {
+        self.requests_refused.fetch_add(1, Relaxed);
+        if let Some(place) = Refusal::ALL.iter().position(|known| *known == reason) {
+            self.requests_refused_by[place].fetch_add(1, Relaxed);
+        }
+    }
+
     /// All rejected events.
     #[must_use]
     pub fn rejected_total(&self) -> u64 {
@@ -160,71 +195,94 @@ impl Metrics {
         self.refused.iter().map(|count| count.load(Relaxed)).sum()
     }
 
-    /// One stage's histogram over all threads since the start, microseconds.
+    /// All outcomes.
     #[must_use]
-    pub fn stage(&self, stage: Stage) -> Option<Histogram<u64>> {
-        let recorders = self.recorders.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut sum: Option<Histogram<u64>> = None;
-        for recorder in recorders {
-            let one = recorder.0.lock().unwrap_or_else(PoisonError::into_inner)[stage as usize].clone();
-            match &mut sum {
-                Some(sum) => sum.add(&one).ok()?,
-                None => sum = Some(one),
-            }
-        }
-        sum
+    pub fn outcomes(&self) -> u64 {
+        let stored = self.accepted.load(Relaxed) + self.duplicate.load(Relaxed);
+        stored + self.rejected_total() + self.refused_total()
     }
 
     /// The Prometheus text exposition, format 0.0.4.
     #[must_use]
     pub fn prometheus(&self) -> String {
-        let mut out = String::with_capacity(8192);
+        let mut out = String::with_capacity(16 << 10);
         self.put_counters(&mut out);
-        put(&mut out, "ingestd_http_connections", "gauge", "Open HTTP connections.", self.connections.load(Relaxed));
-        put(&mut out, "ingestd_websockets", "gauge", "Open WebSockets.", self.websockets.load(Relaxed));
-        head(&mut out, "ingestd_events_rejected_total", "counter", "Events that can never be accepted, by code.");
+        self.put_gauges(&mut out);
+        put_head(&mut out, "ingestd_events_rejected_total", "counter", "Events that can never be accepted, by code.");
         for (code, count) in RejectCode::ALL.iter().zip(&self.rejected) {
-            line(&mut out, "ingestd_events_rejected_total", &format!("code=\"{code}\""), count.load(Relaxed));
+            put_series(&mut out, "ingestd_events_rejected_total", &format!("code=\"{code}\""), count.load(Relaxed));
         }
-        head(&mut out, "ingestd_events_refused_total", "counter", "Events not taken now, by reason.");
+        put_head(&mut out, "ingestd_events_refused_total", "counter", "Events not taken now, by reason.");
         for (reason, count) in Refusal::ALL.iter().zip(&self.refused) {
-            line(&mut out, "ingestd_events_refused_total", &format!("reason=\"{reason}\""), count.load(Relaxed));
+            put_series(&mut out, "ingestd_events_refused_total", &format!("reason=\"{reason}\""), count.load(Relaxed));
         }
-        head(&mut out, "ingestd_events_by_type_total", "counter", "Events stored, by type.");
+        let name = "ingestd_auth_failures_total";
+        put_head(&mut out, name, "counter", "Requests and WebSockets turned away, by reason.");
+        for (failure, count) in Failure::ALL.iter().zip(&self.auth_failures) {
+            put_series(&mut out, name, &format!("reason=\"{}\"", failure.as_str()), count.load(Relaxed));
+        }
+        let name = "ingestd_http_requests_refused_by_reason_total";
+        put_head(&mut out, name, "counter", "HTTP requests refused before their events were counted, by reason.");
+        for (reason, count) in Refusal::ALL.iter().zip(&self.requests_refused_by) {
+            put_series(&mut out, name, &format!("reason=\"{reason}\""), count.load(Relaxed));
+        }
+        put_head(&mut out, "ingestd_events_by_type_total", "counter", "Events stored, by type.");
         for (number, count) in self.by_type.iter().enumerate() {
             let name = prepare::EVENT_TYPES.get(number).copied().unwrap_or("other");
-            line(&mut out, "ingestd_events_by_type_total", &format!("type=\"{name}\""), count.load(Relaxed));
+            put_series(&mut out, "ingestd_events_by_type_total", &format!("type=\"{name}\""), count.load(Relaxed));
         }
+        self.put_tls(&mut out);
         self.put_stages(&mut out);
+        self.put_shipping(&mut out);
         out
     }
 
+    fn put_tls(&self, out: &mut String) {
+        let name = "ingestd_tls_handshake_failures_total";
+        put_head(out, name, "counter", "TLS handshakes that failed, by reason.");
+        for (reason, count) in HandshakeFailure::ALL.iter().zip(&self.handshakes_failed) {
+            put_series(out, name, &format!("reason=\"{}\"", reason.as_str()), count.load(Relaxed));
+        }
+        let ends = self.certificate_ends.load(Relaxed);
+        if ends != 0 {
+            let help = "When the certificate that is presented ends.";
+            put_metric(out, "ingestd_tls_certificate_expiry_timestamp_seconds", "gauge", help, ends);
+        }
+    }
+
+    fn put_gauges(&self, out: &mut String) {
+        let mut gauge = |name, help, value: i64| put_metric(out, name, "gauge", help, value);
+        gauge("ingestd_http_connections", "Open HTTP connections.", self.connections.load(Relaxed));
+        gauge("ingestd_websockets", "Open WebSockets.", self.websockets.load(Relaxed));
+        let mut bytes = |name, help, value: &AtomicU64| put_metric(out, name, "gauge", help, value.load(Relaxed));
+        bytes("ingestd_disk_free_bytes", "Free space where the data folder is.", &self.disk_free_bytes);
+        bytes("ingestd_disk_reserve_bytes", "Free space below which events are refused.", &self.disk_reserve_bytes);
+        let budget = "Size of the log above which events are refused; 0 for none.";
+        bytes("ingestd_log_budget_bytes", budget, &self.log_budget_bytes);
+    }
+
     fn put_stages(&self, out: &mut String) {
-        let name = "ingestd_stage_duration_seconds";
-        head(out, name, "summary", "Duration of each stage since the start.");
-        for stage in Stage::ALL {
-            let Some(histogram) = self.stage(stage) else { continue };
-            for quantile in ["0.5", "0.99", "0.999"] {
-                let value = histogram.value_at_quantile(quantile.parse().unwrap_or(0.5)) as f64 / 1e6;
-                line(out, name, &format!("stage=\"{}\",quantile=\"{quantile}\"", stage.as_str()), value);
-            }
-            let label = format!("stage=\"{}\"", stage.as_str());
-            line(out, &format!("{name}_sum"), &label, histogram.mean() * histogram.len() as f64 / 1e6);
-            line(out, &format!("{name}_count"), &label, histogram.len());
+        let (name, recorders) = ("ingestd_stage_duration_seconds", self.recorders());
+        put_head(out, name, "histogram", "Duration of each stage before the answer.");
+        for stage in Stage::ALL.into_iter().filter(|stage| *stage != Stage::Ship) {
+            let buckets = sum(stage, recorders.iter());
+            put_histogram(out, name, &format!("stage=\"{}\"", stage.as_str()), stage.bounds(), &buckets);
+        }
+    }
+
+    fn put_shipping(&self, out: &mut String) {
+        let (name, recorders) = ("ingestd_sink_ship_duration_seconds", self.recorders());
+        put_head(out, name, "histogram", "Bringing one batch to a sink, until the sink has it for good.");
+        for recorder in &recorders {
+            let Some(sink) = recorder.sink else { continue };
+            let buckets = recorder.buckets(Stage::Ship);
+            put_histogram(out, name, &format!("sink=\"{sink}\""), Stage::Ship.bounds(), &buckets);
         }
     }
 }
 
-fn head(out: &mut String, name: &str, kind: &str, help: &str) {
-    // Writing to a String cannot fail.
-    write!(out, "# HELP {name} {}\n# TYPE {name} {kind}\n", help.trim()).ok();
-}
-
-fn line(out: &mut String, name: &str, labels: &str, value: impl std::fmt::Display) {
-    writeln!(out, "{name}{{{labels}}} {value}").ok();
-}
-
-fn put(out: &mut String, name: &str, kind: &str, help: &str, value: impl std::fmt::Display) {
-    head(out, name, kind, help);
-    writeln!(out, "{name} {value}").ok();
+fn sum<'a>(stage: Stage, recorders: impl Iterator<Item = &'a Arc<Recorder>>) -> Buckets {
+    let mut sum = Buckets::default();
+    recorders.for_each(|recorder| sum.merge(&recorder.buckets(stage)));
+    sum
 }

@@ -3,10 +3,10 @@
 use crate::cli::{Wal, WalDump, WalForget, WalPlace};
 use anyhow::{Context, bail};
 use event::{FingerprintKey, Namespace, Seq};
-use ingestd::control::{complain, say};
+use ingestd::control::{complain, log_view, say};
 use ingestd::deliver::Cursor;
 use record::EventView;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
@@ -95,22 +95,18 @@ fn report_json(report: &VerifyReport) -> serde_json::Value {
 
 fn inspect(place: &WalPlace) -> anyhow::Result<ExitCode> {
     let (reader, recovery) = wal::open_read_only(&place.data_dir)?;
-    let size = reader.size();
-    let history = reader.history()?;
-    let starts: Vec<_> = history
-        .iter()
-        .map(|start| json!({"incarnation": format!("{:016x}", start.id), "first": start.first.get()}))
-        .collect();
-    let out = json!({
-        "start": recovery.start.get(),
-        "next": recovery.next.get(),
-        "mark": recovery.mark_trouble.is_none().then(|| recovery.mark.get()),
-        "markTrouble": recovery.mark_trouble,
-        "clean": recovery.clean,
-        "lastCommit": recovery.last_commit.to_string(),
-        "tableBytes": size.tables,
-        "memoryBytes": size.memory,
-        "starts": starts,
+    let mut out = log_view::facts(&reader)?;
+    out["next"] = recovery.next.get().into();
+    out["mark"] = recovery.mark_trouble.is_none().then(|| recovery.mark.get()).into();
+    out["markTrouble"] = recovery.mark_trouble.into();
+    out["clean"] = recovery.clean.into();
+    out["lastCommit"] = recovery.last_commit.to_string().into();
+    out["copy"] = recovery.copy.map_or(Value::Null, |copy| {
+        json!({
+            "madeAt": copy.made_at.to_string(),
+            "end": copy.end.get(),
+            "used": copy.used.map(|used| used.flag().trim_start_matches('-')),
+        })
     });
     if place.json {
         tell!("{out}");
@@ -132,14 +128,7 @@ fn dump(which: &WalDump) -> anyhow::Result<ExitCode> {
             if event.seq < from || failed.is_err() {
                 return;
             }
-            let mut line = json!({"seq": event.seq.get(), "committedAt": event.committed_at.to_string()});
-            match extractor.extract(&event) {
-                Ok(envelope) => line["eventId"] = envelope.event_id.into(),
-                Err(error) => line["unreadable"] = error.to_string().into(),
-            }
-            if which.raw {
-                line["raw"] = String::from_utf8_lossy(event.raw).into();
-            }
+            let line = log_view::event(&event, &mut extractor, which.raw);
             failed = writeln!(out, "{line}").context("cannot write");
         });
         if let Err(error) = visited {

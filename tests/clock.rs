@@ -16,7 +16,12 @@ struct Wrong {
 
 impl Wrong {
     fn start() -> Self {
+        Wrong::start_with_clock(0)
+    }
+
+    fn start_with_clock(seconds: i64) -> Self {
         let shim = Shim::compiled();
+        std::fs::write(shim.file("clock"), seconds.to_string()).unwrap();
         let file = shim.file("clock").to_str().unwrap().to_owned();
         let place = Place::with(&[("INGESTD_PARQUET_ENABLED", "false"), ("FAULT_CLOCK", &file)]);
         let daemon = place.and("LD_PRELOAD", shim.library().to_str().unwrap()).start();
@@ -38,6 +43,18 @@ impl Wrong {
     fn post_with_key(&self, id: &str) -> Answer {
         let headers = [("Content-Type", "application/json"), ("Idempotency-Key", "key")];
         self.daemon.request("POST", "/events", &headers, event(id).to_string().as_bytes())
+    }
+
+    /// How many dead letters are kept; `None` where the log cannot be read at this moment.
+    fn letters(&self) -> Option<u64> {
+        let (reader, _) = wal::open_read_only(&self.daemon.data()).ok()?;
+        let mut letters = 0;
+        let count = |_: &[u8], _: &[u8]| {
+            letters += 1;
+            std::ops::ControlFlow::Continue(())
+        };
+        reader.scan(wal::Family::Dead, &[], count).ok()?;
+        Some(letters)
     }
 
     #[track_caller]
@@ -124,4 +141,56 @@ fn a_jump_while_nothing_comes_in_leaves_no_trace() {
     wrong.says("the clock went back");
     let after = wrong.post("b");
     assert_time_never_runs_back(&[before, after, wrong.daemon.get("/health").json()]);
+}
+
+#[test]
+fn a_clock_that_was_slow_and_is_set_right_makes_nothing_be_forgotten_at_the_next_start() {
+    let wrong = Wrong::start_with_clock(-172_800);
+    wrong.post("a");
+    wrong.set(0);
+    wrong.says("the clock jumped ahead");
+    wrong.post("b");
+    // And once more, by a crash.
+    for wrong_s in [-172_800, 0] {
+        wrong.set(wrong_s);
+        wrong.post(&format!("c{wrong_s}"));
+    }
+    let mut wrong = wrong.restarted();
+    for _ in 0..2 {
+        for (id, seq) in [("a", 1), ("b", 2), ("c-172800", 3), ("c0", 4)] {
+            let again = wrong.post(id);
+            assert_eq!((&again["duplicate"], &again["seq"]), (&true.into(), &seq.into()), "{id}");
+        }
+        wrong = Wrong { daemon: wrong.daemon.kill().start(), shim: wrong.shim };
+    }
+    // Also where it is set right while nobody looks.
+    wrong.set(-172_800);
+    let wrong = wrong.restarted();
+    wrong.post("d");
+    let (place, shim) = (wrong.daemon.stop(), wrong.shim);
+    std::fs::remove_file(shim.file("clock")).unwrap();
+    let wrong = Wrong { daemon: place.start(), shim };
+    assert_eq!(wrong.post("d")["duplicate"], true);
+}
+
+#[test]
+fn what_is_kept_after_a_start_far_ahead_is_kept_for_as_long_as_ever() {
+    let wrong = Wrong::start_with_clock(40 * 86_400);
+    wrong.set(0);
+    wrong.says("the clock went back");
+    wrong.post_with_key("k").with_status(202);
+    let bad = wrong.daemon.post("/events", "{}").with_status(400);
+    assert!(bad["deadLetterId"].is_string(), "{bad}");
+    // Each group removes what is too old, and for dead letters that is looked for once a second.
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < std::time::Duration::from_secs(3) {
+        wrong.daemon.post("/events", event(&begun.elapsed().as_micros().to_string()).to_string()).with_status(202);
+    }
+    let is_kept = |wrong: &Wrong| {
+        assert_eq!(wrong.post_with_key("k").header("idempotency-replayed"), Some("true"));
+        eventually("the dead letters can be read", || wrong.letters().is_some());
+        assert_eq!(wrong.letters(), Some(1));
+    };
+    is_kept(&wrong);
+    is_kept(&wrong.restarted());
 }

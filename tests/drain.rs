@@ -8,10 +8,12 @@ mod support;
 use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, BufRead};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use support::{CLOSE, Connection, Daemon, Place, Socket, TEXT, cart_event, event, eventually, masked, request};
+use support::{CLOSE, Connection, Daemon, Place, Shim, Socket, TEXT, cart_event, event, eventually, masked, request};
 
 /// Events that were acknowledged, with their positions.
 type Acknowledged = Mutex<HashMap<String, u64>>;
@@ -298,4 +300,81 @@ fn a_hangup_without_a_terminal_changes_nothing() {
     eventually("it says so", || daemon.log().contains("SIGHUP"));
     daemon.post("/events", event("e-1").to_string()).with_status(202);
     daemon.stop();
+}
+
+/// A start that is held by its disk, on a data folder that has events.
+fn held_start(shim: &Shim) -> (Place, Child) {
+    let place = Place::with(&[]).and_all(shim.strikes("open", "*/data/log/CURRENT"));
+    let place = place.and("FAULT_HANG", "1").and("FAULT_LOG", shim.file("struck").to_str().unwrap());
+    let daemon = place.start();
+    daemon.post("/events", event("e").to_string()).with_status(202);
+    let place = daemon.stop();
+    shim.arm();
+    let mut command = place.command(&["serve", "--listen", "127.0.0.1:0"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    eventually("it is opening the log", || shim.file("struck").exists());
+    (place, child)
+}
+
+#[track_caller]
+fn ended(child: &mut Child) -> ExitStatus {
+    let mut status = None;
+    eventually("it ends", || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    status.unwrap()
+}
+
+#[test]
+fn a_hangup_during_the_start_has_the_configuration_read_once_it_runs() {
+    let shim = Shim::compiled();
+    let (_place, mut child) = held_start(&shim);
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::HUP).unwrap();
+    shim.disarm();
+    let (says, said) = std::sync::mpsc::channel();
+    let lines = io::BufReader::new(child.stderr.take().unwrap()).lines();
+    // Read to the end, so that it never blocks on a full pipe.
+    std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(says.send(line))));
+    let mut has_said = false;
+    eventually("it reads the configuration again", || {
+        assert_eq!(child.try_wait().unwrap(), None, "the hangup ended it");
+        has_said |= said.try_iter().any(|line| line.contains("SIGHUP"));
+        has_said
+    });
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).unwrap();
+    assert!(ended(&mut child).success());
+}
+
+#[test]
+fn a_stop_during_the_start_ends_it_at_once_and_the_next_start_finds_everything() {
+    let shim = Shim::compiled();
+    let (place, mut child) = held_start(&shim);
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).unwrap();
+    // Though its disk hangs.
+    assert_eq!(ended(&mut child).signal(), Some(Signal::TERM.as_raw()));
+    shim.disarm();
+    let daemon = place.start();
+    assert_eq!(daemon.post("/events", event("e").to_string()).with_status(202)["duplicate"], true);
+    daemon.stop();
+}
+
+#[test]
+fn a_stop_while_the_disk_hangs_answers_what_waits_once_it_goes_on() {
+    let shim = Shim::compiled();
+    let place = Place::with(&[]).and_all(shim.strikes("fdatasync", "*/data/log/*.log"));
+    let daemon = place.and("FAULT_HANG", "1").start();
+    shim.arm();
+    let mut waiting: Vec<_> = (0..50).map(|_| daemon.connect()).collect();
+    for (number, connection) in waiting.iter_mut().enumerate() {
+        connection.send(request("POST", "/events", &[], event(&format!("e-{number}")).to_string().as_bytes()));
+    }
+    eventually("all of them are read", || daemon.metric("ingestd_events_received_total") >= 50.0);
+    daemon.term();
+    eventually("nobody new is let in", || Connection::try_open(daemon.address).is_err());
+    shim.disarm();
+    for connection in &mut waiting {
+        connection.answer().with_status(202);
+    }
+    assert_eq!(daemon.drained().stored().len(), 50);
 }

@@ -6,7 +6,7 @@
 mod support;
 
 use serde_json::json;
-use support::{Answer, Connection, Daemon, Socket, TEXT, cart_event, event, masked, request};
+use support::{Answer, ApiKey, Connection, Daemon, Socket, TEXT, cart_event, event, masked, request};
 
 /// A header without a meaning: what has it is not plain.
 const DETOUR: (&str, &str) = ("X-Detour", "1");
@@ -19,6 +19,8 @@ fn told(answer: &Answer, id: &str) -> String {
         match name.as_str() {
             "date" => assert!(value.ends_with(" GMT"), "{value}"),
             "x-request-id" if value.len() == 16 => "made".clone_into(value),
+            // How much is left differs from answer to answer.
+            "ratelimit" => "told".clone_into(value),
             _ => {}
         }
     }
@@ -85,6 +87,57 @@ fn both_ways_answer_alike() {
     let [accepted, duplicate, ..] = daemon.totals();
     assert_eq!(duplicate, 4, "the second and third event named new, both ways");
     assert_eq!(accepted, 18, "one of each good kind, both ways");
+}
+
+#[test]
+fn limits_and_pages_are_told_both_ways() {
+    let daemon = Daemon::with(&[
+        ("INGESTD_RATE_LIMITS_TENANT_EVENTS_PER_DAY", "4"),
+        ("INGESTD_RATE_LIMITS_ADDRESS_REQUESTS_PER_S", "1000"),
+        ("INGESTD_CORS_ALLOWED_ORIGINS", "https://shop.example"),
+    ]);
+    let good = |id: &str| event(id).to_string().into_bytes();
+    assert_alike(&daemon, "within", &[], &good);
+    assert_alike(&daemon, "forwarded", &[("X-Forwarded-For", "203.0.113.9"), ("Via", "1.1 proxy")], &good);
+    // What the quota is for is used up, unless midnight has just passed: then it is for the next four.
+    for _ in 0..4 {
+        daemon.post("/events", event("more").to_string());
+    }
+    let mut connection = daemon.connect();
+    for headers in [&[][..], &[DETOUR]] {
+        let answer = connection.post("/events", headers, event("beyond").to_string().as_bytes());
+        assert_eq!(answer.problem(429)["reason"], "quota_exceeded");
+        assert_eq!(answer.header("vary"), Some("Origin"));
+        assert!(answer.header("retry-after").is_some() && answer.header("ratelimit-policy").is_some());
+    }
+}
+
+#[test]
+fn a_limit_is_one_for_both_ways() {
+    let daemon =
+        Daemon::with(&[("INGESTD_RATE_LIMITS_ADDRESS_REQUESTS_PER_S", "1"), ("INGESTD_RATE_LIMITS_BURST_S", "40")]);
+    let mut refused = Vec::new();
+    // Forty, and one more for each second that this takes.
+    for number in 0.. {
+        assert!(number < 10_000, "nothing is refused");
+        for headers in [&[][..], &[DETOUR]] {
+            let id = format!("e-{number}-{}", headers.len());
+            let answer = daemon.request("POST", "/events", headers, event(&id).to_string().as_bytes());
+            match answer.status {
+                202 => assert!(
+                    answer.header("ratelimit").is_some_and(|field| field.starts_with("\"address-requests\";r="))
+                ),
+                _ => refused.push(answer),
+            }
+        }
+        if refused.len() >= 4 {
+            break;
+        }
+    }
+    for answer in refused {
+        assert_eq!(answer.problem(429)["limit"], "address-requests");
+    }
+    assert!(daemon.totals()[0] >= 40);
 }
 
 #[test]
@@ -189,4 +242,38 @@ fn a_plain_request_is_counted_like_any_other() {
     let plain = counted(&[], "plain");
     assert_eq!(plain, counted(&[DETOUR], "detour"));
     assert_eq!(plain[1..4], [1.0, 2.0, 2.0]);
+}
+
+#[test]
+fn both_ways_ask_for_the_same_credential() {
+    let daemon = Daemon::with(&[("INGESTD_AUTH_INTAKE", "key")]);
+    let key = ApiKey::add(&daemon, "shop", "intake");
+    let read = ApiKey::add(&daemon, "shop", "read");
+    let good = |id: &str| event(id).to_string().into_bytes();
+    let (bearer, wrong) = (key.bearer(), format!("{}x", key.bearer()));
+    for (name, headers) in [
+        ("none", &[][..]),
+        ("bearer", &[("Authorization", bearer.as_str())]),
+        ("key", &[("X-API-Key", key.text.as_str())]),
+        ("token", &[("X-App-Token", key.text.as_str())]),
+        ("both", &[("X-API-Key", key.text.as_str()), ("Authorization", bearer.as_str())]),
+        ("wrong", &[("Authorization", wrong.as_str())]),
+        ("basic", &[("Authorization", "Basic eA==")]),
+        ("differing", &[("X-API-Key", read.text.as_str()), ("Authorization", bearer.as_str())]),
+        ("twice", &[("X-API-Key", key.text.as_str()), ("X-API-Key", key.text.as_str())]),
+        ("read", &[("X-API-Key", read.text.as_str())]),
+    ] {
+        assert_alike(&daemon, name, headers, &good);
+        assert_alike(&daemon, name, headers, &|_| b"{".to_vec());
+    }
+    assert_eq!(daemon.totals(), [8, 0, 8, 0]);
+    let refused = |reason: &str| daemon.metric(&format!("ingestd_auth_failures_total{{reason=\"{reason}\"}}"));
+    assert_eq!(["missing", "malformed", "ambiguous", "scope"].map(refused), [4.0, 8.0, 8.0, 4.0], "once each");
+    key.revoke(&daemon);
+    assert_alike(&daemon, "revoked", &[("Authorization", &bearer)], &good);
+    // Where nothing is asked for, a credential means nothing.
+    let open = Daemon::start();
+    assert_alike(&open, "open", &[("Authorization", &bearer)], &good);
+    assert_alike(&open, "nonsense", &[("Authorization", "x"), ("X-API-Key", "y")], &good);
+    assert_eq!(open.totals(), [4, 0, 0, 0]);
 }

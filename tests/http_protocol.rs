@@ -167,7 +167,7 @@ fn an_idle_connection_is_closed_without_a_word() {
 fn what_is_no_http_is_400_and_closed() {
     let daemon = Daemon::start();
     for garbage in [
-        "\u{16}\u{3}\u{1}\u{2}\u{0}TLS?\r\n\r\n",
+        "\u{16}\u{2}\u{1}\u{2}\u{0}TLS?\r\n\r\n",
         "GET\r\n\r\n",
         "POST /events HTTP/9.9\r\n\r\n",
         "G\u{0}T / HTTP/1.1\r\n\r\n",
@@ -175,15 +175,21 @@ fn what_is_no_http_is_400_and_closed() {
         let mut connection = daemon.connect();
         connection.send(garbage);
         let answer = connection.answer();
-        assert_eq!(answer.status, 400, "{garbage:?}: {answer:?}");
+        assert!(
+            answer.problem(400)["detail"].as_str().unwrap().starts_with("this is no HTTP request: "),
+            "{garbage:?}"
+        );
+        assert_eq!(answer.header("connection"), Some("close"), "{garbage:?}");
         assert!(connection.is_closed());
     }
     for head in ["Content-Length: 5\r\nContent-Length: 6", "Content-Length: -1", "Content-Length: 1x"] {
         let mut connection = daemon.connect();
         connection.send(format!("POST /events HTTP/1.1\r\nHost: test\r\n{head}\r\n\r\n{{}}"));
         let answer = connection.answer();
-        assert_eq!(answer.status, 400, "{head}: {answer:?}");
+        answer.problem(400);
+        assert_eq!(answer.header("connection"), Some("close"), "{head}");
     }
+    assert_eq!(daemon.metric("ingestd_http_requests_4xx_total"), 7.0);
     daemon.post("/events", event("e").to_string()).with_status(202);
 }
 
@@ -193,8 +199,73 @@ fn a_head_that_is_too_large_is_431() {
     let mut connection = daemon.connect();
     let long = "x".repeat(100_000);
     connection.try_send(request("GET", "/health", &[("X-Long", &long)], b"")).ok();
-    assert_eq!(connection.answer().status, 431);
+    let answer = connection.answer();
+    assert_eq!(
+        answer.problem(431)["detail"],
+        "the request's head is larger than 16384 bytes, or has more than 100 headers"
+    );
+    assert_eq!(answer.header("connection"), Some("close"));
+    assert!(connection.is_closed());
+    // As the target, and as many headers.
+    let mut connection = daemon.connect();
+    connection.try_send(request("GET", &format!("/{long}"), &[], b"")).ok();
+    let answer = connection.answer();
+    answer.problem(answer.status);
+    assert!(matches!(answer.status, 414 | 431), "{answer:?}");
+    let mut connection = daemon.connect();
+    connection.send(request("GET", "/health/live", &[("X-A", "1"); 200], b""));
+    connection.answer().problem(431);
     assert_eq!(daemon.get("/health/live").status, 200);
+}
+
+#[test]
+fn what_cannot_be_read_is_told_behind_the_answers_of_what_could() {
+    let daemon = Daemon::start();
+    // On the short way, on the general way, and in the same read.
+    for first in
+        [request("POST", "/events", &[], event("e").to_string().as_bytes()), request("GET", "/nowhere", &[], b"")]
+    {
+        for apart in [true, false] {
+            let mut connection = daemon.connect();
+            let rest = b"NO HTTP\r\n\r\n".as_slice();
+            let status = if apart {
+                connection.send(&first);
+                let status = connection.answer().status;
+                connection.send(rest);
+                status
+            } else {
+                connection.send([&first, rest].concat());
+                connection.answer().status
+            };
+            assert!(matches!(status, 202 | 404), "{status}");
+            let answer = connection.answer();
+            answer.problem(400);
+            assert_eq!(answer.header("connection"), Some("close"));
+            assert!(connection.is_closed());
+        }
+    }
+}
+
+#[test]
+fn http_1_0_oddities_are_told_in_the_same_way() {
+    let daemon = Daemon::start();
+    for request in ["GET /health/live\r\n\r\n", "GET  /health/live HTTP/1.0\r\n\r\n", "get / HTTP/1.0 x\r\n\r\n"] {
+        let mut connection = daemon.connect();
+        connection.send(request);
+        let answer = connection.answer();
+        answer.problem(400);
+        assert!(connection.is_closed(), "{request:?}");
+    }
+}
+
+#[test]
+fn tls_on_a_plain_port_is_closed_without_a_word() {
+    let daemon = Daemon::with(&[("INGESTD_LOG_LEVEL", "debug")]);
+    let mut connection = daemon.connect();
+    // The beginning of a ClientHello.
+    connection.send([22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3]);
+    assert!(connection.is_closed());
+    eventually("it is said", || daemon.log().contains("speaks TLS to a port that does not"));
 }
 
 #[test]

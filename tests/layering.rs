@@ -5,13 +5,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms of the daemon and the rooms they may name.
-const ROOMS: [(&str, &[&str]); 6] = [
+const ROOMS: [(&str, &[&str]); 8] = [
+    ("access", &["metrics"]),
+    ("traces", &["net", "metrics"]),
     ("net", &["metrics"]),
     ("commit", &["metrics"]),
-    ("intake", &["net", "commit", "metrics"]),
-    ("deliver", &["commit", "metrics"]),
-    ("control", &["net", "commit", "intake", "deliver", "metrics"]),
-    ("daemon", &["net", "commit", "intake", "deliver", "control", "metrics"]),
+    ("intake", &["access", "net", "commit", "metrics", "traces"]),
+    ("deliver", &["commit", "metrics", "traces"]),
+    ("control", &["access", "net", "commit", "intake", "deliver", "metrics", "traces"]),
+    ("daemon", &["access", "net", "commit", "intake", "deliver", "control", "metrics", "traces"]),
 ];
 
 /// Crates of the workspace and the crates they may depend on.

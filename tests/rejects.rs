@@ -6,7 +6,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::{Answer, Daemon, event, shape};
+use support::{Answer, Daemon, Place, event, shape};
 
 /// The code and pointers of a rejected event.
 #[track_caller]
@@ -293,4 +293,31 @@ fn dead_letters_beyond_their_room_are_counted_but_not_kept() {
         .collect();
     assert!(letters[0] && !letters[19], "{letters:?}");
     assert_eq!(daemon.totals(), [0, 0, 20, 0]);
+}
+
+#[test]
+fn dead_letters_do_not_go_while_a_sink_that_is_switched_off_has_not_got_them() {
+    let limits = [("INGESTD_LIMITS_DEAD_LETTER_BYTES_MAX", "1000"), ("INGESTD_LIMITS_DEAD_LETTER_AGE_S", "1")];
+    // Nobody listens there: the sink is never reached.
+    let place = Place::with(&limits).and("INGESTD_CLICKHOUSE_URLS", "http://127.0.0.1:9");
+    let daemon = place.and("INGESTD_CLICKHOUSE_ENABLED", "true").start();
+    let is_kept = |daemon: &Daemon| {
+        let answer = daemon.post("/events", with("eventType", "x".repeat(500).into())).with_status(400);
+        answer["deadLetterId"].is_string()
+    };
+    assert!(is_kept(&daemon) && !is_kept(&daemon), "there is room for one");
+    support::eventually("the sink has its place", || {
+        daemon.get("/pipeline/status").json()["sinks"]
+            .as_array()
+            .is_some_and(|sinks| sinks.iter().any(|sink| sink["sink"] == "clickhouse" && sink["nextDeadLetter"] == 1))
+    });
+    let daemon = daemon.stop().and("INGESTD_CLICKHOUSE_ENABLED", "false").start();
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < std::time::Duration::from_secs(5) {
+        assert!(!is_kept(&daemon), "there is room though nobody has got it");
+    }
+    let place = daemon.stop();
+    assert!(place.wal(&["forget-sink", "clickhouse"]).status.success());
+    let daemon = place.start();
+    support::eventually("nobody wants it any more", || is_kept(&daemon));
 }

@@ -182,3 +182,20 @@ fn reloads_under_load_fail_no_request() {
     assert_eq!((batch_of(&daemon, 20), batch_of(&daemon, 21)), (202, 400));
     daemon.stop();
 }
+
+#[test]
+fn a_reload_that_hangs_holds_no_stop_up() {
+    let file = File::new("");
+    let daemon = file.daemon();
+    // Whoever reads a pipe waits for somebody who writes.
+    let pipe = file.dir.path().join("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+    std::fs::rename(pipe, file.path()).unwrap();
+    daemon.signal(Signal::HUP);
+    eventually("it reads", || daemon.log().contains("SIGHUP: reading the configuration again"));
+    daemon.post("/events", event("e").to_string()).with_status(202);
+    daemon.term();
+    let place = daemon.drained();
+    file.write("");
+    assert_eq!(place.stored().len(), 1);
+}

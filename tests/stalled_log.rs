@@ -73,18 +73,22 @@ fn a_request_that_the_log_does_not_take_is_answered_all_the_same_and_counted_onc
         connection
     });
     socket.cart(&event("socket"));
+    socket.cart(&json!([event("one"), {"eventId": "bad"}, event("two")]));
     for mut connection in waiting {
         let answer = connection.answer();
         assert_eq!(answer.problem(503)["reason"], "unknown");
         assert!(answer.header("retry-after").is_some() && answer.header("x-request-id").is_some(), "{answer:?}");
     }
-    assert_eq!(socket.message("event_error")["code"], "unknown");
+    for (id, index) in [("socket", json!(null)), ("one", json!(0)), ("bad", json!(1)), ("two", json!(2))] {
+        let error = socket.message("event_error");
+        assert_eq!((&error["code"], &error["eventId"], &error["index"]), (&"unknown".into(), &id.into(), &index));
+    }
     shim.disarm();
     // Each was stored after all, and counts as what it is: nobody was told that it was not.
-    eventually("the log has taken all of them", || daemon.totals() == [5, 0, 1, 0]);
-    assert_eq!(daemon.metric("ingestd_events_received_total"), 6.0);
+    eventually("the log has taken all of them", || daemon.totals() == [7, 0, 2, 0]);
+    assert_eq!(daemon.metric("ingestd_events_received_total"), 9.0);
     // On a slow machine the stall was long enough to be noticed.
     eventually("it is ready", || daemon.get("/health/ready").status == 200);
     assert_eq!(daemon.post("/events", event("express").to_string()).with_status(202)["duplicate"], true);
-    assert_eq!(daemon.stop().stored().len(), 5);
+    assert_eq!(daemon.stop().stored().len(), 7);
 }

@@ -214,6 +214,36 @@ fn orders_are_durable_when_they_are_answered_also_while_nobody_can_be_reached() 
 }
 
 #[test]
+fn a_search_for_refused_rows_that_is_cut_short_doubles_nothing() {
+    let server = std::sync::Arc::new(Server::start());
+    let proxy = Proxy::to(&server);
+    let daemon = place(Some(&server), None).and("INGESTD_CLICKHOUSE_URLS", &proxy.url()).start();
+    post(&daemon, &some("first", 10));
+    settle(&daemon);
+    for table in ["events_raw", "events_processed"] {
+        server.sql(&format!("ALTER TABLE {table} ADD CONSTRAINT no_poison CHECK event_id != 'poison'"));
+    }
+    let asks = std::sync::Arc::clone(&server);
+    // Parts of the batch are in both tables, and then nothing is done any more.
+    let has_some = move || ["events_raw", "events_processed"].iter().all(|table| asks.rows(table).0 > 10);
+    proxy.is_busy(has_some);
+    let mut second = some("second", 200);
+    second.insert(150, event("poison").to_string());
+    let body = format!("[{}]", second.join(","));
+    daemon.post("/events/batch", body).with_status(202);
+    eventually("the search ends early", || ["retrying", "circuit_open"].contains(&&*state(&daemon, "clickhouse").0));
+    let begun = server.rows("events_raw").0;
+    assert!((11..=210).contains(&begun), "a part of it is there: {begun}");
+    // What would make another batch of it, were it cut anew.
+    post(&daemon, &some("third", 5));
+    proxy.is_busy(|| false);
+    settle(&daemon);
+    eventually("the refused one is a dead letter", || server.rows("events_errors").0 == 1);
+    assert_tables(&server, 215, 1);
+    assert_eq!(ledger(&daemon, "clickhouse"), [215, 0, 0]);
+}
+
+#[test]
 fn an_order_does_not_wait_for_a_server_that_hangs() {
     let server = Server::start();
     let daemon = place(Some(&server), None).start();

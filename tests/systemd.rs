@@ -5,9 +5,6 @@
 #[cfg(test)]
 mod support;
 
-use nix::sys::ptrace;
-use nix::sys::wait::{WaitPidFlag, waitpid};
-use nix::unistd::Pid;
 use rustix::process::Signal;
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -18,7 +15,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
-use support::{Connection, Daemon, PROGRAM, Place, event, eventually, request};
+use support::{Connection, PROGRAM, Place, Stopped, event, eventually, request};
 
 /// For one message of a daemon on a busy machine.
 const WITHIN: Duration = Duration::from_secs(60);
@@ -78,30 +75,6 @@ impl Manager {
             lines.extend(String::from_utf8_lossy(&message[..length]).lines().map(str::to_owned));
         }
         lines
-    }
-}
-
-/// One thread of the daemon, stopped while this lives; the others go on.
-struct Stopped(Pid);
-
-impl Stopped {
-    #[track_caller]
-    fn thread(daemon: &Daemon, name: &str) -> Self {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap().map(|task| task.unwrap().path());
-        let is_it = |task: &PathBuf| std::fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim() == name);
-        let task = tasks.into_iter().find(is_it).unwrap_or_else(|| panic!("there is no thread {name}"));
-        let thread = Pid::from_raw(task.file_name().unwrap().to_str().unwrap().parse().unwrap());
-        ptrace::seize(thread, ptrace::Options::empty()).unwrap();
-        ptrace::interrupt(thread).unwrap();
-        waitpid(thread, Some(WaitPidFlag::__WALL)).unwrap();
-        Stopped(thread)
-    }
-}
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        // Fails only when it is gone.
-        ptrace::detach(self.0, None).ok();
     }
 }
 
@@ -174,6 +147,10 @@ fn every_acceptor_accepts_from_the_socket_that_is_handed_in() {
     let held = TcpListener::bind("127.0.0.1:0").unwrap();
     let daemon = Place::with(&[("INGESTD_SERVER_ACCEPTORS", "2")]).start_on(&held);
     assert_eq!(daemon.address, held.local_addr().unwrap());
+    let shown = daemon.admin(&["config", "show"]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    let line = shown.lines().find(|line| line.starts_with("server.listen = ")).unwrap_or_default();
+    assert!(line.contains(&daemon.address.to_string()) && line.ends_with("# the socket that was handed in"), "{shown}");
     for stuck in ["accept-0", "accept-1"] {
         let stopped = Stopped::thread(&daemon, stuck);
         for number in 0..5 {

@@ -18,7 +18,7 @@ export const outcome = {
 };
 
 export const headers = { 'Content-Type': 'application/json' };
-if (__ENV.LOADTEST_TOKEN) headers.Authorization = `Bearer ${__ENV.LOADTEST_TOKEN}`;
+if (__ENV.INGESTD_TOKEN) headers.Authorization = `Bearer ${__ENV.INGESTD_TOKEN}`;
 
 // Options of a scenario at a constant rate of requests.
 export function steady(requestsPerSecond) {

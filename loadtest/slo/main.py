@@ -24,7 +24,7 @@ exit code: 0 every promise that was tried is met; 1 one was missed; 2 could not 
 everything could be judged (a late or starved generator, a disk slower than the promise, too few descriptors); 64 usage.
 
 Without --target a daemon of its own is started in a temporary folder; INGESTD_… variables configure it. Where
-authentication is on, LOADTEST_TOKEN holds the token. k6 shapes and checks the traffic; latency is taken from loadgen.
+authentication is on, INGESTD_TOKEN holds the token. k6 shapes and checks the traffic; latency is taken from loadgen.
 """
 
 

@@ -55,7 +55,7 @@ class Target:
 
     def _get(self, path):
         request = urllib.request.Request(self.url + path)
-        if token := os.environ.get("LOADTEST_TOKEN"):
+        if token := os.environ.get("INGESTD_TOKEN"):
             request.add_header("Authorization", f"Bearer {token}")
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:

@@ -127,9 +127,9 @@ impl Options {
                 other => return Err(other.unexpected().into()),
             }
         }
-        // A command line can be read by everybody on the machine.
-        if let Ok(token) = std::env::var("LOADTEST_TOKEN") {
-            raw.headers.push(format!("Authorization: Bearer {token}"));
+        // A command line can be read by everybody on the machine: a token is never in it.
+        if let (false, Ok(token)) = (raw.has_token, std::env::var("INGESTD_TOKEN")) {
+            raw.token(&token, "INGESTD_TOKEN")?;
         }
         raw.checked().map(Some)
     }
@@ -157,6 +157,7 @@ struct Raw {
     address: Option<String>,
     path: Option<String>,
     headers: Vec<String>,
+    has_token: bool,
     numbers: std::collections::BTreeMap<&'static str, f64>,
     batch_format: Option<BatchFormat>,
     flags: std::collections::BTreeSet<&'static str>,
@@ -206,7 +207,11 @@ impl Raw {
                 "address" => self.address = Some(parser.value()?.string()?),
                 "path" => self.path = Some(parser.value()?.string()?),
                 "header" => self.headers.push(parser.value()?.string()?),
-                "token" => self.headers.push(format!("Authorization: Bearer {}", parser.value()?.string()?)),
+                "token-file" => {
+                    let file = PathBuf::from(parser.value()?);
+                    let text = std::fs::read_to_string(&file).with_context(|| format!("{}", file.display()))?;
+                    self.token(&text, &file.display().to_string())?;
+                }
                 "format" => self.batch_format = Some(batch_format(&parser.value()?.string()?)?),
                 "ledger" => self.ledger = Some(parser.value()?.into()),
                 "series" => self.series = Some(parser.value()?.into()),
@@ -214,6 +219,17 @@ impl Raw {
                 _ => bail!("unknown option; --help lists them"),
             }
         }
+        Ok(())
+    }
+
+    /// Sends this token, an API key or a JWT, with each request and handshake.
+    fn token(&mut self, text: &str, origin: &str) -> Result<()> {
+        let token = text.trim();
+        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            bail!("{origin} holds no token that a header can carry");
+        }
+        self.headers.push(format!("Authorization: Bearer {token}"));
+        self.has_token = true;
         Ok(())
     }
 

@@ -176,3 +176,20 @@ fn the_series_has_a_line_per_second() {
     let requests: u64 = text.lines().skip(1).map(|l| l.split(',').nth(1).unwrap().parse::<u64>().unwrap()).sum();
     assert_eq!(requests, report.total.answers, "{text}");
 }
+
+#[test]
+fn a_token_comes_from_a_file_and_from_no_command_line() {
+    let server = Fake::start(Fault::None);
+    let file = std::env::temp_dir().join(format!("loadgen-token-{}", std::process::id()));
+    std::fs::write(&file, "ing_0_secret\n").unwrap();
+    let options = options(&server, &format!("http --token-file {}", file.display()));
+    assert_eq!(options.headers, ["Authorization: Bearer ing_0_secret"]);
+    for bad in ["", "two words", "\u{e4}"] {
+        std::fs::write(&file, bad).unwrap();
+        let words = ["http", "--token-file", file.to_str().unwrap()].map(str::to_owned);
+        let error = Options::parse(words).unwrap_err();
+        assert!(format!("{error:#}").contains("holds no token"), "{bad}: {error:#}");
+    }
+    std::fs::remove_file(&file).unwrap();
+    assert!(Options::parse(["http", "--token", "secret"].map(str::to_owned)).is_err());
+}

@@ -7,7 +7,7 @@ function setup(thread)
 end
 
 function init()
-  local token = os.getenv("LOADTEST_TOKEN")
+  local token = os.getenv("INGESTD_TOKEN")
   wrk.method = "POST"
   wrk.headers["Content-Type"] = "application/json"
   if token then wrk.headers["Authorization"] = "Bearer " .. token end

@@ -37,6 +37,12 @@ impl Budget {
         self.bytes.max.store(bytes, Ordering::Relaxed);
     }
 
+    /// Requests and bytes: how many are on their way, and how many may be.
+    #[must_use]
+    pub fn in_use(&self) -> ((usize, usize), (usize, usize)) {
+        (self.slots.in_use(), self.bytes.in_use())
+    }
+
     /// Takes one slot; `None` when all are in use.
     #[must_use]
     pub fn enter(self: &Arc<Self>) -> Option<Permit> {
@@ -72,6 +78,10 @@ impl Drop for Permit {
 impl Share {
     fn new(max: usize) -> Self {
         Share { used: AtomicUsize::new(0), max: AtomicUsize::new(max) }
+    }
+
+    fn in_use(&self) -> (usize, usize) {
+        (self.used.load(Ordering::Relaxed), self.max.load(Ordering::Relaxed))
     }
 
     fn take(&self, amount: usize) -> bool {

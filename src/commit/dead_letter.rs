@@ -4,7 +4,9 @@
 //! Stored under an id that counts up (u64 big-endian) as: { u32 length of the head, head, bytes as received }, the head
 //! being a JSON object, so that fields can be added.
 
+use super::letter_order::{edit_bytes, edits, forget};
 use super::submission::Reject;
+use super::timeline::Timeline;
 use arc_swap::ArcSwap;
 use event::{Batch, Seq, UnixMicros};
 use serde::{Deserialize, Serialize};
@@ -98,7 +100,7 @@ pub struct DeadDraft {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Moment {
     pub(super) now: UnixMicros,
-    /// The same for telling how old something is.
+    /// The same as steady time, for telling how old something is.
     pub(super) age: UnixMicros,
     /// The newest event before the group.
     pub(super) after: Seq,
@@ -134,11 +136,13 @@ impl DeadLetters {
             }
             ControlFlow::Continue(())
         })?;
-        // Those that are gone had ids, too, and somebody may still hold them.
-        let given_out = reader.get(Family::Projection, NEXT)?;
-        let given_out = given_out.and_then(|value| value.try_into().ok().map(u64::from_be_bytes));
-        letters.next = letters.next.max(given_out.unwrap_or(0));
+        letters.next = letters.next.max(given_out(reader)?);
         letters.oldest = oldest.unwrap_or(letters.next);
+        for (id, bytes) in edits(reader)? {
+            if let Some((letter, _)) = reader.get(Family::Dead, &id.to_be_bytes())?.as_deref().and_then(decode) {
+                *letters.used_by(&letter.tenant) += bytes;
+            }
+        }
         Ok(letters)
     }
 
@@ -171,6 +175,20 @@ impl DeadLetters {
         self.next
     }
 
+    /// Whether one has not aged away; it may have been removed all the same.
+    pub(super) fn is_kept(&self, id: u64) -> bool {
+        (self.oldest..self.next).contains(&id)
+    }
+
+    pub(super) fn tenant_bytes_max(&self) -> u64 {
+        self.limits.load().tenant_bytes_max
+    }
+
+    /// Bytes that a tenant's dead letters take.
+    pub(super) fn used_by(&mut self, tenant: &str) -> &mut u64 {
+        self.bytes.entry(tenant.into()).or_default()
+    }
+
     fn store(&mut self, value: Vec<u8>, moment: Moment, writes: &mut Vec<Write>) -> u64 {
         if !std::mem::replace(&mut self.is_recorded, true) {
             let name = [STARTS, &moment.incarnation.to_be_bytes()].concat();
@@ -191,16 +209,17 @@ impl DeadLetters {
     pub(super) fn expire(
         &mut self,
         reader: &Reader,
-        now: UnixMicros,
+        timeline: &Timeline,
         needed: u64,
         writes: &mut Vec<Write>,
     ) -> Result<(), ReadError> {
+        let now = timeline.now();
         if now.since(self.expired_at) < EXPIRE_EVERY {
             return Ok(());
         }
         self.expired_at = now;
         let age_max = self.limits.load().age_max;
-        let (mut looked_at, mut unreadable) = (0, Vec::new());
+        let (mut looked_at, mut unreadable, mut failed) = (0, Vec::new(), None);
         reader.scan(Family::Dead, &self.oldest.to_be_bytes(), |key, value| {
             let Ok(id) = key.try_into().map(u64::from_be_bytes) else { return ControlFlow::Break(()) };
             looked_at += 1;
@@ -211,17 +230,26 @@ impl DeadLetters {
                 unreadable.push(Write::Delete(Family::Dead, key.to_vec()));
                 return ControlFlow::Continue(());
             };
-            if now.since(UnixMicros::new(letter.received_at.max(letter.committed_at))) < age_max {
+            if now.since(timeline.steady(letter.moment())) < age_max {
                 return ControlFlow::Break(());
             }
+            let edit = match edit_bytes(reader, id) {
+                Ok(edit) => edit,
+                Err(error) => {
+                    failed = Some(error);
+                    return ControlFlow::Break(());
+                }
+            };
             if let Some(used) = self.bytes.get_mut(letter.tenant.as_str()) {
-                *used = used.saturating_sub(value.len() as u64);
+                *used = used.saturating_sub(value.len() as u64 + edit);
             }
             self.oldest = id + 1;
             writes.append(&mut unreadable);
             writes.push(Write::Delete(Family::Dead, key.to_vec()));
+            writes.extend(forget(id));
             ControlFlow::Continue(())
-        })
+        })?;
+        failed.map_or(Ok(()), Err)
     }
 }
 
@@ -256,6 +284,26 @@ fn encode(letter: &DeadLetter, raw: &[u8], moment: Moment) -> Vec<u8> {
     value[..4].copy_from_slice(&head.to_le_bytes());
     value.extend_from_slice(raw);
     value
+}
+
+/// The id that the next dead letter gets, in a log that nobody writes to.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn next_id(reader: &Reader) -> Result<u64, ReadError> {
+    let mut next = given_out(reader)?;
+    reader.scan(Family::Dead, &next.to_be_bytes(), |key, _| {
+        next = key.try_into().map_or(next, |id| u64::from_be_bytes(id) + 1);
+        ControlFlow::Continue(())
+    })?;
+    Ok(next.max(1))
+}
+
+/// The id that the next one gets, as far as it is stored apart: those that are gone had ids, too, and somebody may still
+/// hold them.
+fn given_out(reader: &Reader) -> Result<u64, ReadError> {
+    let stored = reader.get(Family::Projection, NEXT)?;
+    Ok(stored.and_then(|value| value.try_into().ok().map(u64::from_be_bytes)).unwrap_or(0))
 }
 
 /// The starts of the daemon that wrote dead letters, as far as they are not known by the events that they committed.

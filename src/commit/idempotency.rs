@@ -4,6 +4,7 @@
 //! answer }. In memory: the digest and where its answer lies, bounded by number, stored bytes and age; the oldest go first.
 
 use super::submission::Reject;
+use super::timeline::Timeline;
 use event::{Batch, Receipt, UnixMicros};
 use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
@@ -67,7 +68,7 @@ pub struct Claim {
 #[derive(Debug, Clone, Copy)]
 enum State {
     Running { request: u128 },
-    Done { request: u128, at: UnixMicros },
+    Done { request: u128, at: UnixMicros, since: UnixMicros },
 }
 
 #[derive(Debug, Default)]
@@ -76,21 +77,24 @@ struct Table {
     order: VecDeque<Kept>,
     bytes: u64,
     limits: IdempotencyLimits,
-    /// What ages are counted from, as the writer last saw it.
+    /// Steady time, as the writer last saw it.
     now: UnixMicros,
 }
 
 /// An answer on disk.
 #[derive(Debug, Clone, Copy)]
 struct Kept {
+    /// The commit time that it bears.
     at: UnixMicros,
+    /// The steady time then: ages are counted from this.
+    since: UnixMicros,
     digest: u128,
     bytes: u64,
 }
 
 impl Table {
     fn keep(&mut self, kept: Kept, request: u128) {
-        self.states.insert(kept.digest, State::Done { request, at: kept.at });
+        self.states.insert(kept.digest, State::Done { request, at: kept.at, since: kept.since });
         self.order.push_back(kept);
         self.bytes += kept.bytes;
     }
@@ -108,12 +112,13 @@ impl Idempotency {
     ///
     /// # Errors
     /// [`ReadError`].
-    pub fn load(reader: Reader, limits: IdempotencyLimits) -> Result<Self, ReadError> {
-        let mut table = Table { limits, now: UnixMicros::now(), ..Table::default() };
+    pub fn load(reader: Reader, limits: IdempotencyLimits, timeline: &Timeline) -> Result<Self, ReadError> {
+        let mut table = Table { limits, now: timeline.now(), ..Table::default() };
         reader.scan(Family::Idempotency, &[], |key, value| {
             if let (Some((at, digest)), Some((request, _))) = (parse_key(key), value.split_first_chunk::<16>()) {
                 let request = u128::from_be_bytes(*request);
-                table.keep(Kept { at, digest, bytes: value.len() as u64 }, request);
+                let since = timeline.steady(at);
+                table.keep(Kept { at, since, digest, bytes: value.len() as u64 }, request);
             }
             ControlFlow::Continue(())
         })?;
@@ -136,7 +141,7 @@ impl Idempotency {
             let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
             let age_max = table.limits.age_max;
             match table.states.get(&digest).copied() {
-                Some(State::Done { at, .. }) if table.now.since(at) >= age_max => None,
+                Some(State::Done { since, .. }) if table.now.since(since) >= age_max => None,
                 state => state,
             }
             .or_else(|| {
@@ -150,7 +155,7 @@ impl Idempotency {
                 return Ok(Begin::First(Claim { table, digest, request, render: None, answer: None, bytes: 0 }));
             }
             Some(State::Running { request: first }) => (first, None),
-            Some(State::Done { request: first, at }) => (first, Some(at)),
+            Some(State::Done { request: first, at, .. }) => (first, Some(at)),
         };
         if first != request {
             return Ok(Begin::Mismatch);
@@ -172,7 +177,7 @@ impl Idempotency {
         for _ in 0..added + 64 {
             let too_many = table.order.len() > limits.keys_max || table.bytes > limits.bytes_max;
             match table.order.front().copied() {
-                Some(Kept { at, digest, bytes }) if too_many || now.since(at) >= limits.age_max => {
+                Some(Kept { at, since, digest, bytes }) if too_many || now.since(since) >= limits.age_max => {
                     table.order.pop_front();
                     table.bytes -= bytes;
                     if matches!(table.states.get(&digest), Some(State::Done { at: held, .. }) if *held == at) {
@@ -210,10 +215,10 @@ impl Claim {
         self.answer = Some(answer);
     }
 
-    /// The write is durable: repeats get the answer from now on.
-    pub(super) fn complete(&mut self, at: UnixMicros) {
+    /// The write is durable, and bears the commit time `at`: repeats get the answer from now on.
+    pub(super) fn complete(&mut self, at: UnixMicros, since: UnixMicros) {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        table.keep(Kept { at, digest: self.digest, bytes: self.bytes }, self.request);
+        table.keep(Kept { at, since, digest: self.digest, bytes: self.bytes }, self.request);
     }
 }
 

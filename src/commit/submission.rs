@@ -23,10 +23,14 @@ pub struct Submission {
     pub rejects: Vec<Reject>,
     /// The `Idempotency-Key` of the request.
     pub claim: Option<Claim>,
+    /// The dead letter that this is the replay of: what becomes of it is kept with it, in the same write.
+    pub replays: Option<u64>,
     /// What the request holds of the budget, until its answer is written.
     pub permit: Permit,
     /// When it entered the ring.
     pub entered: Instant,
+    /// When its group was on stable storage; means nothing before.
+    pub settled: Instant,
     /// Set by the writer.
     pub outcome: Result<Receipt, Refusal>,
 }
@@ -35,12 +39,15 @@ impl Submission {
     /// A submission whose outcome is not known yet.
     #[must_use]
     pub fn new(batch: Batch, permit: Permit) -> Self {
+        let now = Instant::now();
         Submission {
             batch,
             rejects: Vec::new(),
             claim: None,
+            replays: None,
             permit,
-            entered: Instant::now(),
+            entered: now,
+            settled: now,
             outcome: Err(Refusal::Unknown),
         }
     }

@@ -3,7 +3,7 @@
 use super::recent::{Recent, RecentBlock};
 use event::Seq;
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
@@ -15,6 +15,8 @@ pub struct Tail {
     delivered: watch::Sender<BTreeMap<&'static str, Delivered>>,
     next_dead: watch::Sender<u64>,
     oldest_id: Arc<AtomicU64>,
+    /// The first dead letter that a sink which is switched off has not got.
+    held_dead: Arc<AtomicU64>,
     dead: Arc<Mutex<VecDeque<(&'static str, Seq)>>>,
     expired: Arc<Mutex<VecDeque<Expired>>>,
     recent: Arc<Mutex<Recent>>,
@@ -46,6 +48,7 @@ impl Tail {
             delivered: watch::Sender::default(),
             next_dead: watch::Sender::new(1),
             oldest_id: Arc::default(),
+            held_dead: Arc::new(AtomicU64::new(u64::MAX)),
             dead: Arc::default(),
             expired: Arc::default(),
             recent: Arc::default(),
@@ -78,6 +81,11 @@ impl Tail {
         self.delivered.send_modify(|delivered| delivered.extend(sinks.iter().map(|sink| (*sink, everything))));
     }
 
+    /// Has dead letters from the id `first` on kept for sinks that are switched off.
+    pub fn hold_dead(&self, first: u64) {
+        self.held_dead.fetch_min(first, Ordering::AcqRel);
+    }
+
     /// Notes how far `sink` has everything (its cursor, durable).
     pub fn set_delivered(&self, sink: &'static str, to: Delivered) {
         self.delivered.send_if_modified(|delivered| delivered.insert(sink, to) != Some(to));
@@ -102,6 +110,13 @@ impl Tail {
     #[must_use]
     pub fn is_dead(&self, sink: &str, seq: Seq) -> bool {
         self.dead.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|dead| *dead == (sink, seq))
+    }
+
+    /// How many of a range's events `sink` lately could not take.
+    #[must_use]
+    pub fn count_dead(&self, sink: &str, events: &Range<Seq>) -> u64 {
+        let dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner);
+        dead.iter().filter(|(of, seq)| *of == sink && events.contains(seq)).count() as u64
     }
 
     /// Notes, before its cursor moves past them, that `sink` will not get these events: they were given up.
@@ -167,7 +182,8 @@ impl Tail {
     /// The first dead letter that some sink still has to get.
     pub(super) fn dead_delivered(&self) -> u64 {
         let delivered = self.delivered.borrow();
-        delivered.values().map(|to| to.next_dead).filter(|next| *next > 0).min().unwrap_or(u64::MAX)
+        let running = delivered.values().map(|to| to.next_dead).filter(|next| *next > 0);
+        running.chain([self.held_dead.load(Ordering::Acquire)]).min().unwrap_or(u64::MAX)
     }
 
     pub(super) fn set_next_dead(&self, next: u64) {

@@ -2,9 +2,10 @@
 
 use super::health::Health;
 use super::pipeline::Pipeline;
+use super::process::put_process;
 use super::rates::Rates;
 use crate::intake::{Answer, problem};
-use crate::metrics::{Metrics, Stage};
+use crate::metrics::{Metrics, Stage, put_head, put_metric, put_series};
 use crate::net::ConnectionGate;
 use event::{RejectCode, UnixMicros};
 use http_body_util::Full;
@@ -30,6 +31,10 @@ pub struct ExporterParts {
 
 /// Answers `GET`s about the daemon itself.
 pub struct Exporter(ExporterParts);
+
+/// What is answered with intake even where everything else has an address of its own: whoever sends its events through a
+/// balancer has it ask here.
+const ALWAYS_WITH_INTAKE: [&str; 3] = ["/", "/health/live", "/health/ready"];
 
 impl Exporter {
     /// An exporter over `parts`.
@@ -68,6 +73,15 @@ impl Exporter {
             "/pipeline/status" => json_answer(StatusCode::OK, &self.0.pipeline.status()),
             _ => json_answer(StatusCode::OK, &self.stats()),
         }
+    }
+
+    /// Answers one request at the port of intake, where the rest is answered elsewhere.
+    #[must_use]
+    pub fn answer_with_intake(&self, method: &Method, path: &str, query: Option<&str>, headers: &HeaderMap) -> Answer {
+        if ALWAYS_WITH_INTAKE.contains(&path) {
+            return self.answer(method, path, query, headers);
+        }
+        problem(StatusCode::NOT_FOUND, "there is nothing at this path; health and figures are at server.admin_listen")
     }
 
     fn health(&self) -> Answer {
@@ -112,10 +126,8 @@ impl Exporter {
             .filter(|(_, count)| count.load(Relaxed) > 0)
             .map(|(code, count)| (code.as_str().to_owned(), count.load(Relaxed).into()))
             .collect();
-        let latency: Map<_, _> = Stage::ALL
-            .iter()
-            .filter_map(|stage| Some((stage.as_str().to_owned(), percentiles(&metrics.stage(*stage)?))))
-            .collect();
+        let latency: Map<_, _> =
+            Stage::ALL.iter().map(|stage| (stage.as_str().to_owned(), percentiles(&metrics.stage(*stage)))).collect();
         json!({
             "totals": {
                 "accepted": metrics.accepted.load(Relaxed),
@@ -135,23 +147,37 @@ impl Exporter {
     }
 
     fn metrics(&self, query: Option<&str>, headers: &HeaderMap) -> Answer {
-        let wants_json = query.is_some_and(|query| query.split('&').any(|pair| pair == "format=json"))
-            || headers.get(ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(b"application/json"));
-        if wants_json {
+        let asked = query.is_some_and(|query| query.split('&').any(|pair| pair == "format=json"));
+        if asked || prefers_json(headers) {
             return json_answer(StatusCode::OK, &self.metrics_json());
         }
-        let mut text = self.0.metrics.prometheus();
-        self.0.pipeline.put_metrics(&mut text);
-        let mut answer = Answer::new(Full::new(text.into()));
+        let mut answer = Answer::new(Full::new(self.prometheus().into()));
         let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
         answer.headers_mut().insert(CONTENT_TYPE, kind);
         answer
     }
 
+    fn prometheus(&self) -> String {
+        let Exporter(parts) = self;
+        // Before what was received, for an event is counted there first.
+        let outcomes = parts.metrics.outcomes();
+        let received = parts.metrics.received.load(Relaxed);
+        let mut text = parts.metrics.prometheus();
+        let help = "Events with an outcome that were never counted as received: a bug.";
+        put_metric(&mut text, "ingestd_intake_ledger_surplus", "gauge", help, outcomes.saturating_sub(received));
+        parts.pipeline.put_metrics(&mut text);
+        let ready = u8::from(parts.health.not_ready().is_empty());
+        put_metric(&mut text, "ingestd_ready", "gauge", "1 while events are taken, else 0.", ready);
+        put_head(&mut text, "ingestd_build_info", "gauge", "Always 1; says which release runs.");
+        put_series(&mut text, "ingestd_build_info", concat!("version=\"", env!("CARGO_PKG_VERSION"), "\""), 1);
+        put_process(&mut text);
+        text
+    }
+
     fn metrics_json(&self) -> Value {
         let Exporter(parts) = self;
         let metrics = &parts.metrics;
-        let mean = |stage| metrics.stage(stage).map_or(0.0, |histogram| histogram.mean() / 1e3);
+        let mean = |stage| metrics.stage(stage).mean() / 1e3;
         let accepted = metrics.accepted.load(Relaxed);
         json!({
             "ingestion": {
@@ -178,6 +204,27 @@ impl Exporter {
 fn percentiles(histogram: &hdrhistogram::Histogram<u64>) -> Value {
     let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
     json!({"p50": at(0.5), "p99": at(0.99), "p999": at(0.999), "max": histogram.max() as f64 / 1e3})
+}
+
+/// Whether the client would rather have JSON than Prometheus' text (RFC 9110, section 12.5.1).
+fn prefers_json(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(ACCEPT).iter().filter_map(|line| line.to_str().ok());
+    let weights = lines.flat_map(|line| line.split(',')).map(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let weight = parts.find_map(|part| part.strip_prefix("q=")).map_or(Ok(1.0), str::parse::<f32>);
+        (kind, weight.unwrap_or(0.0))
+    });
+    let (mut json, mut text) = (0.0_f32, 0.0_f32);
+    for (kind, weight) in weights {
+        match kind.as_str() {
+            "application/json" => json = json.max(weight),
+            "text/plain" | "text/*" | "*/*" | "application/openmetrics-text" => text = text.max(weight),
+            _ => {}
+        }
+    }
+    // Who names JSON wants it where both are welcome; no Prometheus does.
+    json > 0.0 && json >= text
 }
 
 fn json_answer(status: StatusCode, body: &Value) -> Answer {

@@ -1,12 +1,22 @@
-//! Logs to stderr: for people on a terminal, with the level as a prefix systemd understands otherwise.
+//! The log: to standard error, as text or one JSON object a line, or to the journal with every field of a line.
 
+use super::config::LogFormat;
+use super::journal::Journal;
+use super::recent_log;
 use std::io::Write;
-use std::sync::OnceLock;
-use tracing_subscriber::EnvFilter;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use tracing::Subscriber;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt, reload};
 
 /// The way to the filter in use, which is as global as the subscriber it belongs to.
 static FILTER: OnceLock<Box<dyn Fn(EnvFilter) + Send + Sync>> = OnceLock::new();
+
+/// What that filter was made of.
+static LEVEL: Mutex<String> = Mutex::new(String::new());
 
 /// Reads a level or a filter. A word alone is a level: as the name of a target, which it would be to the filter, it would
 /// silence everything.
@@ -22,31 +32,92 @@ pub(super) fn parse_level(text: &str) -> Result<EnvFilter, String> {
     EnvFilter::try_new(text).map_err(|error| error.to_string())
 }
 
-/// Starts logging at `level`, which may be any tracing filter; `INGESTD_LOG_FORMAT=json` gives one object a line.
-pub fn start_logging(level: &str) {
+/// Starts logging at `level`, which may be any tracing filter, in `format`.
+pub fn start_logging(level: &str, format: LogFormat) {
     let filter = parse_level(level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Unfailing).with_target(false);
-    let (started, replace): (_, Box<dyn Fn(EnvFilter) + Send + Sync>) =
-        if std::env::var("INGESTD_LOG_FORMAT").is_ok_and(|format| format == "json") {
-            let builder = builder.json().with_filter_reloading();
-            let handle = builder.reload_handle();
-            (builder.try_init(), Box::new(move |filter| drop(handle.reload(filter))))
-        } else {
-            let builder = builder.with_ansi(terminal).with_filter_reloading();
-            let handle = builder.reload_handle();
-            (builder.try_init(), Box::new(move |filter| drop(handle.reload(filter))))
-        };
+    let (filter, handle) = reload::Layer::new(filter);
+    let started = tracing_subscriber::registry().with(filter).with(lines(format)).try_init();
     // Only a test that starts twice fails here, and the first subscriber serves it too.
     if started.is_ok() {
-        FILTER.set(replace).ok();
+        FILTER.set(Box::new(move |filter| drop(handle.reload(filter)))).ok();
+        *current() = level.to_owned();
     }
 }
 
+/// What writes the lines.
+fn lines<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let text = || fmt::layer().with_writer(|| Unfailing).with_target(false);
+    let format = match format {
+        LogFormat::Auto if is_connected_to_journal() => LogFormat::Journald,
+        LogFormat::Auto => LogFormat::Text,
+        format => format,
+    };
+    match format {
+        LogFormat::Json => text().json().boxed(),
+        LogFormat::Journald => match Journal::connect() {
+            // The newest lines are kept as text all the same.
+            Ok(journal) => journal.and_then(text().with_writer(|| Noted).with_ansi(false)).boxed(),
+            Err(error) => {
+                complain(format_args!("the journal takes no lines, they go to standard error: {error}"));
+                text().with_ansi(false).boxed()
+            }
+        },
+        _ => text().with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).boxed(),
+    }
+}
+
+/// Whether standard error goes to the journal (systemd.exec(5), `JOURNAL_STREAM`).
+fn is_connected_to_journal() -> bool {
+    let (Ok(stream), Ok(stat)) = (std::env::var("JOURNAL_STREAM"), rustix::fs::fstat(std::io::stderr())) else {
+        return false;
+    };
+    is_stream(&stream, stat.st_dev, stat.st_ino)
+}
+
+/// Whether `stream`, device and inode with a colon between, is that file. A child whose standard error was sent elsewhere
+/// still has the variable.
+fn is_stream(stream: &str, device: u64, inode: u64) -> bool {
+    let numbers = stream.split_once(':').map(|(device, inode)| (device.parse(), inode.parse()));
+    numbers == Some((Ok(device), Ok(inode)))
+}
+
 /// Logs at another level from now on; one that cannot be read changes nothing.
-pub fn set_log_level(level: &str) {
-    if let (Some(replace), Ok(filter)) = (FILTER.get(), parse_level(level)) {
+///
+/// # Errors
+/// What is wrong with it.
+pub fn set_log_level(level: &str) -> Result<(), String> {
+    let filter = parse_level(level)?;
+    if let Some(replace) = FILTER.get() {
         replace(filter);
+    }
+    *current() = level.to_owned();
+    Ok(())
+}
+
+/// The level that is logged at now.
+#[must_use]
+pub fn log_level() -> String {
+    current().clone()
+}
+
+fn current() -> MutexGuard<'static, String> {
+    LEVEL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The newest lines, and nothing else.
+struct Noted;
+
+impl Write for Noted {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        recent_log::note(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -56,6 +127,7 @@ struct Unfailing;
 
 impl Write for Unfailing {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        recent_log::note(line);
         std::io::stderr().write_all(line).ok();
         Ok(line.len())
     }
@@ -73,4 +145,17 @@ pub fn say(line: impl std::fmt::Display) {
 /// Prints a complaint for whoever started the program, if somebody reads it.
 pub fn complain(line: impl std::fmt::Display) {
     writeln!(std::io::stderr(), "ingestd: {line}").ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_journal_is_told_from_another_file() {
+        assert!(is_stream("8:4711", 8, 4711));
+        for other in ["8:4712", "9:4711", "8", "", ":", "8:", "8:4711:1", "a:b"] {
+            assert!(!is_stream(other, 8, 4711), "{other}");
+        }
+    }
 }

@@ -1,15 +1,29 @@
 //! Beside the data path: configuration, health, figures, logging.
 
 pub mod admin;
+pub mod alerts;
+pub mod audit;
+mod backups;
 pub mod config;
+pub mod dead_letters;
 mod exporter;
+mod figures;
+mod figures_server;
 mod health;
+mod journal;
+pub mod log_view;
 mod logging;
 mod pipeline;
+mod process;
 mod rates;
+mod recent_log;
+mod redact;
 
+pub use backups::Backups;
 pub use exporter::{Exporter, ExporterParts};
+pub use figures::{Figures, FiguresParts};
+pub use figures_server::serve_figures;
 pub use health::{Health, Phase, ServiceState};
-pub use logging::{complain, say, set_log_level, start_logging};
+pub use logging::{complain, log_level, say, set_log_level, start_logging};
 pub use pipeline::Pipeline;
 pub use rates::Rates;

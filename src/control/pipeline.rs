@@ -3,9 +3,9 @@
 use crate::commit::Tail;
 use crate::deliver::verify::{self, Finding, Ranges};
 use crate::deliver::{Handle, Snapshot, State};
+use crate::metrics::{put_head, put_metric, put_series};
 use event::{Seq, UnixMicros};
 use serde_json::{Value, json};
-use std::fmt::Write as _;
 use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 use wal::Reader;
@@ -37,15 +37,33 @@ impl Pipeline {
         self.sinks.get().map(Vec::as_slice).unwrap_or_default()
     }
 
+    /// The log.
+    #[must_use]
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// Its end.
+    #[must_use]
+    pub fn tail(&self) -> &Tail {
+        &self.tail
+    }
+
+    /// Room that events take in the log, bytes.
+    #[must_use]
+    pub fn log_bytes(&self) -> u64 {
+        let size = self.reader.size();
+        size.tables + size.memory
+    }
+
     /// Everything, as `GET /pipeline/status` tells it.
     #[must_use]
     pub fn status(&self) -> Value {
-        let size = self.reader.size();
         json!({
             "log": {
                 "start": self.reader.start().get(),
                 "committed": self.tail.committed().get(),
-                "bytes": size.tables + size.memory,
+                "bytes": self.log_bytes(),
             },
             "deadLetters": {"next": self.tail.next_dead()},
             "sinks": self.sinks().iter().map(|sink| self.sink(&sink.status().snapshot())).collect::<Vec<_>>(),
@@ -90,22 +108,24 @@ impl Pipeline {
     /// What does not balance, one line each; nothing if every accepted event is somewhere.
     #[must_use]
     pub fn audit(&self) -> Vec<String> {
+        self.sinks().iter().flat_map(|sink| self.audit_sink(&sink.status().snapshot())).collect()
+    }
+
+    /// The same for one sink.
+    pub(super) fn audit_sink(&self, sink: &Snapshot) -> Vec<String> {
         let mut wrong = Vec::new();
-        for sink in self.sinks() {
-            let snapshot = sink.status().snapshot();
-            let (ledger, cursor) = (snapshot.ledger, snapshot.cursor);
-            if !ledger.balances(cursor) {
-                wrong.push(format!(
-                    "sink {}: from event {} to its cursor {cursor} there are {} events, but {} are accounted for",
-                    snapshot.sink,
-                    ledger.base,
-                    cursor.get().saturating_sub(ledger.base.get()),
-                    ledger.total(),
-                ));
-            }
-            if cursor > self.tail.committed().next() {
-                wrong.push(format!("sink {}: its cursor {cursor} is behind the end of the log", snapshot.sink));
-            }
+        let (ledger, cursor) = (sink.ledger, sink.cursor);
+        if !ledger.balances(cursor) {
+            wrong.push(format!(
+                "sink {}: from event {} to its cursor {cursor} there are {} events, but {} are accounted for",
+                sink.sink,
+                ledger.base,
+                cursor.get().saturating_sub(ledger.base.get()),
+                ledger.total(),
+            ));
+        }
+        if cursor > self.tail.committed().next() {
+            wrong.push(format!("sink {}: its cursor {cursor} is behind the end of the log", sink.sink));
         }
         wrong
     }
@@ -174,16 +194,25 @@ impl Pipeline {
         }))
     }
 
-    /// Appends the sinks' metrics in Prometheus' text format.
+    /// Appends the metrics of the log and of the sinks in Prometheus' text format.
     pub fn put_metrics(&self, out: &mut String) {
+        let size = self.reader.size();
+        put_metric(out, "ingestd_log_bytes", "gauge", "Size of the log.", size.tables + size.memory);
+        let letters = self.dead_letters();
+        put_metric(out, "ingestd_dead_letters_total", "counter", "Dead letters kept, over all starts.", letters);
         let sinks: Vec<_> = self.sinks().iter().map(|sink| sink.status().snapshot()).collect();
         let mut family = |name: &str, kind: &str, help: &str, value: &dyn Fn(&Snapshot) -> f64| {
-            // Writing into memory never fails.
-            writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}").ok();
+            put_head(out, name, kind, help);
             for sink in &sinks {
-                writeln!(out, "{name}{{sink=\"{}\"}} {}", sink.sink, value(sink)).ok();
+                put_series(out, name, &format!("sink=\"{}\"", sink.sink), value(sink));
             }
         };
+        family(
+            "ingestd_sink_ledger_imbalances",
+            "gauge",
+            "What does not balance in the sink's account, as `ingestd admin audit` tells it.",
+            &|sink| self.audit_sink(sink).len() as f64,
+        );
         family("ingestd_sink_delivered_total", "counter", "Events delivered, over all starts.", &|sink| {
             sink.ledger.delivered as f64
         });
@@ -216,9 +245,14 @@ impl Pipeline {
         family(
             "ingestd_sink_state",
             "gauge",
-            "0 running, 1 retrying, 2 circuit open, 3 paused, 4 failed, 5 stopped.",
+            "0 running, 1 retrying, 2 circuit open, 3 paused, 4 failed, 5 stopped, 6 connecting.",
             &|sink| f64::from(state_number(&sink.state)),
         );
+    }
+
+    /// How many dead letters were ever kept: their ids are dense and begin with 1.
+    pub(super) fn dead_letters(&self) -> u64 {
+        self.tail.next_dead().saturating_sub(1)
     }
 
     fn pending(&self, sink: &Snapshot) -> u64 {
@@ -226,7 +260,8 @@ impl Pipeline {
         end.since(sink.cursor.min(end))
     }
 
-    fn lag_seconds(&self, sink: &Snapshot) -> f64 {
+    /// Age of the oldest event that a sink does not have.
+    pub(super) fn lag_seconds(&self, sink: &Snapshot) -> f64 {
         let committed_at = sink.oldest_in_flight.or_else(|| self.committed_at(sink.cursor));
         committed_at.map_or(0.0, |at| UnixMicros::now().since(at).as_secs_f64())
     }
@@ -265,5 +300,6 @@ fn state_number(state: &State) -> u8 {
         State::Paused => 3,
         State::Failed { .. } => 4,
         State::Stopped => 5,
+        State::Connecting => 6,
     }
 }

@@ -9,15 +9,22 @@ use event::Refusal;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 /// A daemon that serves.
 pub struct Running {
     /// Where it listens.
     pub address: SocketAddr,
+    /// The same with its scheme.
+    pub url: String,
+    /// Where health and figures are answered, if not there.
+    pub figures: Option<SocketAddr>,
     pub(super) shared: Arc<Shared>,
     pub(super) health: Arc<crate::control::Health>,
     pub(super) reloader: Arc<crate::control::config::Reloader>,
+    pub(super) audit: Arc<crate::control::audit::AuditLog>,
+    /// Told when the admin socket asks for the drain.
+    pub(super) drain: Arc<Notify>,
     pub(super) stop_accepting: watch::Sender<bool>,
     pub(super) stop_shipping: watch::Sender<bool>,
     pub(super) acceptors: Vec<JoinHandle<()>>,
@@ -44,6 +51,10 @@ impl Running {
         self.stop_shipping.send_replace(true);
         for shipper in self.shippers {
             drop(shipper.join());
+        }
+        // When keys were last used is for people, and no reason to fail.
+        if let Err(error) = self.shared.access.keyring.save() {
+            tracing::warn!(%error, "when API keys were last used is not written down");
         }
         self.stop_writer.stop();
         drop(self.writer.join());

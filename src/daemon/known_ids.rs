@@ -1,27 +1,28 @@
 //! The duplicate filter at the start: what is still known of earlier runs.
 
 use super::boot::StartError;
+use crate::commit::Timeline;
 use crate::control::config::Config;
 use dedup::Dedup;
 use event::{Seq, UnixMicros};
 use std::time::{Duration, Instant};
 
 /// Fills the filter with the ids of the window.
-pub(super) fn load_dedup(config: &Config, opened: &wal::Opened) -> Result<Dedup, StartError> {
+pub(super) fn load_dedup(config: &Config, opened: &wal::Opened, timeline: &Timeline) -> Result<Dedup, StartError> {
     let started = Instant::now();
     let window = Duration::from_secs(config.dedup.window_s);
     let dedup_config =
         dedup::Config { window, budget_bytes: config.dedup.budget_bytes, spill_dir: config.data_dir.join("dedup") };
-    // What bears a time that has not come yet, since the clock has gone back, counts as committed now.
-    let now = UnixMicros::now();
-    let horizon = now.minus(window);
+    // In steady time: the wall clock may have been set since.
+    let horizon = timeline.now().minus(window);
     let mut filter: Option<Dedup> = None;
     let mut failed = None;
     opened.reader.ids(|first, list| {
-        if failed.is_some() || (filter.is_none() && list.committed_at() < horizon) {
+        let at = timeline.steady(list.committed_at());
+        if failed.is_some() || (filter.is_none() && at < horizon) {
             return;
         }
-        failed = load_group(&mut filter, &dedup_config, first, list, now).err();
+        failed = load_group(&mut filter, &dedup_config, first, list, at).err();
     })?;
     if let Some(error) = failed {
         return Err(error.into());
@@ -30,7 +31,7 @@ pub(super) fn load_dedup(config: &Config, opened: &wal::Opened) -> Result<Dedup,
         Some(filter) => filter,
         None => Dedup::new(dedup_config, opened.recovery.next)?,
     };
-    fill_gap(&mut filter, opened.recovery.next, opened.recovery.last_commit.min(now))?;
+    fill_gap(&mut filter, opened.recovery.next, timeline.steady(opened.recovery.last_commit))?;
     filter.finish_load();
     let ids = filter.stats().ids_in_memory + filter.stats().ids_on_disk;
     tracing::info!(ids, took_ms = started.elapsed().as_millis() as u64, "duplicate filter loaded");
@@ -42,13 +43,12 @@ fn load_group(
     config: &dedup::Config,
     first: Seq,
     list: record::IdList<'_>,
-    now: UnixMicros,
+    at: UnixMicros,
 ) -> Result<(), dedup::Error> {
     let filter = match filter {
         Some(filter) => filter,
         None => filter.insert(Dedup::new(config.clone(), first)?),
     };
-    let at = list.committed_at().min(now);
     fill_gap(filter, first, at)?;
     filter.load(first, at, list.iter())
 }

@@ -1,10 +1,14 @@
 //! What of the configuration holds from one moment to the next: the one list of what a reload can change.
 
+use crate::access::limits::{PerSecond, Policy};
+use crate::access::{Prepared, Rules};
 use crate::commit::{DeadLetterLimits, IdempotencyLimits};
-use crate::control::config::Config;
+use crate::control::audit::{self, AuditLog};
+use crate::control::config::{Commit, Config, Unusable};
 use crate::control::set_log_level;
-use crate::intake::{Deadlines, Settings, Shared};
-use crate::net;
+use crate::intake::{Cors, Deadlines, Settings, ShareLimits, Shared};
+use crate::net::tls::{TlsError, TlsSettings};
+use crate::net::{self, Proxies};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +17,7 @@ use std::time::Duration;
 #[derive(Debug, Clone)]
 pub(super) struct Live {
     pub(super) settings: Settings,
+    pub(super) rules: Rules,
     pub(super) inflight_requests: usize,
     pub(super) inflight_bytes: usize,
     pub(super) connections: usize,
@@ -21,6 +26,8 @@ pub(super) struct Live {
     pub(super) dead_letters: DeadLetterLimits,
     pub(super) upkeep: Upkeep,
     pub(super) log_level: String,
+    pub(super) audit: audit::Limits,
+    pub(super) tls: TlsSettings,
 }
 
 /// What the maintenance thread goes by.
@@ -34,6 +41,7 @@ pub(super) struct Upkeep {
 impl Live {
     pub(super) fn of(config: &Config) -> Self {
         let (server, limits, log) = (&config.server, &config.limits, &config.log);
+        let policy = policy(config);
         Live {
             settings: Settings {
                 limits: prepare::Limits {
@@ -53,7 +61,21 @@ impl Live {
                     ack: Duration::from_secs(server.ack_timeout_s),
                     drain: Duration::from_secs(server.drain_timeout_s),
                 },
+                // Whatever is not checked here was when it was read.
+                proxies: Proxies::parse(&server.trusted_proxies).unwrap_or_default(),
+                proxy_protocol: server.proxy_protocol,
+                connections_per_address_max: server.connections_per_address_max,
+                share: ShareLimits::new(
+                    limits.address_share_percent,
+                    limits.inflight_requests_max,
+                    limits.inflight_bytes_max,
+                    limits.body_bytes_max,
+                ),
+                policy_field: policy.field().into(),
+                policy,
+                cors: cors(config),
             },
+            rules: config.auth.rules(),
             inflight_requests: limits.inflight_requests_max,
             inflight_bytes: limits.inflight_bytes_max,
             connections: server.connections_max,
@@ -73,8 +95,28 @@ impl Live {
                 hold: Duration::from_secs(log.hold_s),
             },
             log_level: config.log_level.clone(),
+            audit: audit::Limits { file_bytes_max: config.audit.file_bytes_max, files_max: config.audit.files_max },
+            tls: config.tls.settings(),
         }
     }
+}
+
+fn policy(config: &Config) -> Policy {
+    let rates = &config.rate_limits;
+    Policy {
+        address: PerSecond { requests: rates.address_requests_per_s, events: rates.address_events_per_s },
+        key: PerSecond { requests: rates.key_requests_per_s, events: rates.key_events_per_s },
+        tenant: PerSecond { requests: rates.tenant_requests_per_s, events: rates.tenant_events_per_s },
+        tenant_events_per_day: rates.tenant_events_per_day,
+        burst_s: rates.burst_s,
+        ipv6_prefix_bits: config.server.ipv6_prefix_bits,
+    }
+}
+
+fn cors(config: &Config) -> Cors {
+    let cors = &config.cors;
+    // As above; nobody is let in by a list that cannot be read.
+    Cors::new(&cors.allowed_origins, cors.allow_credentials, cors.max_age_s).unwrap_or_else(|_| Cors::nobody())
 }
 
 /// Where those values are used.
@@ -82,12 +124,32 @@ pub(super) struct Places {
     pub(super) shared: Arc<Shared>,
     pub(super) dead_letters: Arc<ArcSwap<DeadLetterLimits>>,
     pub(super) upkeep: Arc<ArcSwap<Upkeep>>,
+    pub(super) audit: Arc<AuditLog>,
 }
 
 impl Places {
-    /// Has every place use other values from now on. Cannot fail: what could is checked before.
-    pub(super) fn take(&self, live: Live) {
+    /// Reads what the values name; what then has every place use them cannot fail.
+    ///
+    /// # Errors
+    /// What cannot be used.
+    pub(super) fn prepare(self: Arc<Self>, mut live: Live) -> Result<Commit, Unusable> {
+        let access = Prepared::read(std::mem::take(&mut live.rules))
+            .map_err(|error| Unusable { key: "auth.jwks_files", what: error.to_string() })?;
+        let identity = match &self.shared.tls {
+            None => None,
+            Some(tls) => tls.next(&live.tls).map_err(unusable)?,
+        };
+        Ok(Box::new(move || {
+            if let (Some(tls), Some(identity)) = (&self.shared.tls, identity) {
+                tls.replace(identity);
+            }
+            self.take(live, access);
+        }))
+    }
+
+    fn take(&self, live: Live, access: Prepared) {
         let shared = &self.shared;
+        shared.access.take(access);
         shared.settings.store(Arc::new(live.settings));
         shared.admission.resize(live.inflight_requests, live.inflight_bytes);
         if shared.gate.max() != possible(live.connections) {
@@ -97,8 +159,15 @@ impl Places {
         shared.idempotency.set_limits(live.idempotency);
         self.dead_letters.store(Arc::new(live.dead_letters));
         self.upkeep.store(Arc::new(live.upkeep));
-        set_log_level(&live.log_level);
+        self.audit.set_limits(live.audit);
+        // Checked before, like the rest.
+        set_log_level(&live.log_level).ok();
     }
+}
+
+/// As the configuration's complaint.
+fn unusable(error: TlsError) -> Unusable {
+    Unusable { key: error.key(), what: error.to_string() }
 }
 
 /// How many connections are let in: as many as configured, or as there are descriptors for.
@@ -134,9 +203,16 @@ mod tests {
         let value = place.unwrap();
         *value = match (name, &*value) {
             ("server.listen", _) => "127.0.0.1:1".into(),
+            ("server.trusted_proxies", _) => toml::Value::Array(vec!["10.0.0.0/8".into()]),
             ("log.durability", _) => "os".into(),
+            ("auth.intake" | "auth.read" | "auth.manage", _) => "key".into(),
+            ("log_format", _) => "json".into(),
             ("kafka.delivery", _) => "at-least-once".into(),
+            ("server.admin_listen", _) => "127.0.0.1:2".into(),
+            ("tls.client_auth", _) => "optional".into(),
+            ("tls.min_version", _) => "1.3".into(),
             ("clickhouse.backlog" | "kafka.backlog", _) => "expire".into(),
+            (_, toml::Value::Float(number)) => (number / 2.0).into(),
             (_, toml::Value::Integer(number)) => (number + 1).into(),
             (_, toml::Value::Boolean(flag)) => (!flag).into(),
             (_, toml::Value::String(text)) => format!("{text}x").into(),

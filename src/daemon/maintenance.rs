@@ -1,7 +1,10 @@
 //! What is looked at now and then: free disk space, size of the log, rates, trimming.
 
+use super::certificates::Certificates;
 use super::live::Upkeep;
+use super::quotas;
 use crate::commit::Control;
+use crate::control::admin::TrimOrder;
 use crate::control::config::BacklogPolicy;
 use crate::control::{Health, Rates, ServiceState};
 use crate::deliver::{Cursor, Handle, Holder, State, give_up};
@@ -10,8 +13,9 @@ use arc_swap::ArcSwap;
 use event::{Refusal, Seq};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// How often the disk is looked at: at 1 GB/s a tenth of the default reserve.
 const DISK_INTERVAL: Duration = Duration::from_millis(100);
@@ -31,8 +35,10 @@ pub(super) struct Maintenance {
     pub(super) sinks: Vec<(Handle, BacklogPolicy)>,
     /// Whether events are refused for the sake of the disk reserve.
     pub(super) disk_closed: bool,
+    pub(super) trim_orders: mpsc::Receiver<TrimOrder>,
     pub(super) trim: Box<dyn FnMut(bool) + Send>,
     pub(super) control: Control,
+    pub(super) certificates: Certificates,
 }
 
 impl Maintenance {
@@ -48,10 +54,13 @@ impl Maintenance {
                 self.close_for_good(&poison.to_string());
                 return Err(poison.to_string());
             }
+            self.certificates.watch();
             let changed = self.watch_disk();
             if changed || sampled.elapsed() >= SAMPLE_INTERVAL {
                 sampled = Instant::now();
                 self.rates.sample(&self.shared.metrics);
+                quotas::store(&self.control, &self.shared.limits.quotas);
+                self.shared.metrics.turn();
                 self.watch_log();
             }
             if trimmed.elapsed() >= TRIM_INTERVAL {
@@ -59,10 +68,23 @@ impl Maintenance {
                 let short_of_room = self.is_short_of_room();
                 (self.trim)(short_of_room);
                 self.control.tidy();
+                self.shared.access.refresh();
             }
+            self.carry_out_orders();
             std::thread::sleep(DISK_INTERVAL);
         }
+        // The writer takes what was handed in before it ends.
+        quotas::store(&self.control, &self.shared.limits.quotas);
         Ok(())
+    }
+
+    /// Trims at once where somebody wants it, and says so.
+    fn carry_out_orders(&mut self) {
+        while let Ok(order) = self.trim_orders.try_recv() {
+            (self.trim)(true);
+            // Nobody may wait for it any more.
+            order.send(()).ok();
+        }
     }
 
     fn close_for_good(&self, reason: &str) {
@@ -82,7 +104,12 @@ impl Maintenance {
         let Ok(stat) = rustix::fs::statvfs(&self.data) else { return false };
         let free = stat.f_bavail * stat.f_frsize;
         let was_closed = self.disk_closed;
-        let reserve = self.upkeep.load().disk_reserve_bytes;
+        let upkeep = self.upkeep.load();
+        let reserve = upkeep.disk_reserve_bytes;
+        let metrics = &self.shared.metrics;
+        metrics.disk_free_bytes.store(free, Relaxed);
+        metrics.disk_reserve_bytes.store(reserve, Relaxed);
+        metrics.log_budget_bytes.store(upkeep.log_budget_bytes, Relaxed);
         let reserve = if was_closed { reserve.saturating_add(reserve / 20) } else { reserve };
         let closed = free < reserve;
         if closed != was_closed {
@@ -114,8 +141,7 @@ impl Maintenance {
         self.shared.admission.set(Refusal::LogBudget, over);
         let closed = self.shared.admission.closed();
         let commit = self.shared.metrics.stage(crate::metrics::Stage::Commit);
-        let latency =
-            commit.filter(|commit| !commit.is_empty()).map(|commit| commit.value_at_quantile(0.5) as f64 / 1e3);
+        let latency = (!commit.is_empty()).then(|| commit.value_at_quantile(0.5) as f64 / 1e3);
         tell_log(&self.health, closed, latency);
         self.watch_sinks();
     }
@@ -135,7 +161,7 @@ impl Maintenance {
     fn expire_backlogs(&self) {
         let of_running = self.sinks.iter().map(|(sink, policy)| {
             let snapshot = sink.status().snapshot();
-            let is_away = !matches!(snapshot.state, State::Running | State::Stopped);
+            let is_away = !matches!(snapshot.state, State::Running | State::Stopped | State::Connecting);
             Holder { needs: snapshot.cursor, gives_up: is_away && *policy == BacklogPolicy::Expire }
         });
         let mut holders: Vec<Holder> = of_running.collect();

@@ -4,13 +4,18 @@
 
 mod ages;
 mod boot;
+mod certificates;
+mod copies;
 mod drain;
 mod known_ids;
 mod live;
 mod maintenance;
+mod observers;
+mod quotas;
 mod signals;
 mod sinks;
 mod stall;
+mod start_code;
 mod systemd;
 mod threads;
 mod trim;
@@ -18,3 +23,4 @@ mod trim;
 pub use boot::{Bound, StartError};
 pub use drain::Running;
 pub use signals::{Hangup, Signals, run_until_signal};
+pub use start_code::StartCode;

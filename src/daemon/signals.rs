@@ -4,7 +4,9 @@
 use super::drain::Running;
 use super::systemd::{self, Reload};
 use super::threads::Fatal;
+use crate::control::audit::{Actor, AuditLog, Entry, Outcome, Via};
 use crate::control::config::Reloader;
+use serde_json::json;
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,7 +65,7 @@ fn has_terminal() -> bool {
 }
 
 /// Reads the configuration again at each SIGHUP, until the terminal is gone that the daemon was started from, if any.
-async fn terminal_gone(hangup: &mut Signal, reloader: &Reloader) {
+async fn terminal_gone(hangup: &mut Signal, reloader: &Arc<Reloader>, audit: &Arc<AuditLog>) {
     let had_terminal = has_terminal();
     while hangup.recv().await.is_some() {
         if had_terminal && !has_terminal() {
@@ -71,26 +73,46 @@ async fn terminal_gone(hangup: &mut Signal, reloader: &Reloader) {
         }
         let _reload = Reload::begin();
         tracing::info!("SIGHUP: reading the configuration again");
-        // It logs what has come of it, and there is nobody else to tell.
-        reloader.reload().ok();
+        let (reloader, audit) = (Arc::clone(reloader), Arc::clone(audit));
+        // On a thread of its own: on a file system that hangs it takes for ever, and SIGTERM is to be heard all the same.
+        tokio::task::spawn_blocking(move || reload(&reloader, &audit)).await.ok();
     }
     std::future::pending().await
 }
 
-/// Waits for a signal or a fatal failure, then drains.
+/// Reads the configuration again, between two entries of the audit log. It is logged what has come of it, and there is
+/// nobody else to tell.
+fn reload(reloader: &Reloader, audit: &AuditLog) {
+    let entry = Entry::new(Actor::unknown(Via::Signal), "config_reload");
+    let of = match audit.append(&entry.clone().outcome(Outcome::Begun)) {
+        Ok(of) => of,
+        Err(error) => return tracing::error!(%error, "the audit log cannot be written, so nothing is reloaded"),
+    };
+    let entry = match reloader.reload() {
+        Ok(reloaded) => entry.with(reloaded.to_json()),
+        Err(mistakes) => entry.outcome(Outcome::Failed).with(json!({"error": mistakes.to_string()})),
+    };
+    if let Err(error) = audit.record(Entry { of: Some(of), ..entry }) {
+        tracing::error!(%error, "the audit log does not say what has come of the reload");
+    }
+}
+
+/// Waits for a signal, an order to drain or a fatal failure, then drains.
 ///
 /// # Errors
 /// What made the daemon end, where it was not a signal.
 pub fn run_until_signal(mut running: Running, signals: Signals) -> Result<(), String> {
     let Signals { runtime, mut term, mut interrupt, mut hangup } = signals;
-    systemd::ready(running.address);
-    let reloader = Arc::clone(&running.reloader);
-    let fatal = runtime.block_on(async {
-        let fatal = tokio::select! {
-            _ = term.recv() => None,
-            _ = interrupt.recv() => None,
-            () = terminal_gone(&mut hangup, &reloader) => None,
-            fatal = running.fatal.recv() => fatal,
+    systemd::ready(&running.url);
+    let (reloader, audit, drain) =
+        (Arc::clone(&running.reloader), Arc::clone(&running.audit), Arc::clone(&running.drain));
+    let (fatal, cause) = runtime.block_on(async {
+        let (fatal, cause) = tokio::select! {
+            _ = term.recv() => (None, "SIGTERM"),
+            _ = interrupt.recv() => (None, "SIGINT"),
+            () = terminal_gone(&mut hangup, &reloader, &audit) => (None, "SIGHUP"),
+            () = drain.notified() => (None, "admin drain"),
+            fatal = running.fatal.recv() => (fatal, "failure"),
         };
         // From here on a further signal means: now. Not the same one twice, though: a terminal, or whoever signals a
         // process and then its group, sends it to us more than once.
@@ -106,9 +128,12 @@ pub fn run_until_signal(mut running: Running, signals: Signals) -> Result<(), St
             tracing::warn!("second signal: exiting at once");
             std::process::exit(1);
         });
-        fatal
+        (fatal, cause)
     });
     systemd::stopping();
+    let via = if cause.starts_with("SIG") { Via::Signal } else { Via::Daemon };
+    let reason = fatal.as_ref().map(|Fatal(reason)| reason);
+    let stop = Entry::new(Actor::unknown(via), "stop").with(json!({"cause": cause, "failure": reason}));
     if let Some(Fatal(reason)) = &fatal {
         tracing::error!("{reason}");
     } else {
@@ -116,7 +141,15 @@ pub fn run_until_signal(mut running: Running, signals: Signals) -> Result<(), St
     }
     // The second-signal task needs a turning runtime while this thread drains.
     let drained = std::thread::scope(|scope| {
-        let drain = scope.spawn(|| running.drain(fatal.is_some()));
+        let failed = fatal.is_some();
+        let drain = scope.spawn(move || {
+            match audit.record(stop) {
+                // What the daemon has failed for is to be the last word.
+                Err(error) if !failed => tracing::error!(%error, "the audit log does not say that the daemon stops"),
+                _ => {}
+            }
+            running.drain(failed)
+        });
         runtime.block_on(async {
             while !drain.is_finished() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -124,6 +157,8 @@ pub fn run_until_signal(mut running: Running, signals: Signals) -> Result<(), St
         });
         drain.join().unwrap_or_else(|_| Err("the drain panicked".into()))
     });
+    // A reload that hangs is not waited for.
+    runtime.shutdown_background();
     if let Err(reason) = &drained {
         tracing::error!("{reason}");
     }

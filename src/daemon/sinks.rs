@@ -7,6 +7,10 @@ use crate::control::config::{BacklogPolicy, Config};
 use crate::deliver::sinks::clickhouse_client;
 use crate::deliver::sinks::{ClickHouseSink, KafkaSink, ParquetConfig, ParquetSink};
 use crate::deliver::{Destination, Handle, Shipper};
+use crate::intake::Shared;
+use crate::metrics::Metrics;
+use crate::traces::Tracer;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -29,8 +33,11 @@ pub(super) struct Supplies<'a> {
     pub(super) tail: Tail,
     pub(super) node: u128,
     pub(super) run: u64,
+    pub(super) metrics: &'a Metrics,
+    pub(super) tracer: &'a Tracer,
     pub(super) fatal: &'a mpsc::UnboundedSender<Fatal>,
     pub(super) stop: watch::Receiver<bool>,
+    pub(super) shared: &'a Arc<Shared>,
 }
 
 impl Supplies<'_> {
@@ -64,7 +71,9 @@ impl Supplies<'_> {
     }
 
     fn run<D: Destination>(&self, sink: Shipper<D>, backlog: BacklogPolicy) -> Result<RunningSink, StartError> {
-        let sink = sink.with_drain(Duration::from_secs(self.config.server.drain_timeout_s));
+        let shared = Arc::clone(self.shared);
+        let sink = sink.with_drain(move || shared.settings.load().deadlines.drain);
+        let sink = sink.with_recorder(self.metrics.sink_recorder(D::NAME)).with_tracer(self.tracer.clone());
         let (handle, stop) = (sink.handle(), self.stop.clone());
         let name = format!("ship-{}", D::NAME);
         let thread = spawn(name, self.fatal, move || ship(sink, stop)).map_err(StartError::Thread)?;

@@ -9,7 +9,7 @@ use listenfd::ListenFd;
 use rustix::time::{ClockId, clock_gettime};
 use sd_notify::NotifyState::{self, ExtendTimeoutUsec, Ready, Reloading, Status, Stopping, Watchdog};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -63,12 +63,12 @@ pub(super) fn starting(what: &str) {
 }
 
 /// Says that everything is bound and requests are answered.
-pub(super) fn ready(address: SocketAddr) {
-    tell(&[Ready, Status(&listening(address))]);
+pub(super) fn ready(url: &str) {
+    tell(&[Ready, Status(&listening(url))]);
 }
 
-fn listening(address: SocketAddr) -> String {
-    format!("listening on http://{address}")
+fn listening(url: &str) -> String {
+    format!("listening on {url}")
 }
 
 /// Says that the configuration is read anew while it lives.
@@ -133,7 +133,7 @@ fn processor_time() -> Duration {
 pub(super) struct Keeper {
     pub(super) probe: Probe,
     pub(super) health: Arc<Health>,
-    pub(super) address: SocketAddr,
+    pub(super) url: String,
     /// Set when the daemon stops accepting.
     pub(super) stopping: watch::Receiver<bool>,
 }
@@ -141,8 +141,13 @@ pub(super) struct Keeper {
 impl Keeper {
     /// Runs until the process ends.
     pub(super) fn run(mut self) {
-        let every = sd_notify::watchdog_enabled().map_or(STATUS_EVERY, |within| within / MEALS).min(STATUS_EVERY);
-        let (mut told, mut is_stuck) = (listening(self.address), false);
+        let watchdog = sd_notify::watchdog_enabled();
+        let every = watchdog.map_or(STATUS_EVERY, |within| within / MEALS).min(STATUS_EVERY);
+        let (unfed, fed) = match watchdog {
+            Some(_) => (": the watchdog is not fed", ": the watchdog is fed"),
+            None => ("", ""),
+        };
+        let (mut told, mut is_stuck) = (listening(&self.url), false);
         loop {
             let started = Instant::now();
             let passed = self.probe.pass(every);
@@ -150,13 +155,13 @@ impl Keeper {
                 // No acceptor lets a probe pass any more. How long the drain may take is said by the stop's own timeout.
                 tell(&[Watchdog]);
             } else if let Err(stuck) = passed {
-                tracing::error!("{stuck}: the watchdog is not fed");
-                told = format!("{stuck}: the watchdog is not fed");
+                told = format!("{stuck}{unfed}");
+                tracing::error!("{told}");
                 tell(&[Status(&told)]);
                 is_stuck = true;
             } else {
                 if std::mem::take(&mut is_stuck) {
-                    tracing::warn!("acceptors and writer turn again: the watchdog is fed");
+                    tracing::warn!("acceptors and writer turn again{fed}");
                 }
                 let status = self.status();
                 if status == told {
@@ -172,7 +177,7 @@ impl Keeper {
 
     fn status(&self) -> String {
         match self.health.not_ready().as_slice() {
-            [] => listening(self.address),
+            [] => listening(&self.url),
             reasons => format!("refusing events: {}", reasons.join(", ")),
         }
     }

@@ -6,7 +6,10 @@
 //! | `accept-N` | normal after the stop; otherwise the daemon ends |
 //! | `ship-NAME` | normal after the stop; a failure is retried inside |
 //! | `maintenance` | normal after the stop |
+//! | `figures` | normal after the stop; otherwise the daemon ends |
 //! | `stall` | normal after the stop |
+//! | `alerts` | normal after the stop; only where there is a webhook |
+//! | `traces` | normal after the stop; only where there is a collector |
 //! | `admin` | normal after the stop; otherwise the daemon ends |
 //! | `systemd` | runs until the process ends; without it no watchdog is fed |
 //! | `long-start` | normal once the log is open |

@@ -54,6 +54,18 @@ pub(super) fn trim(
     }
 }
 
+/// Has the dead letters kept that sinks which are switched off have not got: they will want them when they are switched on
+/// again.
+///
+/// # Errors
+/// [`wal::ReadError`].
+pub(super) fn hold_for_idle_sinks(reader: &wal::Reader, tail: &Tail, running: &[&str]) -> Result<(), wal::ReadError> {
+    let others = Cursor::of_others(reader, running)?;
+    // One that takes none has 0 there.
+    others.iter().map(|(_, cursor)| cursor.next_dead).filter(|next| *next > 0).for_each(|next| tail.hold_dead(next));
+    Ok(())
+}
+
 /// Says which sinks that are not configured (any more) hold the log.
 fn warn_of_idle_sinks(reader: &wal::Reader, running: &[&str]) {
     for (sink, cursor) in Cursor::of_others(reader, running).unwrap_or_default() {

@@ -1,7 +1,7 @@
 //! From a refusal of a sink to the dead letter.
 
 use super::consumer::fault;
-use super::{Fault, Refused};
+use super::{FailureCode, Fault, Refused};
 use crate::commit::{DeadDraft, DeadLetter};
 use prepare::processed::Extractor;
 use record::EventView;
@@ -27,7 +27,9 @@ pub(super) fn drafts(reader: &Reader, sink: &str, refused: &[Refused]) -> Result
             ControlFlow::Break(())
         });
         read.map_err(|error| fault(&error))?;
-        drafts.push(draft.ok_or_else(|| Fault::Final(format!("event {} cannot be read again", refusal.seq)))?);
+        let unreadable =
+            || Fault::of(FailureCode::LogDamaged, format_args!("event {} cannot be read again", refusal.seq));
+        drafts.push(draft.ok_or_else(unreadable)?);
     }
     Ok(drafts)
 }

@@ -1,7 +1,8 @@
 //! The log as one sink sees it: from its position on, block by block, out of memory where the sink keeps up.
 
-use super::{Destination, Fault, Origin};
+use super::{Destination, FailureCode, Fault, Origin};
 use crate::commit::{RecentBlock, Tail};
+use crate::traces::TraceContext;
 use event::{Seq, UnixMicros};
 use record::{Block, Corrupt};
 use std::collections::BTreeSet;
@@ -10,6 +11,9 @@ use wal::{Incarnation, ReadError, Reader};
 
 /// Bytes of blocks read at once: the iterator that holds them keeps tables and memory of the log from being freed.
 const READ_BYTES: usize = 8 << 20;
+
+/// Most traces that one batch is linked with.
+const TRACES_MAX: usize = 128;
 
 /// A sink's place in the log.
 #[derive(Debug)]
@@ -23,6 +27,8 @@ pub struct Consumer {
     left_out: BTreeSet<Seq>,
     scratch: Vec<u8>,
     from_log: u64,
+    /// Traces of requests that the open batch has events of, where they are wanted.
+    traces: Option<Vec<TraceContext>>,
 }
 
 /// Why a read ended.
@@ -41,7 +47,17 @@ impl Consumer {
     #[must_use]
     pub fn new(reader: Reader, tail: Tail, next: Seq) -> Self {
         let (history, left_out, scratch) = (Vec::new(), BTreeSet::new(), Vec::new());
-        Consumer { reader, tail, next, history, left_out, scratch, from_log: 0 }
+        Consumer { reader, tail, next, history, left_out, scratch, from_log: 0, traces: None }
+    }
+
+    /// Sets whether traces are wanted.
+    pub(super) fn note_traces(&mut self, wanted: bool) {
+        self.traces = wanted.then(Vec::new);
+    }
+
+    /// The first traces that were met since the last call.
+    pub(super) fn take_traces(&mut self) -> Vec<TraceContext> {
+        self.traces.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Events that had to be read from the log, for they had left memory.
@@ -67,8 +83,12 @@ impl Consumer {
 
     /// When `seq`, or what the log has instead of it, was committed; zero where that is not known.
     pub(super) fn committed_at(&self, seq: Seq) -> Result<UnixMicros, Fault> {
+        self.first_commit_from(seq.max(self.reader.start()))
+    }
+
+    fn first_commit_from(&self, seq: Seq) -> Result<UnixMicros, Fault> {
         let mut found = UnixMicros::default();
-        let read = self.reader.read(seq.max(self.reader.start()), |block, _| {
+        let read = self.reader.read(seq, |block, _| {
             found = block.committed_at();
             ControlFlow::Break(())
         });
@@ -126,6 +146,7 @@ impl Consumer {
         let mut next = self.next;
         let mut outcome = Ok(Reached::End);
         let (scratch, history, left_out) = (&mut self.scratch, &self.history, &self.left_out);
+        let traces = &mut self.traces;
         let mut each = |block: &Block<'_>, len: usize| {
             let incarnation = incarnation_in(history, block.first());
             let origin = Origin { incarnation, committed_at: block.committed_at() };
@@ -135,7 +156,7 @@ impl Consumer {
             }
             let last = block.last().min(until);
             let wanted = Wanted { range: next..=last, left_out };
-            if let Err(fault) = add_block(batch, block, origin, &wanted, scratch) {
+            if let Err(fault) = add_block(batch, block, origin, &wanted, (scratch, traces)) {
                 outcome = Err(fault);
                 return ControlFlow::Break(());
             }
@@ -190,12 +211,15 @@ fn add_block(
     block: &Block<'_>,
     origin: Origin,
     wanted: &Wanted<'_>,
-    scratch: &mut Vec<u8>,
+    (scratch, traces): (&mut Vec<u8>, &mut Option<Vec<TraceContext>>),
 ) -> Result<(), Fault> {
     let mut added = Ok(());
     let visited = block.visit(scratch, |event| {
         if added.is_err() || !wanted.range.contains(&event.seq) {
             return;
+        }
+        if let Some(traces) = traces {
+            note_trace(traces, event.segment.traceparent);
         }
         match wanted.left_out.contains(&event.seq) {
             true => batch.pass(event.seq, origin),
@@ -204,6 +228,14 @@ fn add_block(
     });
     visited.map_err(|cause| corrupt(block.first(), cause))?;
     added
+}
+
+/// Notes the trace of an event's request, if it is kept; a request's events follow one another.
+fn note_trace(traces: &mut Vec<TraceContext>, traceparent: Option<&str>) {
+    let Some(context) = traceparent.and_then(|text| TraceContext::parse(text.as_bytes())) else { return };
+    if context.is_sampled() && traces.len() < TRACES_MAX && traces.last() != Some(&context) {
+        traces.push(context);
+    }
 }
 
 /// In a history whose starts are in order.
@@ -219,9 +251,48 @@ fn corrupt(first: Seq, cause: Corrupt) -> Fault {
 pub(super) fn fault(error: &ReadError) -> Fault {
     match error {
         damage if damage.is_damage() => {
-            Fault::Final(format!("{error}; stop the daemon, run `ingestd wal verify`, then `ingestd wal repair`"))
+            let advice = "stop the daemon, run `ingestd wal verify`, then `ingestd wal repair`";
+            Fault::of(FailureCode::LogDamaged, format_args!("{error}; {advice}"))
         }
-        ReadError::Trimmed { .. } => Fault::Final(error.to_string()),
+        ReadError::Trimmed { .. } => Fault::of(FailureCode::LogTrimmed, error),
         _ => Fault::Retry(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use record::{BlockWriter, IdListWriter, SegmentMeta, put_record};
+
+    /// A log with one event a group, each a second after the one before.
+    fn log_of(events: i64) -> (tempfile::TempDir, wal::Opened) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut opened = wal::open(dir.path(), &wal::Options::default()).unwrap();
+        let (mut block, mut ids) = (BlockWriter::default(), IdListWriter::default());
+        for at in (1..=events).map(|second| UnixMicros::new(second * 1_000_000)) {
+            block.begin();
+            ids.begin();
+            let mut records = Vec::new();
+            put_record(&mut records, 0, None, None, b"{}");
+            let meta = SegmentMeta { tenant: "default", source: 0, received_at: at, traceparent: None };
+            block.whole(&meta, &records, 1);
+            ids.push(1, 0);
+            let first = opened.writer.next();
+            let (block, ids) = (block.finish(first, at), ids.finish(first, at));
+            opened.writer.commit(&wal::Group { events: Some((1, block, ids)), writes: &[] }).unwrap();
+        }
+        (dir, opened)
+    }
+
+    #[test]
+    fn what_is_trimmed_at_this_moment_is_old_enough_and_fails_nobody() {
+        let (_dir, opened) = log_of(5);
+        let consumer = Consumer::new(opened.reader, Tail::new(Seq::new(5)), Seq::FIRST);
+        assert_eq!(consumer.committed_at(Seq::new(2)), Ok(UnixMicros::new(2_000_000)));
+        opened.trimmer.trim(Seq::new(4), Seq::FIRST).unwrap();
+        // The trim came after the start of the log was looked up.
+        assert_eq!(consumer.first_commit_from(Seq::new(2)), Ok(UnixMicros::default()));
+        assert_eq!(consumer.committed_at(Seq::new(2)), Ok(UnixMicros::new(4_000_000)));
+        assert_eq!(consumer.committed_at(Seq::new(9)), Ok(UnixMicros::default()));
     }
 }

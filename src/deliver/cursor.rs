@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! 0 u8   version = 1        All integers are little-endian. What may never change: the meaning of version 1.
-//! 1 u8×7 0
+//! 1 u8   of a place that was passed: whether what had arrived after it is counted
+//! 2 u8×6 0
 //! 8 u64  first event that the sink does not have
 //! 16 u64 first dead letter that the sink does not have; 0 for a sink that takes none
 //! ```
@@ -49,6 +50,21 @@ impl Cursor {
         Write::Put(Family::Projection, passed(sink), self.encode().to_vec())
     }
 
+    /// Whether it is counted already how much of what was given up after [`Cursor::passed`] had arrived.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub(super) fn is_counted(reader: &Reader, sink: &str) -> Result<bool, ReadError> {
+        Ok(reader.get(Family::Projection, &passed(sink))?.is_some_and(|value| value.get(1) == Some(&1)))
+    }
+
+    /// The write that keeps this as [`Cursor::passed`], and that it is counted.
+    pub(super) fn store_counted(&self, sink: &str) -> Write {
+        let mut value = self.encode().to_vec();
+        value[1] = 1;
+        Write::Put(Family::Projection, passed(sink), value)
+    }
+
     /// The write that ends it.
     #[must_use]
     pub fn forget_passed(sink: &str) -> Write {
@@ -63,7 +79,7 @@ impl Cursor {
         let mut others = Vec::new();
         reader.scan(Family::Cursor, &[], |name, value| {
             if !running.iter().any(|sink| sink.as_bytes() == name) {
-                let cursor = Cursor::decode(value).unwrap_or_default();
+                let cursor = Cursor::decode(value).unwrap_or(Cursor { next: Seq::ZERO, next_dead: 1 });
                 others.push((String::from_utf8_lossy(name).into_owned(), cursor));
             }
             ControlFlow::Continue(())
@@ -94,7 +110,7 @@ impl Cursor {
         Write::Put(Family::Cursor, sink.as_bytes().to_vec(), self.encode().to_vec())
     }
 
-    fn encode(&self) -> [u8; LEN] {
+    pub(super) fn encode(&self) -> [u8; LEN] {
         let mut out = [0; LEN];
         out[0] = VERSION;
         out[8..16].copy_from_slice(&self.next.get().to_le_bytes());
@@ -102,7 +118,7 @@ impl Cursor {
         out
     }
 
-    fn decode(value: &[u8]) -> Result<Cursor, String> {
+    pub(super) fn decode(value: &[u8]) -> Result<Cursor, String> {
         let [VERSION, _, _, _, _, _, _, _, rest @ ..] = value else {
             return Err(format!("stored cursor has unknown version {:?}", value.first()));
         };

@@ -1,3 +1,4 @@
+use super::failure_code::FailureCode;
 use super::verify::Census;
 use super::{Cursor, Manifest};
 use crate::commit::DeadLetter;
@@ -17,7 +18,7 @@ pub enum Fault {
     /// The same, and nothing of the batch has left: it may be cut anew, and go elsewhere.
     #[error("{0}")]
     Unsent(String),
-    /// It will not work later: an operator has to look.
+    /// It will not work later: an operator has to look. Made by [`Fault::of`].
     #[error("{0}")]
     Final(String),
     /// The sink has more, or less, than was thought: it is to be [started](Destination::start) again.
@@ -26,6 +27,14 @@ pub enum Fault {
     /// It can never take these events; nothing of the batch was delivered.
     #[error("{} events are refused, the first because: {}", .0.len(), .0.first().map_or("", |first| &first.detail))]
     Refused(Vec<Refused>),
+}
+
+impl Fault {
+    /// A final fault: its reason begins with the code.
+    #[must_use]
+    pub fn of(code: FailureCode, reason: impl std::fmt::Display) -> Self {
+        Fault::Final(format!("{}: {reason}", code.as_str()))
+    }
 }
 
 /// An event that a sink can never take.
@@ -118,6 +127,15 @@ pub trait Destination: Send + 'static {
 
     /// How long commits gather before they are read.
     const LINGER: Duration;
+
+    /// How far the sink itself says that it has everything, before a start tells it otherwise, once nothing more can arrive;
+    /// `None` where it does not tell.
+    ///
+    /// # Errors
+    /// As [`Destination::start`].
+    fn look(&mut self, _: &Start<'_>) -> impl Future<Output = Result<Option<Cursor>, Fault>> {
+        std::future::ready(Ok(None))
+    }
 
     /// Gets ready, before anything is sent and again after each fault: checks that what is there fits the cursor and
     /// what is on its way, and clears away what a crash left. Returns where to go on: at the cursor or after it.

@@ -11,6 +11,8 @@ const CIRCUIT_FAILURES: u32 = 5;
 /// What a sink is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
+    /// It has not been reached since the start, and nothing has failed yet.
+    Connecting,
     /// Following the log.
     Running,
     /// Something failed that may work again: the same will be tried after a pause.
@@ -43,6 +45,7 @@ impl State {
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {
+            State::Connecting => "connecting",
             State::Running => "running",
             State::Retrying { .. } => "retrying",
             State::CircuitOpen { .. } => "circuit_open",
@@ -111,7 +114,7 @@ impl Status {
     pub(super) fn new(sink: &'static str) -> Self {
         Status(Mutex::new(Snapshot {
             sink,
-            state: State::Running,
+            state: State::Connecting,
             since: UnixMicros::now(),
             cursor: Seq::FIRST,
             next_dead: 0,

@@ -143,11 +143,17 @@ pub enum Refusal {
     Unknown,
     /// A write or sync of the log does not return: the disk hangs.
     LogStalled,
+    /// A client, a key or a tenant sends faster than it may.
+    RateLimited,
+    /// The tenant has sent all that it may on this day.
+    QuotaExceeded,
+    /// What one address has on its way is more than its share of what there is for all.
+    AddressShare,
 }
 
 impl Refusal {
     /// Every reason, in a fixed order: the label set of the metrics.
-    pub const ALL: [Refusal; 8] = [
+    pub const ALL: [Refusal; 11] = [
         Refusal::Overloaded,
         Refusal::DiskReserve,
         Refusal::LogBudget,
@@ -156,6 +162,9 @@ impl Refusal {
         Refusal::StorageFailed,
         Refusal::Unknown,
         Refusal::LogStalled,
+        Refusal::RateLimited,
+        Refusal::QuotaExceeded,
+        Refusal::AddressShare,
     ];
 
     /// The reason as clients see it.
@@ -170,6 +179,9 @@ impl Refusal {
             Refusal::StorageFailed => "storage_failed",
             Refusal::Unknown => "unknown",
             Refusal::LogStalled => "log_stalled",
+            Refusal::RateLimited => "rate_limited",
+            Refusal::QuotaExceeded => "quota_exceeded",
+            Refusal::AddressShare => "address_share",
         }
     }
 }

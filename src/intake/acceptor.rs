@@ -4,16 +4,23 @@ use super::admission::Admission;
 use super::answer::{Answer, refused};
 use super::connection::{self, LAST_CALL};
 use super::date::Date;
+use super::fault_log::FaultLog;
+use super::order::Orders;
 use super::settings::{Deadlines, Settings};
+use crate::access::limits::Limits;
+use crate::access::{self, Access};
 use crate::commit::{Budget, Desk, DeskSeed, Hub, Idempotency, Settled, Submission, Tail};
 use crate::metrics::{Metrics, Recorder, Stage};
-use crate::net::{ConnectionGate, ConnectionPermit, Listener, accept};
+use crate::net::tls::Tls;
+use crate::net::{ConnectionGate, ConnectionPermit, Listener, Share, Shares, accept};
+use crate::traces::{Opened, TraceContext, Tracer};
 use arc_swap::ArcSwap;
 use event::{Durability, FingerprintKey, Refusal};
 use hyper::StatusCode;
-use hyper::header::{HeaderMap, HeaderName};
+use hyper::header::HeaderMap;
 use prepare::Parser;
 use std::cell::{Cell, RefCell, RefMut};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -28,6 +35,9 @@ const GOODBYE: Duration = Duration::from_secs(2);
 /// Bytes that one read takes from a connection.
 const ARRIVALS_BYTES: usize = 64 << 10;
 
+/// WebSockets of one acceptor that are slowed down at once: each may have sent as much as one read takes.
+const SLOWED_MAX: usize = 1024;
+
 /// Answers everything that is not intake.
 pub(super) type Fallback = dyn Fn(&hyper::Method, &str, Option<&str>, &HeaderMap) -> Answer + Send + Sync;
 
@@ -37,6 +47,8 @@ pub struct Shared {
     pub admission: Admission,
     /// Known idempotency keys.
     pub idempotency: Idempotency,
+    /// Who may come in.
+    pub access: Arc<Access>,
     /// Where outcomes are announced.
     pub hub: Hub,
     /// Counters.
@@ -49,14 +61,26 @@ pub struct Shared {
     pub durability: Durability,
     /// Open connections.
     pub gate: Arc<ConnectionGate>,
+    /// What every connection begins with, where it does.
+    pub tls: Option<Arc<Tls>>,
+    /// Open connections of each address.
+    pub guests: Arc<Shares>,
+    /// What each address has begun to send and not ended.
+    pub unfinished: Arc<Shares>,
+    /// How much each client has sent.
+    pub limits: Arc<Limits>,
     /// What was committed, and how far sinks have it.
     pub tail: Tail,
     /// The sinks that run.
     pub sinks: Vec<&'static str>,
     /// Places for requests that wait for sinks.
     pub ack_places: Arc<Budget>,
+    /// Where spans go.
+    pub tracer: Tracer,
     /// Answers everything that is not intake.
     pub fallback: Box<Fallback>,
+    /// Answers what may change something and is not intake.
+    pub orders: Box<Orders>,
 }
 
 impl Shared {
@@ -80,15 +104,18 @@ pub(super) struct Acceptor {
     pub(super) arrivals: RefCell<Box<[u8]>>,
     /// The `Date` header of now.
     pub(super) date: Date,
+    /// Tokens that were verified.
+    pub(super) verified: RefCell<access::Cache>,
     /// Reused for packing records.
     pack_scratch: RefCell<Vec<u8>>,
     pub(super) recorder: Arc<Recorder>,
-    /// The tenant of requests while no authentication is configured.
-    pub(super) tenant: Box<str>,
+    faults: FaultLog,
     /// Requests under way, WebSockets' rounds included.
     busy: Cell<usize>,
     /// Open connections, WebSockets included: while one is open its last answer may not have left yet.
     open: Cell<usize>,
+    /// WebSockets that are not read because their clients send faster than they may.
+    slowed: Cell<usize>,
     pub(super) stop: watch::Receiver<bool>,
 }
 
@@ -101,16 +128,34 @@ impl Drop for Busy {
     }
 }
 
+/// Counts a WebSocket as slowed down while it lives.
+pub(super) struct Slowed<'a>(&'a Acceptor);
+
+impl Drop for Slowed<'_> {
+    fn drop(&mut self) {
+        self.0.slowed.update(|slowed| slowed - 1);
+    }
+}
+
 /// An open connection's place: with the gate of all acceptors, and in this acceptor's count.
 pub(super) struct Guest {
     acceptor: Rc<Acceptor>,
     _permit: ConnectionPermit,
+    /// Given back with it.
+    _place: Option<Share>,
 }
 
 impl Guest {
     pub(super) fn new(acceptor: &Rc<Acceptor>, permit: ConnectionPermit) -> Self {
         acceptor.open.update(|open| open + 1);
-        Guest { acceptor: Rc::clone(acceptor), _permit: permit }
+        Guest { acceptor: Rc::clone(acceptor), _permit: permit, _place: None }
+    }
+}
+
+impl Guest {
+    /// Keeps its place among those of its address, too.
+    pub(super) fn keep(&mut self, place: Option<Share>) {
+        self._place = place;
     }
 }
 
@@ -125,6 +170,15 @@ impl Acceptor {
     pub(super) fn busy(self: &Rc<Self>) -> Busy {
         self.busy.update(|busy| busy + 1);
         Busy(Rc::clone(self))
+    }
+
+    /// Notes that a WebSocket is slowed down, until the result is dropped; `None` where too many are, for what each has
+    /// sent is kept meanwhile.
+    pub(super) fn slowed(&self) -> Option<Slowed<'_>> {
+        (self.slowed.get() < SLOWED_MAX).then(|| {
+            self.slowed.update(|slowed| slowed + 1);
+            Slowed(self)
+        })
     }
 
     /// The parser, with the limits of now.
@@ -155,7 +209,13 @@ impl Acceptor {
         let pending = self.desk.submit(submission).map_err(|(reason, submission)| (reason, Some(submission)))?;
         match pending.await {
             Settled::Back(submission) => match submission.outcome {
-                Ok(_) => Ok(submission),
+                Ok(_) => {
+                    self.recorder.record(Stage::Ack, submission.settled.elapsed());
+                    if self.shared.tracer.is_on() {
+                        self.trace_commit(&submission);
+                    }
+                    Ok(submission)
+                }
                 Err(reason) => Err((reason, Some(submission))),
             },
             Settled::Lost => {
@@ -168,8 +228,33 @@ impl Acceptor {
 
     /// Refuses a request whose events have not been counted.
     pub(super) fn refuse_request(&self, reason: Refusal) -> Answer {
-        self.shared.metrics.requests_refused.fetch_add(1, Relaxed);
+        self.shared.metrics.refuse_request(reason);
         refused(reason)
+    }
+
+    /// Counts what was no request, but was answered.
+    pub(super) fn count_refused(&self, status: StatusCode) {
+        let metrics = &self.shared.metrics;
+        metrics.requests.fetch_add(1, Relaxed);
+        if status.is_client_error() {
+            metrics.requests_4xx.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Ends a request in trace and log; `name` is its route's.
+    pub(super) fn finish(&self, trace: &Trace, name: &'static str, status: StatusCode, request_id: &[u8]) {
+        if let Some(opened) = &trace.opened {
+            self.shared.tracer.end(opened, name, status.as_u16());
+        }
+        self.faults.tell(status, request_id, trace.context());
+    }
+
+    fn trace_commit(&self, submission: &Submission) {
+        let context = submission.batch.traceparent.as_deref().and_then(|text| TraceContext::parse(text.as_bytes()));
+        if let Some(context) = context.filter(TraceContext::is_sampled) {
+            let (entered, settled) = (submission.entered, submission.settled);
+            self.shared.tracer.committed(&context, entered, settled, submission.events());
+        }
     }
 
     /// Counts an answered request.
@@ -185,13 +270,30 @@ impl Acceptor {
     }
 }
 
-/// The header of a W3C trace context.
-pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// What belongs to a request wherever it goes: whose trace it is, and the span that was begun for it.
+pub(super) struct Trace {
+    /// As the client sent it.
+    pub(super) parent: Option<TraceContext>,
+    opened: Option<Opened>,
+}
 
-/// That header's value, if it is a trace context.
-pub(super) fn trace_context(value: &[u8]) -> Option<Box<str>> {
-    let shape = value.len() == 55 && value.iter().all(|byte| *byte == b'-' || byte.is_ascii_hexdigit());
-    Some(std::str::from_utf8(value).ok().filter(|_| shape)?.into())
+impl Trace {
+    /// Of a request with this `traceparent`.
+    pub(super) fn begin(acceptor: &Acceptor, header: Option<&[u8]>, started: std::time::Instant) -> Self {
+        let parent = header.and_then(TraceContext::parse);
+        Trace { parent, opened: acceptor.shared.tracer.begin(parent, started) }
+    }
+
+    /// What travels on with the events: our own span, or else the client's.
+    pub(super) fn carried(&self) -> Option<Box<str>> {
+        let context = self.opened.as_ref().map(|opened| opened.context).or(self.parent);
+        context.map(|context| context.as_str().into())
+    }
+
+    /// The trace, for the log.
+    pub(super) fn context(&self) -> Option<TraceContext> {
+        self.opened.as_ref().map(|opened| opened.context).or(self.parent)
+    }
 }
 
 /// Runs one acceptor in the calling thread until `stop`, then waits for open connections, as long as the settings of then
@@ -227,18 +329,21 @@ pub fn run(
             parser: RefCell::new(Parser::new(shared.settings.load().limits.clone(), shared.key.clone())),
             arrivals: RefCell::new(vec![0; ARRIVALS_BYTES].into()),
             date: Date::default(),
+            verified: RefCell::default(),
             pack_scratch: RefCell::default(),
             recorder: shared.metrics.recorder(),
-            tenant: record::DEFAULT_TENANT.into(),
+            faults: FaultLog::default(),
             busy: Cell::new(0),
             open: Cell::new(0),
+            slowed: Cell::new(0),
             stop: stop.clone(),
             desk,
             shared,
         });
         let gate = Arc::clone(&acceptor.shared.gate);
-        let serve = |stream, permit| {
-            tokio::task::spawn_local(connection::serve(Rc::clone(&acceptor), stream, permit));
+        let serve = |stream, peer: SocketAddr, permit| {
+            let taken = std::time::Instant::now();
+            tokio::task::spawn_local(connection::serve(Rc::clone(&acceptor), stream, peer.ip(), permit, taken));
         };
         let refused = || {
             acceptor.shared.metrics.connections_refused.fetch_add(1, Relaxed);

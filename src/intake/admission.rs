@@ -29,6 +29,12 @@ impl Admission {
         self.budget.resize(requests, bytes);
     }
 
+    /// How many requests and bytes are under way, and may be.
+    #[must_use]
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
     /// Closes or opens the gate for one reason.
     pub fn set(&self, reason: Refusal, closed: bool) {
         let Some(place) = REASONS.iter().position(|known| *known == reason) else { return };

@@ -39,7 +39,7 @@ pub(super) fn problem_with(status: StatusCode, detail: &str, more: &[(&str, serd
 }
 
 /// The text of a problem.
-fn problem_body(status: StatusCode, detail: &str, more: &[(&str, serde_json::Value)]) -> String {
+pub(super) fn problem_body(status: StatusCode, detail: &str, more: &[(&str, serde_json::Value)]) -> String {
     let mut body = json!({
         "type": "about:blank",
         "title": status.canonical_reason().unwrap_or("Error"),
@@ -52,9 +52,17 @@ fn problem_body(status: StatusCode, detail: &str, more: &[(&str, serde_json::Val
     body.to_string()
 }
 
-/// 503 for a refusal, with `Retry-After`.
+/// 429 where the client is the reason, else 503.
+pub(super) fn refusal_status(reason: Refusal) -> StatusCode {
+    match reason {
+        Refusal::RateLimited | Refusal::QuotaExceeded | Refusal::AddressShare => StatusCode::TOO_MANY_REQUESTS,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+/// The answer for a refusal, with `Retry-After`.
 pub(super) fn refused(reason: Refusal) -> Answer {
-    let mut answer = json_answer(StatusCode::SERVICE_UNAVAILABLE, refusal_body(reason));
+    let mut answer = json_answer(refusal_status(reason), refusal_body(reason));
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM));
     answer.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_S.into());
     answer
@@ -72,9 +80,14 @@ pub(super) fn refusal_body(reason: Refusal) -> String {
         }
         Refusal::LogStalled => "the disk does not answer; try again later",
         Refusal::BatchAborted => "another event of the batch was rejected",
+        Refusal::RateLimited => "more is sent than is allowed; slow down and try again",
+        Refusal::QuotaExceeded => "the tenant has sent all that it may on this day (UTC)",
+        Refusal::AddressShare => {
+            "too much of this address is on its way at once; try again when some of it has arrived"
+        }
         _ => "the outcome is unknown; send the request again, duplicates are dropped",
     };
-    problem_body(StatusCode::SERVICE_UNAVAILABLE, detail, &[("reason", reason.as_str().into())])
+    problem_body(refusal_status(reason), detail, &[("reason", reason.as_str().into())])
 }
 
 /// Appends `,"durability":"…"` where the promise is weaker than fsync.

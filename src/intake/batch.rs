@@ -1,17 +1,19 @@
 //! `POST /events/batch`: up to 1,000 events, each with its own outcome, or all or nothing.
 
-use super::acceptor::{Acceptor, TRACEPARENT, trace_context};
+use super::acceptor::{Acceptor, Trace};
 use super::answer::{Answer, message, problem_with, put_durability, refused, uuid};
 use super::body::{self, Arriving, Kind};
 use super::delivery::Wait;
+use super::entry::pay_events;
 use super::idempotent;
+use super::limited::put_standing;
 use super::options::{awaited, batch_options};
 use super::single::reject;
+use crate::access::Caller;
 use crate::commit::{Claim, Permit, Reject, Remembered, Submission};
 use crate::metrics::Stage;
 use event::{Batch, Durability, Receipt, Refusal, RejectCode, Rejection, Source, UnixMicros, Verdict};
 use hyper::StatusCode;
-use hyper::header::HeaderMap;
 use hyper::http::request::Parts;
 use prepare::{BatchError, BatchOptions, BatchSummary, Failure};
 use serde_json::json;
@@ -19,8 +21,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 /// Answers one batch.
-pub(super) async fn post(acceptor: &Acceptor, head: &Parts, body: &mut Arriving) -> Answer {
-    match try_post(acceptor, head, body).await {
+pub(super) async fn post(
+    acceptor: &Acceptor,
+    caller: &Caller,
+    head: &Parts,
+    body: &mut Arriving,
+    trace: &Trace,
+) -> Answer {
+    match try_post(acceptor, caller, head, body, trace).await {
         Ok(answer) => answer,
         Err(answer) => *answer,
     }
@@ -33,35 +41,52 @@ struct Split {
     summary: BatchSummary,
 }
 
-async fn try_post(acceptor: &Acceptor, head: &Parts, body: &mut Arriving) -> Result<Answer, Box<Answer>> {
+async fn try_post(
+    acceptor: &Acceptor,
+    caller: &Caller,
+    head: &Parts,
+    body: &mut Arriving,
+    trace: &Trace,
+) -> Result<Answer, Box<Answer>> {
     let (headers, query) = (&head.headers, head.uri.query().unwrap_or_default());
     let kind = body::kind(headers, true)?;
     let options = batch_options(query)?;
     let wait = Wait::for_sinks(acceptor, awaited(query, &acceptor.shared.sinks)?)?;
     let mut permit = acceptor.shared.admission.enter().map_err(|reason| Box::new(acceptor.refuse_request(reason)))?;
-    let bytes = body::read(acceptor, headers, body, &mut permit).await?;
+    let bytes = body::read(acceptor, caller, headers, body, &mut permit).await?;
     let started = Instant::now();
     let now = UnixMicros::now();
     let ndjson: &[u8] = if kind == Kind::NdJson { b"ndjson" } else { b"json" };
-    let claim = idempotent::claim(acceptor, headers, &[b"batch", ndjson, query.as_bytes(), &bytes])?;
-    let split = match split(acceptor, kind, headers, &bytes, options, now) {
+    let claim = idempotent::claim(acceptor, caller, headers, &[b"batch", ndjson, query.as_bytes(), &bytes])?;
+    let mut batch = Batch::new(&caller.tenant, Source::Http, now);
+    batch.traceparent = trace.carried();
+    let split = match split(acceptor, kind, batch, &bytes, options, now) {
         Ok(split) => split,
-        Err(error) => return unreadable(acceptor, &error, &bytes, permit, claim, now).await,
+        Err(error) => {
+            let nothing = Batch::new(&caller.tenant, Source::Http, now);
+            return unreadable(acceptor, &error, &bytes, Submission::new(nothing, permit), claim).await;
+        }
     };
     acceptor.recorder.record(Stage::Parse, started.elapsed());
-    store(acceptor, split, &bytes, permit, claim, wait).await
+    let events = u64::from(split.summary.total);
+    acceptor.shared.metrics.received.fetch_add(events, Relaxed);
+    // A claim that is let go of here is free for the next try.
+    let standing = pay_events(acceptor, caller, events)?;
+    let mut answer = store(acceptor, split, &bytes, permit, claim, wait).await?;
+    if let Some(standing) = standing {
+        put_standing(answer.headers_mut(), &acceptor.shared.settings.load().policy_field, &standing);
+    }
+    Ok(answer)
 }
 
 fn split(
     acceptor: &Acceptor,
     kind: Kind,
-    headers: &HeaderMap,
+    mut batch: Batch,
     bytes: &[u8],
     options: BatchOptions,
     now: UnixMicros,
 ) -> Result<Split, BatchError> {
-    let mut batch = Batch::new(&acceptor.tenant, Source::Http, now);
-    batch.traceparent = headers.get(TRACEPARENT).and_then(|value| trace_context(value.as_bytes()));
     let mut failures = Vec::new();
     let mut parser = acceptor.parser();
     let summary = match kind {
@@ -81,7 +106,6 @@ async fn store(
 ) -> Result<Answer, Box<Answer>> {
     let Split { mut batch, failures, summary } = split;
     let metrics = &acceptor.shared.metrics;
-    metrics.received.fetch_add(u64::from(summary.total), Relaxed);
     let aborted = summary.fail_on_error && !failures.is_empty();
     if aborted {
         metrics.refuse(Refusal::BatchAborted, batch.entries.len() as u64);
@@ -113,12 +137,11 @@ async fn unreadable(
     acceptor: &Acceptor,
     error: &BatchError,
     bytes: &[u8],
-    permit: Permit,
+    submission: Submission,
     claim: Option<Claim>,
-    now: UnixMicros,
 ) -> Result<Answer, Box<Answer>> {
     let body = problem_body(error);
-    let mut submission = Box::new(Submission::new(Batch::new(&acceptor.tenant, Source::Http, now), permit));
+    let mut submission = Box::new(submission);
     if let Some(code) = error.code() {
         acceptor.shared.metrics.received.fetch_add(1, Relaxed);
         submission.rejects.push(reject(0, Rejection::new(code, error.pointer(), error.to_string()), bytes));

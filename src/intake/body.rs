@@ -3,7 +3,9 @@
 
 use super::acceptor::Acceptor;
 use super::answer::{Answer, problem};
+use super::share::Unfinished;
 use super::unpack::{Codec, Unpack, codec, unpack};
+use crate::access::Caller;
 use crate::commit::Permit;
 use bytes::{Bytes, BytesMut};
 use event::Refusal;
@@ -109,6 +111,7 @@ impl Arriving {
 /// Reads and unpacks the body.
 pub(super) async fn read(
     acceptor: &Acceptor,
+    caller: &Caller,
     headers: &HeaderMap,
     body: &mut Arriving,
     permit: &mut Permit,
@@ -118,10 +121,12 @@ pub(super) async fn read(
     if body.body.size_hint().lower() > max as u64 {
         return Err(Box::new(too_large(max)));
     }
-    let collected = tokio::time::timeout(acceptor.shared.deadlines().body, collect(acceptor, body, permit)).await;
+    let unfinished = Unfinished::begin(acceptor, caller).map_err(|reason| Box::new(acceptor.refuse_request(reason)))?;
+    let collected = collect(acceptor, body, permit, unfinished);
+    let collected = tokio::time::timeout(acceptor.shared.deadlines().body, collected).await;
     let packed = match collected {
         Ok(collected) => collected?,
-        Err(_) => return Err(Box::new(problem(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"))),
+        Err(_) => return Err(Box::new(late())),
     };
     let Some(codec) = codec else { return Ok(packed) };
     match unpacked(codec, packed, max).await {
@@ -132,19 +137,47 @@ pub(super) async fn read(
     }
 }
 
-async fn collect(acceptor: &Acceptor, body: &mut Arriving, permit: &mut Permit) -> Result<Bytes, Box<Answer>> {
+/// Reads a body that is not packed and no longer than `max`.
+pub(super) async fn read_small(acceptor: &Acceptor, body: &mut Arriving, max: usize) -> Result<Vec<u8>, Box<Answer>> {
+    if body.body.size_hint().lower() > max as u64 {
+        return Err(Box::new(too_large(max)));
+    }
+    let whole = async {
+        let mut bytes = Vec::new();
+        while let Some(data) = body.piece().await {
+            bytes.extend_from_slice(&data.map_err(|_| Box::new(broken_off()))?);
+            if bytes.len() > max {
+                return Err(Box::new(too_large(max)));
+            }
+        }
+        Ok(bytes)
+    };
+    match tokio::time::timeout(acceptor.shared.deadlines().body, whole).await {
+        Ok(read) => read,
+        Err(_) => Err(Box::new(late())),
+    }
+}
+
+async fn collect(
+    acceptor: &Acceptor,
+    body: &mut Arriving,
+    permit: &mut Permit,
+    mut unfinished: Unfinished,
+) -> Result<Bytes, Box<Answer>> {
     let max = acceptor.shared.body_bytes_max();
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while let Some(data) = body.piece().await {
-        let data =
-            data.map_err(|_| Box::new(problem(StatusCode::BAD_REQUEST, "the body ended before it was complete")))?;
+        let data = data.map_err(|_| Box::new(broken_off()))?;
         let so_far = first.len().max(rest.len());
         if so_far + data.len() > max {
             return Err(Box::new(too_large(max)));
         }
         if !permit.grow(data.len()) {
             return Err(Box::new(acceptor.refuse_request(Refusal::Overloaded)));
+        }
+        if !unfinished.reach(so_far + data.len()) {
+            return Err(Box::new(acceptor.refuse_request(Refusal::AddressShare)));
         }
         // Nearly always the body is one piece, and nothing is copied.
         if so_far == 0 {
@@ -165,6 +198,14 @@ async fn unpacked(codec: Codec, packed: Bytes, max: usize) -> Result<Bytes, Unpa
     }
     let unpacking = tokio::task::spawn_blocking(move || unpack(codec, &packed, max));
     unpacking.await.unwrap_or(Err(Unpack::Broken))
+}
+
+fn broken_off() -> Answer {
+    problem(StatusCode::BAD_REQUEST, "the body ended before it was complete")
+}
+
+fn late() -> Answer {
+    problem(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time")
 }
 
 fn too_large(max: usize) -> Answer {

@@ -1,20 +1,20 @@
 //! Routes, and what every answer has in common.
 
-use super::acceptor::Acceptor;
+use super::acceptor::{Acceptor, Trace};
 use super::answer::{Answer, problem};
 use super::body::Arriving;
 use super::connection::Fate;
-use super::{batch, single, websocket};
+use super::limited::put_standing;
+use super::{batch, cors, entry, http2, order, single, websocket};
+use crate::access::Caller;
 use crate::net::new_request_id;
+use crate::traces::TRACEPARENT;
 use hyper::body::Incoming;
-use hyper::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue,
-    ORIGIN,
-};
+use hyper::header::{ALLOW, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode, Version};
 use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 /// Names a request in answers and in the log.
@@ -22,9 +22,12 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest `X-Request-Id` that is echoed.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
+/// What the span of one event is called, whichever way it went.
+pub(super) const SINGLE: &str = "POST /events";
+
 /// Which call a path is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Route {
+pub(super) enum Route {
     Single,
     Batch,
     Stats,
@@ -50,6 +53,17 @@ impl Route {
         }
     }
 
+    /// What its span is called.
+    const fn name(route: Option<Self>) -> &'static str {
+        match route {
+            Some(Route::Single) => SINGLE,
+            Some(Route::Batch) => "POST /events/batch",
+            Some(Route::Stats) => "GET /events/stats",
+            Some(Route::Stream) => "GET /events/stream",
+            None => "other",
+        }
+    }
+
     /// The `Allow` header.
     const fn allow(self) -> &'static str {
         match self {
@@ -66,21 +80,22 @@ pub(super) async fn answer(acceptor: Rc<Acceptor>, request: Request<Incoming>, f
     let _busy = acceptor.busy();
     let (head, body) = request.into_parts();
     let mut body = Arriving::new(body, &head.headers);
+    let is_http2 = head.version == Version::HTTP_2;
     let route = Route::of(head.uri.path());
-    let mut answer = dispatch(&acceptor, &head, &mut body, route).await;
+    let trace = Trace::begin(&acceptor, head.headers.get(TRACEPARENT).map(HeaderValue::as_bytes), started);
+    let mut answer = dispatch(&acceptor, &head, &mut body, route, fate, &trace).await;
+    let id = request_id(&head.headers);
+    acceptor.finish(&trace, Route::name(route), answer.status(), id.as_bytes());
     let headers = answer.headers_mut();
-    headers.insert(X_REQUEST_ID, request_id(&head.headers));
-    if head.headers.contains_key(ORIGIN) && route.is_some() {
-        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-        headers.insert(
-            ACCESS_CONTROL_EXPOSE_HEADERS,
-            HeaderValue::from_static("x-request-id, retry-after, idempotency-replayed"),
-        );
+    headers.insert(X_REQUEST_ID, id);
+    if route.is_some() {
+        acceptor.shared.settings.load().cors.put(&head.headers, headers);
     }
     fate.upgraded.set(answer.status() == StatusCode::SWITCHING_PROTOCOLS);
     // What is left of a body cannot be told from a next request.
     let unread = !body.skip().await;
-    if !fate.upgraded.get() && (unread || acceptor.stopping()) {
+    // Under HTTP/2 each request is a stream of its own, and the connection has other ways to end.
+    if !fate.upgraded.get() && !is_http2 && (unread || acceptor.stopping()) {
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         fate.unread.set(true);
     }
@@ -88,21 +103,81 @@ pub(super) async fn answer(acceptor: Rc<Acceptor>, request: Request<Incoming>, f
     answer
 }
 
-async fn dispatch(acceptor: &Acceptor, head: &Parts, body: &mut Arriving, route: Option<Route>) -> Answer {
+async fn dispatch(
+    acceptor: &Acceptor,
+    head: &Parts,
+    body: &mut Arriving,
+    route: Option<Route>,
+    fate: &Fate,
+    trace: &Trace,
+) -> Answer {
     // RFC 9112, section 3.2.
     if head.version == Version::HTTP_11 && head.headers.get_all(HOST).iter().count() != 1 {
         return problem(StatusCode::BAD_REQUEST, "an HTTP/1.1 request has one Host header");
     }
-    match route {
-        Some(_) if head.method == Method::OPTIONS => preflight(),
-        Some(route) if !route.takes(&head.method) => not_allowed(route),
-        Some(Route::Single) => single::post(acceptor, head, body).await,
-        Some(Route::Batch) => batch::post(acceptor, head, body).await,
-        Some(Route::Stream) => websocket::handshake(acceptor, head, body),
-        Some(Route::Stats) | None => {
-            (acceptor.shared.fallback)(&head.method, head.uri.path(), head.uri.query(), &head.headers)
-        }
+    if head.version == Version::HTTP_2 && http2::is_too_large(&head.headers) {
+        return problem(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request's head is larger than 16384 bytes");
     }
+    match route {
+        Some(_) if head.method == Method::OPTIONS => return preflight(acceptor, head),
+        Some(route) if !route.takes(&head.method) => return not_allowed(route),
+        _ => {}
+    }
+    match admitted(acceptor, head, body, route, fate, trace).await {
+        Ok(answer) => answer,
+        Err(answer) => *answer,
+    }
+}
+
+/// Answers a request that has a place here, if its sender may send it.
+async fn admitted(
+    acceptor: &Acceptor,
+    head: &Parts,
+    body: &mut Arriving,
+    route: Option<Route>,
+    fate: &Fate,
+    trace: &Trace,
+) -> Result<Answer, Box<Answer>> {
+    let caller = entry::admit(acceptor, fate, head, route)?;
+    let standing = match route {
+        // The event of a single one is known: it is refused before its body is read.
+        Some(Route::Single) => entry::pay(acceptor, &caller, 1)?,
+        Some(Route::Batch | Route::Stream) => entry::pay(acceptor, &caller, 0)?,
+        Some(Route::Stats) | None => None,
+    };
+    let mut answer = match route {
+        Some(Route::Single) => single::post(acceptor, &caller, head, body, trace).await,
+        Some(Route::Batch) => batch::post(acceptor, &caller, head, body, trace).await,
+        Some(Route::Stream) => stream(acceptor, head, body),
+        Some(Route::Stats) => about(acceptor, &caller, head)?,
+        None => match order::path_of(head.uri.path()) {
+            Some(path) => order::answer(acceptor, &caller, head, path, body).await,
+            None => about(acceptor, &caller, head)?,
+        },
+    };
+    if let Some(standing) = standing {
+        put_standing(answer.headers_mut(), &acceptor.shared.settings.load().policy_field, &standing);
+    }
+    Ok(answer)
+}
+
+/// Tells of the daemon itself. That is not limited, for whoever watches it would else see it fail under load; to ask for
+/// what is not there is.
+fn about(acceptor: &Acceptor, caller: &Caller, head: &Parts) -> Result<Answer, Box<Answer>> {
+    let answer = (acceptor.shared.fallback)(&head.method, head.uri.path(), head.uri.query(), &head.headers);
+    if answer.status().is_client_error() {
+        entry::pay(acceptor, caller, 0)?;
+    }
+    Ok(answer)
+}
+
+/// Opens a WebSocket for whom it may be opened.
+fn stream(acceptor: &Acceptor, head: &Parts, body: &Arriving) -> Answer {
+    if !acceptor.shared.settings.load().cors.allows(&head.headers) {
+        acceptor.shared.metrics.origins_refused.fetch_add(1, Relaxed);
+        return cors::refused();
+    }
+    websocket::handshake(acceptor, head, body)
 }
 
 /// The client's id where it sent a usable one, else a new one.
@@ -124,18 +199,11 @@ fn not_allowed(route: Route) -> Answer {
     answer
 }
 
-fn preflight() -> Answer {
-    let mut answer = Answer::default();
-    *answer.status_mut() = StatusCode::NO_CONTENT;
-    let headers = answer.headers_mut();
-    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, OPTIONS"));
-    headers.insert(
-        ACCESS_CONTROL_ALLOW_HEADERS,
-        HeaderValue::from_static(
-            "content-type, content-encoding, authorization, x-api-key, idempotency-key, x-request-id, traceparent",
-        ),
-    );
-    headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
-    answer
+/// What a browser asks before it sends what a page of another origin wants sent.
+fn preflight(acceptor: &Acceptor, head: &Parts) -> Answer {
+    let settings = acceptor.shared.settings.load();
+    if !settings.cors.allows(&head.headers) {
+        acceptor.shared.metrics.origins_refused.fetch_add(1, Relaxed);
+    }
+    settings.cors.preflight(&head.headers)
 }

@@ -2,6 +2,7 @@
 
 use super::acceptor::Acceptor;
 use super::answer::{Answer, JSON, PROBLEM, json_answer, problem};
+use crate::access::Caller;
 use crate::commit::{Begin, Claim, Remembered};
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
@@ -10,7 +11,12 @@ use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 const KEY_BYTES_MAX: usize = 255;
 
 /// Claims the request's key; `None` without one, an answer where the request must not run.
-pub(super) fn claim(acceptor: &Acceptor, headers: &HeaderMap, request: &[&[u8]]) -> Result<Option<Claim>, Box<Answer>> {
+pub(super) fn claim(
+    acceptor: &Acceptor,
+    caller: &Caller,
+    headers: &HeaderMap,
+    request: &[&[u8]],
+) -> Result<Option<Claim>, Box<Answer>> {
     let mut values = headers.get_all("idempotency-key").iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
@@ -22,7 +28,7 @@ pub(super) fn claim(acceptor: &Acceptor, headers: &HeaderMap, request: &[&[u8]])
         let detail = format!("Idempotency-Key must have 1 to {KEY_BYTES_MAX} bytes");
         return Err(Box::new(problem(StatusCode::BAD_REQUEST, &detail)));
     }
-    match acceptor.shared.idempotency.begin(&acceptor.tenant, key, request) {
+    match acceptor.shared.idempotency.begin(&caller.tenant, key, request) {
         Ok(Begin::First(claim)) => Ok(Some(claim)),
         Ok(Begin::Repeat(answer)) => Err(Box::new(repeat(answer))),
         Ok(Begin::Running) => {

@@ -1,23 +1,35 @@
 //! Every way in: all end in one [`crate::commit::Submission`] and wait for its receipt.
 //!
-//! `connection` serves one connection, `express` answers what is plain and whole on it, `http` routes and answers,
-//! `body` reads, `unpack` unpacks, `options` reads what the query asks for, `settings` is what a reload replaces, `single` and `batch` are the two calls,
-//! `delivery` waits for sinks, `websocket` is the stream, `admission` says whether anything is let in at all, `answer`
-//! builds what goes back.
+//! `arrival` says whose a connection is, `connection` serves it, `express` answers what is plain and whole on it, `http`
+//! routes and answers, `http2` does the same with many requests at once, `own_words` has hyper say nothing by itself,
+//! `body` reads, `unpack` unpacks, `options` reads what the query asks for, `settings` is what a reload replaces, `single`
+//! and `batch` are the two calls, `order` reads what is no intake and may change something, `delivery` waits for sinks,
+//! `websocket` is the stream, `admission` says whether anything is let in at all, `share` how much of that one address may
+//! hold, `entry` who comes in and what it may still send, `cors` which pages may, `answer` and `limited` build what goes
+//! back, `fault_log` says which requests failed.
 
 mod acceptor;
 mod admission;
 mod answer;
+mod arrival;
 mod batch;
 mod body;
 mod connection;
+mod cors;
 mod date;
 mod delivery;
+mod entry;
 mod express;
+mod fault_log;
 mod http;
+mod http2;
 mod idempotent;
+mod limited;
 mod options;
+mod order;
+mod own_words;
 mod settings;
+mod share;
 mod single;
 mod unpack;
 mod websocket;
@@ -25,4 +37,7 @@ mod websocket;
 pub use acceptor::{Shared, run};
 pub use admission::Admission;
 pub use answer::{Answer, problem};
+pub use cors::Cors;
+pub use order::{Order, Orders};
 pub use settings::{Deadlines, Settings};
+pub use share::ShareLimits;

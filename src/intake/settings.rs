@@ -1,5 +1,9 @@
 //! What a request may be and how long it may take: what a reload of the configuration replaces, all of it at once.
 
+use super::cors::Cors;
+use super::share::ShareLimits;
+use crate::access::limits::Policy;
+use crate::net::Proxies;
 use prepare::Limits;
 use std::time::Duration;
 
@@ -12,6 +16,38 @@ pub struct Settings {
     pub body_bytes_max: usize,
     /// How long clients may take.
     pub deadlines: Deadlines,
+    /// Peers that are believed when they name others.
+    pub proxies: Proxies,
+    /// Whether every connection begins with a PROXY protocol header.
+    pub proxy_protocol: bool,
+    /// Open connections of one address; 0 stands for no limit.
+    pub connections_per_address_max: usize,
+    /// What one address may hold of what has not arrived.
+    pub share: ShareLimits,
+    /// How much a client may send.
+    pub policy: Policy,
+    /// How that is written in answers.
+    pub policy_field: Box<str>,
+    /// Pages that may send.
+    pub cors: Cors,
+}
+
+impl Default for Settings {
+    /// No limits but of sizes and times, for pages of all sites.
+    fn default() -> Self {
+        Settings {
+            limits: Limits::default(),
+            body_bytes_max: 8 << 20,
+            deadlines: Deadlines::default(),
+            proxies: Proxies::default(),
+            proxy_protocol: false,
+            connections_per_address_max: 0,
+            share: ShareLimits::new(100, usize::MAX, usize::MAX, 8 << 20),
+            policy: Policy::default(),
+            policy_field: Box::default(),
+            cors: Cors::anybody(),
+        }
+    }
 }
 
 /// How long a client may take.

@@ -1,11 +1,12 @@
 //! `POST /events`: one event, one answer.
 
-use super::acceptor::{Acceptor, TRACEPARENT, trace_context};
+use super::acceptor::{Acceptor, Trace};
 use super::answer::{Answer, accepted, dead_letter, refused, rejected};
 use super::body::{self, Arriving};
 use super::delivery::Wait;
 use super::idempotent;
 use super::options::awaited;
+use crate::access::Caller;
 use crate::commit::{Permit, Reject, Remembered, Submission};
 use crate::metrics::Stage;
 use event::{Batch, Durability, Receipt, Refusal, RejectCode, Rejection, Source, UnixMicros};
@@ -15,24 +16,35 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 /// Answers one event.
-pub(super) async fn post(acceptor: &Acceptor, head: &Parts, body: &mut Arriving) -> Answer {
-    match try_post(acceptor, head, body).await {
+pub(super) async fn post(
+    acceptor: &Acceptor,
+    caller: &Caller,
+    head: &Parts,
+    body: &mut Arriving,
+    trace: &Trace,
+) -> Answer {
+    match try_post(acceptor, caller, head, body, trace).await {
         Ok(answer) => answer,
         Err(answer) => *answer,
     }
 }
 
-async fn try_post(acceptor: &Acceptor, head: &Parts, body: &mut Arriving) -> Result<Answer, Box<Answer>> {
+async fn try_post(
+    acceptor: &Acceptor,
+    caller: &Caller,
+    head: &Parts,
+    body: &mut Arriving,
+    trace: &Trace,
+) -> Result<Answer, Box<Answer>> {
     let (headers, query) = (&head.headers, head.uri.query().unwrap_or_default());
     body::kind(headers, false)?;
     let wait = Wait::for_sinks(acceptor, awaited(query, &acceptor.shared.sinks)?)?;
     let mut permit = acceptor.shared.admission.enter().map_err(|reason| Box::new(acceptor.refuse_request(reason)))?;
-    let bytes = body::read(acceptor, headers, body, &mut permit).await?;
+    let bytes = body::read(acceptor, caller, headers, body, &mut permit).await?;
     let started = Instant::now();
     let now = UnixMicros::now();
-    let claim = idempotent::claim(acceptor, headers, &[b"single", query.as_bytes(), &bytes])?;
-    let traceparent = headers.get(TRACEPARENT).and_then(|value| trace_context(value.as_bytes()));
-    let mut submission = prepare(acceptor, &bytes, traceparent, permit, started, now);
+    let claim = idempotent::claim(acceptor, caller, headers, &[b"single", query.as_bytes(), &bytes])?;
+    let mut submission = prepare(acceptor, caller, &bytes, trace.carried(), permit, started, now);
     if let Some(mut claim) = claim {
         let durability = acceptor.shared.durability;
         claim.answer_with(move |batch, rejects, receipt| render(batch, rejects, receipt, durability));
@@ -45,13 +57,14 @@ async fn try_post(acceptor: &Acceptor, head: &Parts, body: &mut Arriving) -> Res
 /// Parses the body, which was whole at `started`, and counts the event in it.
 pub(super) fn prepare(
     acceptor: &Acceptor,
+    caller: &Caller,
     body: &[u8],
     traceparent: Option<Box<str>>,
     permit: Permit,
     started: Instant,
     now: UnixMicros,
 ) -> Box<Submission> {
-    let mut submission = Box::new(Submission::new(Batch::new(&acceptor.tenant, Source::Http, now), permit));
+    let mut submission = Box::new(Submission::new(Batch::new(&caller.tenant, Source::Http, now), permit));
     submission.batch.traceparent = traceparent;
     let parsed = acceptor.parser().single(body, now, &mut submission.batch);
     acceptor.shared.metrics.received.fetch_add(1, Relaxed);

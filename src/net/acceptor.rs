@@ -1,11 +1,12 @@
 //! The accept loop: a limit on connections with a clear refusal beyond it, and a stop.
 
-use super::last_words::last_words;
-use super::linger;
+use super::last_words::{alert, last_words};
+use super::{Stream, linger};
 use socket2::SockRef;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -19,6 +20,10 @@ const REFUSED_LINGERING_MAX: usize = 128;
 /// Connections that are still taken over from the kernel once the stop has come.
 const LAST_ACCEPTS_MAX: usize = 4096;
 
+/// What peers beyond the gate are told.
+const TOO_MANY: (u16, &str, &str) =
+    (503, "Service Unavailable", "\"reason\":\"connections\",\"detail\":\"too many connections are open; try again\"");
+
 /// Counts open connections over all acceptors.
 #[derive(Debug)]
 pub struct ConnectionGate {
@@ -26,6 +31,8 @@ pub struct ConnectionGate {
     max: AtomicUsize,
     /// Peers that were refused and may still read why.
     lingering: AtomicUsize,
+    /// Whether who comes in speaks TLS.
+    encrypted: AtomicBool,
 }
 
 /// One open connection, given back when dropped.
@@ -40,7 +47,13 @@ impl ConnectionGate {
             open: AtomicUsize::new(0),
             max: AtomicUsize::new(max),
             lingering: AtomicUsize::new(0),
+            encrypted: AtomicBool::new(false),
         })
+    }
+
+    /// Has those who are refused be told in TLS's own way.
+    pub fn speak_tls(&self) {
+        self.encrypted.store(true, Ordering::Relaxed);
     }
 
     /// How many are in.
@@ -96,18 +109,18 @@ pub async fn accept(
     held: bool,
     gate: &Arc<ConnectionGate>,
     mut stop: watch::Receiver<bool>,
-    serve: impl Fn(TcpStream, ConnectionPermit),
+    serve: impl Fn(TcpStream, SocketAddr, ConnectionPermit),
     refused: impl Fn(),
 ) {
-    let admit = |stream: TcpStream| {
+    let admit = |stream: TcpStream, peer: SocketAddr| {
         // Answers are small and complete: waiting for more would only add latency. A socket that refuses the option
         // still works.
         stream.set_nodelay(true).ok();
         match gate.enter() {
-            Some(permit) => serve(stream, permit),
+            Some(permit) => serve(stream, peer, permit),
             None => {
                 refused();
-                turn_away(stream, gate);
+                turn_away(stream, gate, TOO_MANY);
             }
         }
     };
@@ -118,7 +131,7 @@ pub async fn accept(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _peer)) => admit(stream),
+            Ok((stream, peer)) => admit(stream, peer),
             // Out of descriptors or memory: the connection stays in the backlog; without a pause this would spin.
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
@@ -133,28 +146,33 @@ pub async fn accept(
     // without an answer. The pause lets the runtime hear of the newest.
     tokio::task::yield_now().await;
     for _ in 0..LAST_ACCEPTS_MAX {
-        let Some(Ok(stream)) = waiting(listener).await else { return };
-        admit(stream);
+        let Some(Ok((stream, peer))) = waiting(listener).await else { return };
+        admit(stream, peer);
     }
 }
 
 /// A connection that waits in the backlog, if there is one.
-async fn waiting(listener: &TcpListener) -> Option<io::Result<TcpStream>> {
+async fn waiting(listener: &TcpListener) -> Option<io::Result<(TcpStream, SocketAddr)>> {
     std::future::poll_fn(|context| {
         Poll::Ready(match listener.poll_accept(context) {
-            Poll::Ready(accepted) => Some(accepted.map(|(stream, _peer)| stream)),
+            Poll::Ready(accepted) => Some(accepted),
             Poll::Pending => None,
         })
     })
     .await
 }
 
-fn turn_away(mut stream: TcpStream, gate: &Arc<ConnectionGate>) {
+/// Tells a peer in an answer's status, title and members why it is not let in, and ends its connection.
+pub fn turn_away(stream: TcpStream, gate: &Arc<ConnectionGate>, (status, title, members): (u16, &str, &str)) {
     // Fits the buffer of a new socket. The peer may already be gone.
-    let members = "\"reason\":\"connections\",\"detail\":\"too many connections are open; try again\"";
-    let refusal = last_words(503, "Service Unavailable", "retry-after: 1\r\n", members);
+    let refusal = match gate.encrypted.load(Ordering::Relaxed) {
+        // A handshake for the sake of a refusal would cost more than what is refused.
+        true => alert().to_vec(),
+        false => last_words(status, title, "retry-after: 1\r\n", members),
+    };
     SockRef::from(&stream).send(&refusal).ok();
     if let Some(place) = gate.linger() {
+        let mut stream = Stream::Plain(stream);
         tokio::task::spawn_local(async move {
             linger(&mut stream, REFUSAL_LINGER).await;
             drop(place);

@@ -25,6 +25,13 @@ pub fn last_words(status: u16, title: &str, headers: &str, members: &str) -> Vec
     .into_bytes()
 }
 
+/// A fatal TLS alert, `internal_error` (RFC 8446, 6.2), for a peer whose handshake is not even begun: TLS has none that says
+/// "too busy".
+#[must_use]
+pub(super) const fn alert() -> [u8; 7] {
+    [21, 3, 3, 0, 2, 2, 80]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,6 @@
 //! Ending a connection so that the peer still gets what was written to it.
 
+use super::Stream;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -8,14 +9,16 @@ use tokio::net::TcpStream;
 ///
 /// Closing while something is unread answers the peer with a reset, and most systems then throw away what their
 /// program has not read yet: our last words.
-pub async fn linger(stream: &mut TcpStream, within: Duration) {
+pub async fn linger(stream: &mut Stream, within: Duration) {
     let rest = async {
         // Fails where the peer has gone already.
         if stream.shutdown().await.is_err() {
             return;
         }
-        while stream.readable().await.is_ok() {
-            if !more(stream) {
+        // Nothing of it is looked at, so nothing of it is deciphered.
+        let tcp = stream.tcp();
+        while tcp.readable().await.is_ok() {
+            if !more(tcp) {
                 return;
             }
         }

@@ -1,18 +1,18 @@
 //! A peer that does not read must not hold a connection for ever.
 
+use super::Stream;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
 /// A stream on which a write fails once the peer has taken nothing for so long. While it takes what it gets, this costs
 /// nothing.
 #[derive(Debug)]
 pub struct Patient {
-    stream: TcpStream,
+    stream: Stream,
     patience: Duration,
     waiting: Option<Pin<Box<Sleep>>>,
 }
@@ -20,13 +20,13 @@ pub struct Patient {
 impl Patient {
     /// A stream whose peer may take `patience` for the next bytes.
     #[must_use]
-    pub fn new(stream: TcpStream, patience: Duration) -> Self {
+    pub fn new(stream: Stream, patience: Duration) -> Self {
         Patient { stream, patience, waiting: None }
     }
 
     /// The stream itself.
     #[must_use]
-    pub fn into_inner(self) -> TcpStream {
+    pub fn into_inner(self) -> Stream {
         self.stream
     }
 
@@ -67,7 +67,9 @@ impl AsyncWrite for Patient {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        // Under TLS what was written may still be here.
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        self.in_time(context, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

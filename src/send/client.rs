@@ -6,9 +6,12 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, StatusCode};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use rustls::ClientConfig;
 use std::error::Error;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// Longest answer that is read: more than 10,000 details of the longest messages need.
@@ -29,8 +32,7 @@ pub(crate) enum Reply {
 
 /// Posts events, over connections that are kept.
 pub(crate) struct Client {
-    // TLS would be another connector here; nothing else knows of connections.
-    http: hyper_util::client::legacy::Client<HttpConnector, Full<Bytes>>,
+    http: hyper_util::client::legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     target: Target,
     authorization: Option<HeaderValue>,
     single: bool,
@@ -38,10 +40,26 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(target: Target, authorization: Option<HeaderValue>, single: bool, tuning: &Tuning) -> Self {
+    /// `trust` is wanted by an https target only.
+    pub(crate) fn new(
+        target: Target,
+        trust: Option<ClientConfig>,
+        authorization: Option<HeaderValue>,
+        single: bool,
+        tuning: &Tuning,
+    ) -> Self {
         let mut connector = HttpConnector::new();
+        connector.enforce_http(false);
         connector.set_connect_timeout(Some(tuning.connect_timeout));
         connector.set_nodelay(true);
+        let connector = match trust {
+            Some(trust) => HttpsConnectorBuilder::new()
+                .with_tls_config(trust)
+                .https_only()
+                .enable_http1()
+                .wrap_connector(connector),
+            None => HttpsConnector::from((connector, Arc::new(nobody()))),
+        };
         let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector);
         Client { http, target, authorization, single, attempt_timeout: tuning.attempt_timeout }
     }
@@ -95,6 +113,15 @@ impl Client {
         }
         request
     }
+}
+
+/// Trusts nobody: for a client that speaks plain HTTP.
+fn nobody() -> ClientConfig {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    #[expect(clippy::expect_used, reason = "the provider is a constant, and has ciphers for both versions")]
+    let builder = builder.expect("ring has ciphers for TLS 1.2 and 1.3");
+    builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()
 }
 
 /// An error and what caused it, in one line.

@@ -53,7 +53,13 @@ struct Parcel {
 impl Courier {
     pub(crate) fn new(plan: &Plan, tuning: Tuning, observer: Arc<dyn Observer>, stop: Stop) -> Self {
         Courier {
-            client: Client::new(plan.target.clone(), plan.authorization.clone(), plan.single, &tuning),
+            client: Client::new(
+                plan.target.clone(),
+                plan.trust.clone(),
+                plan.authorization.clone(),
+                plan.single,
+                &tuning,
+            ),
             tuning,
             single: plan.single,
             retry_for: plan.retry_for,

@@ -46,6 +46,7 @@ mod summary;
 mod tally;
 mod target;
 mod token;
+mod trust;
 
 pub use exit::Exit;
 pub use observer::{Counts, Observer, Silent, Trouble};

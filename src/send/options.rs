@@ -15,6 +15,10 @@ pub struct Options {
     #[arg(long, value_name = "URL", default_value = Options::DEFAULT_URL)]
     pub url: String,
 
+    /// PEM file of the authorities that the certificate of an https URL is held to; without it, those that the system trusts
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+
     /// File that holds the API key or JWT to send; without it, the variable INGESTD_TOKEN
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,

@@ -3,6 +3,7 @@ use crate::input::Input;
 use crate::rejects::RejectsFile;
 use crate::target::{Target, TargetError};
 use crate::token::{self, TokenError};
+use crate::trust::{TrustError, trust};
 use hyper::header::HeaderValue;
 use std::io;
 use std::path::PathBuf;
@@ -51,6 +52,8 @@ enum Wrong {
     Target(#[from] TargetError),
     #[error(transparent)]
     Token(#[from] TokenError),
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     #[error("cannot start: {0}")]
     Runtime(io::Error),
 }
@@ -66,6 +69,8 @@ impl UsageError {
 pub(crate) struct Plan {
     pub(crate) inputs: Vec<Input>,
     pub(crate) target: Target,
+    /// Whose certificates are believed, where the target is https.
+    pub(crate) trust: Option<rustls::ClientConfig>,
     pub(crate) authorization: Option<HeaderValue>,
     pub(crate) concurrency: usize,
     /// Most events in a request; 1 where each goes to `POST /events`.
@@ -84,6 +89,7 @@ impl Plan {
 
     fn find_wrong(options: &Options) -> Result<Plan, Wrong> {
         let target = Target::parse(&options.url)?;
+        let trust = target.is_https().then(|| trust(options.ca_file.as_deref())).transpose()?;
         let authorization = token::authorization(options.token_file.as_deref())?;
         let inputs = options
             .files
@@ -108,6 +114,7 @@ impl Plan {
         Ok(Plan {
             inputs,
             target,
+            trust,
             authorization,
             concurrency: options.concurrency.into(),
             batch_events_max: if options.single { 1 } else { options.batch.into() },

@@ -16,11 +16,11 @@ pub(crate) enum TargetError {
     /// Not a URL at all.
     #[error("{url:?} is not a URL: {reason}")]
     Invalid { url: String, reason: String },
-    /// No `http://` before the host.
-    #[error("{url:?} has no scheme: write http://HOST:PORT")]
+    /// No `http://` or `https://` before the host.
+    #[error("{url:?} has no scheme: write http://HOST:PORT or https://HOST:PORT")]
     NoScheme { url: String },
-    /// `https` and all others.
-    #[error("scheme {scheme:?} is not supported, only http")]
+    /// Any other.
+    #[error("scheme {scheme:?} is not supported, only http and https")]
     Scheme { scheme: String },
     /// Everybody on the machine can read the command line.
     #[error("the URL holds a user name or password: use --token-file")]
@@ -31,7 +31,12 @@ pub(crate) enum TargetError {
 }
 
 impl Target {
-    /// Reads `http://HOST[:PORT][/PREFIX]`.
+    /// Whether what is sent there is enciphered.
+    pub(crate) fn is_https(&self) -> bool {
+        self.batch.scheme() == Some(&Scheme::HTTPS)
+    }
+
+    /// Reads `http://HOST[:PORT][/PREFIX]`, or the same with `https`.
     pub(crate) fn parse(url: &str) -> Result<Target, TargetError> {
         let invalid = |reason: InvalidUri| TargetError::Invalid { url: url.to_owned(), reason: reason.to_string() };
         if url.contains('@') {
@@ -42,7 +47,7 @@ impl Target {
         }
         let uri: Uri = url.parse().map_err(invalid)?;
         let scheme = uri.scheme().ok_or_else(|| TargetError::NoScheme { url: url.to_owned() })?;
-        if *scheme != Scheme::HTTP {
+        if *scheme != Scheme::HTTP && *scheme != Scheme::HTTPS {
             return Err(TargetError::Scheme { scheme: scheme.to_string() });
         }
         if uri.query().is_some() {
@@ -66,12 +71,12 @@ mod tests {
         assert_eq!(target.single, "http://127.0.0.1:3001/events");
         let target = Target::parse("http://[::1]:3001/v1/").unwrap();
         assert_eq!(target.batch, "http://[::1]:3001/v1/events/batch");
+        assert!(!target.is_https() && Target::parse("https://shop").unwrap().is_https());
     }
 
     #[test]
     fn what_cannot_work_is_named() {
         assert!(matches!(Target::parse("localhost:3001"), Err(TargetError::NoScheme { .. })));
-        assert!(matches!(Target::parse("https://shop"), Err(TargetError::Scheme { .. })));
         assert!(matches!(Target::parse("ftp://shop"), Err(TargetError::Scheme { .. })));
         assert!(matches!(Target::parse("http://a b"), Err(TargetError::Invalid { .. })));
         assert!(matches!(Target::parse("http://"), Err(TargetError::Invalid { .. })));

@@ -1,18 +1,18 @@
 //! A real log in a temporary folder, with a writer thread, and a Parquet sink that follows it.
 
 use dedup::Dedup;
-use event::{Batch, Seq, Source, UnixMicros};
+use event::{Batch, Durability, Seq, Source, UnixMicros};
 use ingestd::commit::{
-    Budget, Control, DeadLetterLimits, DeskSeed, Engine, EngineParts, GroupLimits, Hub, Idempotency, IdempotencyLimits,
-    Settled, StopHandle, Submission, Tail,
+    Budget, Control, DeadLetterLimits, Desk, DeskSeed, Engine, EngineParts, GroupLimits, Hub, Idempotency,
+    IdempotencyLimits, Pending, Settled, StopHandle, Store, Submission, Tail, Timeline,
 };
 use ingestd::deliver::sinks::{ParquetConfig, ParquetSink};
-use ingestd::deliver::{Backoff, Handle, Step};
+use ingestd::deliver::{Backoff, Destination, Handle, Shipper, Step};
 use ingestd::metrics::Metrics;
 use parquet_sink::Folder;
 use record::{BlockWriter, IdListWriter, SegmentMeta, put_record};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -94,6 +94,11 @@ impl Place {
 
     /// Opens the log and starts its writer thread.
     pub fn open(&self) -> Log {
+        self.open_with(GroupLimits::default())
+    }
+
+    /// The same, with other limits of the writer.
+    pub fn open_with(&self, limits: GroupLimits) -> Log {
         let opened = wal::open(&self.data(), &wal::Options::default()).unwrap();
         let tail = Tail::new(opened.recovery.next.prev());
         let dedup = dedup::Config {
@@ -101,22 +106,26 @@ impl Place {
             budget_bytes: 1 << 20,
             spill_dir: self.dir.path().join("spill"),
         };
+        let timeline = Timeline::load(&opened.reader, opened.recovery.last_commit).unwrap();
         let parts = EngineParts {
             dedup: Dedup::new(dedup, opened.recovery.next).unwrap(),
-            idempotency: Idempotency::load(opened.reader.clone(), IdempotencyLimits::default()).unwrap(),
+            idempotency: Idempotency::load(opened.reader.clone(), IdempotencyLimits::default(), &timeline).unwrap(),
             reader: opened.reader.clone(),
             dead_letters: Arc::new(Arc::new(DeadLetterLimits::default()).into()),
-            limits: GroupLimits::default(),
+            limits,
             incarnation: opened.incarnation,
-            last_commit: opened.recovery.last_commit,
+            timeline,
             tail: tail.clone(),
             hub: Hub::default(),
             metrics: Arc::new(Metrics::default()),
         };
-        let (engine, mut desks, control, stop) = Engine::new(opened.writer, parts, 1).unwrap();
+        let disk = Disk::default();
+        let store = Slow { writer: opened.writer, disk: disk.clone() };
+        let (engine, mut desks, control, stop) = Engine::new(store, parts, 1).unwrap();
         let writer = std::thread::spawn(move || engine.run().unwrap());
         let key = opened.identity.fingerprint_key;
-        Log { reader: opened.reader, trimmer: opened.trimmer, tail, control, desk: desks.pop(), key, stop, writer }
+        let (reader, trimmer, desk) = (opened.reader, opened.trimmer, desks.pop());
+        Log { reader, trimmer, tail, control, disk, stop, desk, key, writer }
     }
 
     /// Position and id of every row of every file, by file.
@@ -141,10 +150,64 @@ pub struct Log {
     pub trimmer: wal::Trimmer,
     pub tail: Tail,
     pub control: Control,
+    pub disk: Disk,
+    pub stop: StopHandle,
     desk: Option<DeskSeed>,
     key: event::FingerprintKey,
-    stop: StopHandle,
     writer: JoinHandle<()>,
+}
+
+/// Whether writes of the log return, as on a disk that hangs.
+#[derive(Clone, Default)]
+pub struct Disk(Arc<(Mutex<(bool, u32)>, Condvar)>);
+
+impl Disk {
+    /// From now on no write returns, until [`Disk::go_on`].
+    pub fn hang(&self) {
+        self.0.0.lock().unwrap().0 = true;
+    }
+
+    pub fn go_on(&self) {
+        self.0.0.lock().unwrap().0 = false;
+        self.0.1.notify_all();
+    }
+
+    /// Whether a write is under way and does not return.
+    pub fn is_waited_for(&self) -> bool {
+        self.0.0.lock().unwrap().1 > 0
+    }
+
+    fn pass(&self) {
+        let mut state = self.0.0.lock().unwrap();
+        state.1 += 1;
+        let mut state = self.0.1.wait_while(state, |(hangs, _)| *hangs).unwrap();
+        state.1 -= 1;
+    }
+}
+
+/// The log, on such a disk. A write that hangs is seen by nobody yet.
+struct Slow {
+    writer: wal::Writer,
+    disk: Disk,
+}
+
+impl Store for Slow {
+    fn next(&self) -> Seq {
+        self.writer.next()
+    }
+
+    fn commit(&mut self, group: &wal::Group<'_>) -> Result<(), wal::CommitError> {
+        self.disk.pass();
+        self.writer.commit(group)
+    }
+
+    fn durability(&self) -> Durability {
+        self.writer.durability()
+    }
+
+    fn close(self) -> Result<(), wal::CommitError> {
+        self.writer.close()
+    }
 }
 
 impl Log {
@@ -181,29 +244,53 @@ impl Log {
 
     /// Commits requests of events through the writer thread, one after the other.
     pub fn submit(&mut self, requests: &[Vec<String>]) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let desk = self.desk.take().unwrap().open();
-        let mut parser = prepare::Parser::new(prepare::Limits::default(), self.key.clone());
-        tokio::task::LocalSet::new().block_on(&runtime, async {
-            tokio::task::spawn_local(desk.clone().run(|| Duration::from_secs(60)));
+        self.at_desk(async |mut counter| {
             for events in requests {
-                let now = UnixMicros::now();
-                let mut batch = Batch::new("default", Source::Http, now);
-                for event in events {
-                    parser.single(event.as_bytes(), now, &mut batch).unwrap();
-                }
-                let permit = Budget::new(1, 1 << 30).enter().unwrap();
-                let done = desk.submit(Box::new(Submission::new(batch, permit))).map_err(|(refusal, _)| refusal);
-                let Settled::Back(done) = done.unwrap().await else { panic!("the writer did not answer") };
+                let Settled::Back(done) = counter.hand_in(events).await else { panic!("the writer did not answer") };
                 assert!(done.outcome.is_ok());
             }
         });
+    }
+
+    /// Works as an acceptor does. Once.
+    pub fn at_desk<T>(&mut self, work: impl AsyncFnOnce(Counter) -> T) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let desk = self.desk.take().unwrap().open();
+        let parser = prepare::Parser::new(prepare::Limits::default(), self.key.clone());
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            tokio::task::spawn_local(desk.clone().run(|| Duration::from_secs(60)));
+            work(Counter { desk, parser }).await
+        })
+    }
+
+    /// Whether the writer thread has ended.
+    pub fn is_ended(&self) -> bool {
+        self.writer.is_finished()
     }
 
     /// Ends the writer thread.
     pub fn close(self) {
         self.stop.stop();
         self.writer.join().unwrap();
+    }
+}
+
+/// Where requests are handed in.
+pub struct Counter {
+    desk: Desk,
+    parser: prepare::Parser,
+}
+
+impl Counter {
+    /// Hands in a request of these events.
+    pub fn hand_in(&mut self, events: &[String]) -> Pending {
+        let now = UnixMicros::now();
+        let mut batch = Batch::new("default", Source::Http, now);
+        for event in events {
+            self.parser.single(event.as_bytes(), now, &mut batch).unwrap();
+        }
+        let permit = Budget::new(1, 1 << 30).enter().unwrap();
+        self.desk.submit(Box::new(Submission::new(batch, permit))).map_err(|(refusal, _)| refusal).unwrap()
     }
 }
 
@@ -215,7 +302,7 @@ pub struct Running {
 }
 
 impl Running {
-    fn start(sink: ParquetSink) -> Self {
+    pub fn start<D: Destination>(sink: Shipper<D>) -> Self {
         let handle = sink.handle();
         let (stop, stopped) = watch::channel(false);
         let thread = std::thread::spawn(move || block_on(sink.run(stopped)));
@@ -242,6 +329,6 @@ impl Running {
     }
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
 }

@@ -2,20 +2,22 @@
 
 use super::http::{Answer, Connection, request};
 use rustix::process::{Pid, Signal, kill_process};
+use rustls::ClientConfig;
 use serde_json::Value;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_ingestd");
 /// Makes the standard input the first descriptor that is handed in.
 const HAND_IN: &str = "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\"";
-const LISTENING: &str = "listening on http://";
+const LISTENING: [&str; 2] = ["listening on http://", "listening on https://"];
+const FIGURES: &str = "health and figures on http://";
 /// For starts, drains and conditions: far above what they take on a busy machine.
 const WITHIN: Duration = Duration::from_secs(60);
 
@@ -33,6 +35,8 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 pub struct Place {
     dir: tempfile::TempDir,
     env: Vec<(String, String)>,
+    /// How its clients connect, where that is not plain.
+    tls: Option<Arc<ClientConfig>>,
 }
 
 /// An event in the log of a stopped daemon.
@@ -46,7 +50,7 @@ pub struct Stored {
 impl Place {
     pub fn with(env: &[(&str, &str)]) -> Self {
         let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Place { dir: tempfile::tempdir().unwrap(), env }
+        Place { dir: tempfile::tempdir().unwrap(), env, tls: None }
     }
 
     /// The same data folder with another variable.
@@ -61,12 +65,23 @@ impl Place {
         self
     }
 
+    /// The same with clients that speak TLS.
+    pub fn trusted(mut self, tls: Arc<ClientConfig>) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
     /// Another place with a copy of the data folder, as from a backup.
     pub fn copied(&self) -> Place {
-        let copy = Place { dir: tempfile::tempdir().unwrap(), env: self.env.clone() };
+        let copy = Place { dir: tempfile::tempdir().unwrap(), env: self.env.clone(), tls: self.tls.clone() };
         let done = Command::new("cp").arg("-a").arg(self.data()).arg(copy.data()).status().unwrap();
         assert!(done.success(), "cp: {done}");
         copy
+    }
+
+    /// Another place with the same environment, and no data folder yet.
+    pub fn beside(&self) -> Place {
+        Place { dir: tempfile::tempdir().unwrap(), env: self.env.clone(), tls: self.tls.clone() }
     }
 
     /// The program with these arguments, on this folder.
@@ -109,6 +124,21 @@ impl Place {
         self.run(command)
     }
 
+    /// Starts the daemon with a flag more.
+    #[track_caller]
+    pub fn start_with(self, flag: &str) -> Daemon {
+        let command = self.command(&["serve", "--listen", "127.0.0.1:0", flag]);
+        self.run(command)
+    }
+
+    /// A start that must fail; its exit code and what it says.
+    #[track_caller]
+    pub fn start_in_vain(&self, flags: &[&str]) -> (i32, String) {
+        let output = self.command(&[&["serve", "--listen", "127.0.0.1:0"], flags].concat()).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code().unwrap(), String::from_utf8(said).unwrap())
+    }
+
     /// Starts the daemon on a socket that somebody else holds, too.
     #[track_caller]
     pub fn start_on(self, socket: &TcpListener) -> Daemon {
@@ -124,12 +154,15 @@ impl Place {
         let (said, hears) = mpsc::channel();
         // Reads to the end, so that the daemon never blocks on a full pipe.
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(said.send(line))));
-        let mut daemon = Daemon { child, address: SocketAddr::from(([0; 4], 0)), place: Some(self) };
+        let mut daemon = Daemon { child, address: SocketAddr::from(([0; 4], 0)), figures: None, place: Some(self) };
         let deadline = Instant::now() + WITHIN;
         loop {
             let line = hears.recv_timeout(deadline.saturating_duration_since(Instant::now()));
             let line = line.unwrap_or_else(|error| panic!("the daemon does not listen ({error}): {}", daemon.log()));
-            if let Some(address) = line.strip_prefix(LISTENING) {
+            if let Some(address) = line.strip_prefix(FIGURES) {
+                daemon.figures = Some(address.parse().unwrap());
+            }
+            if let Some(address) = LISTENING.iter().find_map(|prefix| line.strip_prefix(prefix)) {
                 daemon.address = address.parse().unwrap();
                 return daemon;
             }
@@ -166,6 +199,8 @@ impl Place {
 pub struct Daemon {
     child: Child,
     pub address: SocketAddr,
+    /// Where health and figures are answered, if not there.
+    pub figures: Option<SocketAddr>,
     place: Option<Place>,
 }
 
@@ -184,7 +219,14 @@ impl Daemon {
 
     #[track_caller]
     pub fn connect(&self) -> Connection {
-        Connection::open(self.address)
+        self.try_connect().unwrap()
+    }
+
+    pub fn try_connect(&self) -> io::Result<Connection> {
+        match self.place.as_ref().and_then(|place| place.tls.as_ref()) {
+            None => Connection::try_open(self.address),
+            Some(tls) => Connection::try_secure(self.address, tls),
+        }
     }
 
     #[track_caller]
@@ -302,6 +344,20 @@ impl Daemon {
     /// `ingestd admin` with these arguments.
     pub fn admin(&self, arguments: &[&str]) -> Output {
         self.place.as_ref().unwrap().command(&[&["admin"], arguments].concat()).output().unwrap()
+    }
+
+    /// A checkpoint of its data folder, in a place of its own.
+    #[track_caller]
+    pub fn checkpoint(&self) -> Place {
+        let copy = self.place.as_ref().unwrap().beside();
+        let made = self.admin(&["checkpoint", copy.data().to_str().unwrap()]);
+        assert!(made.status.success(), "checkpoint: {made:?} {}", self.log());
+        copy
+    }
+
+    /// Its place.
+    pub fn place(&self) -> &Place {
+        self.place.as_ref().unwrap()
     }
 
     /// Its data folder.

@@ -1,8 +1,11 @@
 //! HTTP/1.1 by hand: exactly these bytes go out, and every byte that comes back is seen.
 
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use serde_json::Value;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// No single read or write waits longer: a hanging daemon fails the test.
@@ -88,9 +91,40 @@ impl std::fmt::Debug for Answer {
     }
 }
 
+/// What a connection goes over.
+pub enum Wire {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Read for Wire {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Wire::Plain(stream) => stream.read(out),
+            Wire::Tls(stream) => stream.read(out),
+        }
+    }
+}
+
+impl Write for Wire {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Wire::Plain(stream) => stream.write(bytes),
+            Wire::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Wire::Plain(stream) => stream.flush(),
+            Wire::Tls(stream) => stream.flush(),
+        }
+    }
+}
+
 /// One connection.
 pub struct Connection {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Wire>,
 }
 
 impl Connection {
@@ -103,8 +137,40 @@ impl Connection {
         Connection::over(TcpStream::connect_timeout(&address, PATIENCE)?)
     }
 
+    /// A connection under TLS, its handshake done.
+    pub fn try_secure(address: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<Self> {
+        let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_nodelay(true)?;
+        let name = ServerName::from(address.ip());
+        let mut session = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
+        while session.is_handshaking() {
+            session.complete_io(&mut stream)?;
+        }
+        Ok(Connection { stream: BufReader::new(Wire::Tls(Box::new(StreamOwned::new(session, stream)))) })
+    }
+
+    /// The certificate of the other side.
+    #[track_caller]
+    pub fn certificate(&self) -> Vec<u8> {
+        match self.stream.get_ref() {
+            Wire::Plain(_) => panic!("there is none"),
+            Wire::Tls(stream) => stream.conn.peer_certificates().unwrap()[0].to_vec(),
+        }
+    }
+
+    /// A connection that comes from another address of this machine, such as 127.0.0.2.
+    #[track_caller]
+    pub fn from(client: IpAddr, address: SocketAddr) -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::new(client, 0).into()).unwrap();
+        socket.connect(&address.into()).unwrap();
+        Connection::over(socket.into()).unwrap()
+    }
+
     /// What was received and not yet looked at.
-    pub fn reader(&mut self) -> &mut BufReader<TcpStream> {
+    pub fn reader(&mut self) -> &mut BufReader<Wire> {
         &mut self.stream
     }
 
@@ -122,11 +188,14 @@ impl Connection {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
-        Ok(Connection { stream: BufReader::new(stream) })
+        Ok(Connection { stream: BufReader::new(Wire::Plain(stream)) })
     }
 
     pub fn stream(&self) -> &TcpStream {
-        self.stream.get_ref()
+        match self.stream.get_ref() {
+            Wire::Plain(stream) => stream,
+            Wire::Tls(stream) => &stream.sock,
+        }
     }
 
     #[track_caller]
@@ -135,7 +204,9 @@ impl Connection {
     }
 
     pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
-        self.stream.get_mut().write_all(bytes.as_ref())
+        let wire = self.stream.get_mut();
+        wire.write_all(bytes.as_ref())?;
+        wire.flush()
     }
 
     /// Says that nothing more will be sent.

@@ -4,14 +4,22 @@
 
 #![allow(dead_code, unused_imports, unreachable_pub, missing_docs, reason = "each chapter uses its own part")]
 
+mod api_key;
 mod daemon;
 mod event;
 mod http;
+mod issuer;
 mod shim;
 mod socket;
+mod stopped;
+mod tls;
 
+pub use api_key::{ApiKey, leaks, post_as, tokens, upgrade};
 pub use daemon::{BINARY as PROGRAM, Daemon, Place, Stored, eventually};
 pub use event::{event, events, ndjson, real_lines, shape};
-pub use http::{Answer, Connection, request};
+pub use http::{Answer, Connection, Wire, request};
+pub use issuer::Issuer;
 pub use shim::Shim;
 pub use socket::{BINARY, CLOSE, CONTINUATION, Frame, PING, PONG, Socket, TEXT, cart_event, frame, masked};
+pub use stopped::Stopped;
+pub use tls::{Authority, Files, Pair};

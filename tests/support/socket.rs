@@ -70,7 +70,7 @@ impl Socket {
     }
 
     #[track_caller]
-    fn on(mut connection: Connection) -> Self {
+    pub fn on(mut connection: Connection) -> Self {
         connection.send(request(
             "GET",
             "/events/stream",
@@ -102,7 +102,7 @@ impl Socket {
     }
 
     pub fn try_send_raw(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream().write_all(bytes)
+        self.connection.try_send(bytes)
     }
 
     #[track_caller]

@@ -1,4 +1,5 @@
-use event::Seq;
+use crate::CopyUse;
+use event::{Seq, UnixMicros};
 use std::path::PathBuf;
 
 /// Why a data folder could not be opened.
@@ -41,6 +42,34 @@ pub enum OpenError {
         end: Seq,
         /// Where the evidence lies.
         evidence: PathBuf,
+    },
+    /// The log is a copy, and nobody has said what it is used as.
+    #[error(
+        "this data folder is a checkpoint of {made_at} (up to event {end}), and what it is to be is not decided: \
+         `ingestd serve --as-new-node` runs it beside the original, `ingestd serve --replace` in its place"
+    )]
+    Copy {
+        /// When it was made.
+        made_at: UnixMicros,
+        /// Its newest event.
+        end: Seq,
+    },
+    /// Somebody takes the log for a copy.
+    #[error("this data folder is no checkpoint, so {flag} says nothing of it: start without", flag = said.flag())]
+    NoCopy {
+        /// What it was to be used as.
+        said: CopyUse,
+    },
+    /// What the copy is used as was decided before.
+    #[error(
+        "this data folder was started with {before} before, which is for good: {flag} needs another copy of the checkpoint",
+        before = used.flag(), flag = said.flag()
+    )]
+    UsedOtherwise {
+        /// What it is used as.
+        used: CopyUse,
+        /// What it was to be used as now.
+        said: CopyUse,
     },
     /// The content contradicts itself.
     #[error("log is damaged at {at}: {what}; run `ingestd wal verify`, then `ingestd wal repair`")]

@@ -2,8 +2,8 @@
 
 use crate::format::{self, Format};
 use crate::lock::Lock;
-use crate::open::{open_view, view};
 use crate::salvage::Salvage;
+use crate::view::{open_view, view};
 use crate::{Damage, OpenError, Reader, Recovery, VerifyReport};
 use event::Seq;
 use std::path::Path;

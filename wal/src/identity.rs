@@ -43,16 +43,26 @@ pub(crate) fn load_or_draw(db: &DB) -> Result<Identity, OpenError> {
         let what = "who the log is (node id, key of the ids) is gone".to_owned();
         return Err(OpenError::Damaged { at: Family::Meta.name().to_owned(), what });
     }
-    let node = u128::from_be_bytes(random()?);
+    let node = draw_node()?;
     let secret: [u8; FingerprintKey::LEN] = random()?;
     let mut batch = rocksdb::WriteBatch::default();
     let meta = family(db, Family::Meta);
-    batch.put_cf(meta, NODE, node.to_be_bytes());
+    put_node(meta, node, &mut batch);
     batch.put_cf(meta, SECRET, secret);
     let mut options = rocksdb::WriteOptions::default();
     options.set_sync(true);
     db.write_opt(batch, &options).map_err(store(db))?;
     Ok(Identity { node, fingerprint_key: FingerprintKey::new(secret) })
+}
+
+/// A random id for a node.
+pub(crate) fn draw_node() -> Result<u128, OpenError> {
+    random().map(u128::from_be_bytes)
+}
+
+/// Adds the write that stores a node's id.
+pub(crate) fn put_node(meta: &rocksdb::ColumnFamily, node: u128, batch: &mut rocksdb::WriteBatch) {
+    batch.put_cf(meta, NODE, node.to_be_bytes());
 }
 
 /// Whether the log still knows who it is, as every log does that lost nothing of its own.

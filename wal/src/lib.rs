@@ -25,11 +25,13 @@
 //! | `dead` | dead-letter id, u64 big-endian | a dead letter |
 //! | `idempotency` | time, key digest | body digest and answer |
 //! | `projection` | free | small state that changes with events |
-//! | `meta` | name | node id, secrets, incarnations, format, trim, known gaps |
+//! | `meta` | name | node id, secrets, incarnations, format, trim, known gaps, steps of the clock, whether it is a copy |
 //!
 //! Why one key per group and not one per event: `docs/decisions/0001-block-layout.md`.
 
 mod background;
+mod checkpoint;
+mod copy;
 mod durability;
 mod error;
 mod evidence;
@@ -46,19 +48,24 @@ mod pulse;
 mod reader;
 mod repair;
 mod salvage;
+mod sync_timer;
 mod trim;
 mod verify;
+mod view;
 mod writer;
 
+pub use checkpoint::{Checkpoint, CheckpointError, Checkpointer, Progress};
+pub use copy::{CopyMark, CopyUse};
 pub use durability::Durability;
 pub use error::{CommitError, OpenError, ReadError};
 pub use examine::{Examined, examine};
 pub use family::Family;
 pub use identity::{Identity, Incarnation};
-pub use open::{Opened, Options, Recovery, open, open_read_only};
+pub use open::{Opened, Options, Recovery, open};
 pub use poison::Poison;
 pub use reader::{Reader, SizeReport};
 pub use repair::{Fingerprinting, RepairReport, repair};
 pub use trim::Trimmer;
 pub use verify::{Damage, Gap, VerifyReport};
+pub use view::open_read_only;
 pub use writer::{Group, Write, Writer};

@@ -1,5 +1,6 @@
 //! Opening a data folder: format, evidence, RocksDB, identity, continuity at the end, mark.
 
+use crate::copy::{self, CopyMark, CopyUse};
 use crate::evidence;
 use crate::family::Family;
 use crate::identity::{self, Identity, Incarnation, family};
@@ -23,10 +24,6 @@ use std::time::Duration;
 /// Tables that are open at once; others are opened when they are read.
 const OPEN_TABLES_MAX: i32 = 256;
 
-/// How often a log is tried to be opened for reading while files of it vanish, and the pause between.
-const READ_ATTEMPTS: u32 = 5;
-const READ_PAUSE: Duration = Duration::from_millis(20);
-
 /// How to open a log for writing.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -37,11 +34,18 @@ pub struct Options {
     /// How many finished WAL files are kept to be written again: overwriting blocks that exist halves the latency of
     /// fdatasync, for there is no file-system journal to wait for.
     pub recycled_wal_files: usize,
+    /// What a copy is used as; without it one that is not decided yet is refused.
+    pub copy_as: Option<CopyUse>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { durability: Durability::Fsync, sync_interval: Duration::from_millis(100), recycled_wal_files: 4 }
+        Options {
+            durability: Durability::Fsync,
+            sync_interval: Duration::from_millis(100),
+            recycled_wal_files: 4,
+            copy_as: None,
+        }
     }
 }
 
@@ -62,6 +66,8 @@ pub struct Recovery {
     pub last_commit: UnixMicros,
     /// Gaps that an earlier repair recorded.
     pub known_gaps: Vec<Gap>,
+    /// Whether the log is a copy of another one.
+    pub copy: Option<CopyMark>,
 }
 
 /// An opened log.
@@ -74,6 +80,8 @@ pub struct Opened {
     pub trimmer: Trimmer,
     /// What was found.
     pub recovery: Recovery,
+    /// What the log, a copy, is to be used as from now on: to be [settled](Writer::settle_copy) before anything else.
+    pub unsettled: Option<CopyUse>,
     /// Who the data folder is.
     pub identity: Identity,
     /// Random id of this start.
@@ -101,6 +109,12 @@ pub fn open(data: &Path, options: &Options) -> Result<Opened, OpenError> {
     }
     let poison = Poison::default();
     let db = open_store(&log, options)?;
+    let unsettled = copy::check(CopyMark::load(&db)?, options.copy_as).inspect_err(|_| {
+        // Nothing was written since: the next start is to see the same stop. Without the marker it sees a crash.
+        if clean {
+            write_synced(&data.join("clean"), "clean\n").ok();
+        }
+    })?;
     let identity = identity::load_or_draw(&db)?;
     let found = Mark::find(&data.join("mark")).map_err(OpenError::io("read", data.join("mark")))?;
     let recovery = inspect(&db, found, clean)?;
@@ -125,64 +139,12 @@ pub fn open(data: &Path, options: &Options) -> Result<Opened, OpenError> {
     Ok(Opened {
         writer,
         trimmer: Trimmer::new(Arc::clone(&shared)),
+        unsettled,
         reader: Reader::new(shared),
         recovery,
         identity,
         incarnation: incarnation.id,
     })
-}
-
-/// Opens the log in `data` for reading only; nothing in the folder is changed. Damage does not keep it closed, as long
-/// as RocksDB can make sense of its files.
-///
-/// # Errors
-/// [`OpenError`] when there is no log or RocksDB refuses it.
-pub fn open_read_only(data: &Path) -> Result<(Reader, Recovery), OpenError> {
-    format::check_is_data_folder(data)?;
-    format::check(data)?;
-    open_view(data)
-}
-
-/// The same for whoever has looked at the format.
-pub(crate) fn open_view(data: &Path) -> Result<(Reader, Recovery), OpenError> {
-    let log = data.join("log");
-    check_log(data)?;
-    check_current(&log)?;
-    let mut options = rocksdb::Options::default();
-    options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
-    let families: Vec<_> = Family::ALL.iter().map(|family| family.name()).collect();
-    let mut attempts = 0;
-    let db = loop {
-        attempts += 1;
-        match DB::open_cf_for_read_only(&options, &log, &families, false) {
-            Ok(db) => break db,
-            // Under a daemon that runs, a file may go between being named and being opened.
-            Err(cause) if attempts < READ_ATTEMPTS && cause.to_string().contains("No such file") => {
-                std::thread::sleep(READ_PAUSE);
-            }
-            Err(cause) => return Err(OpenError::Store { path: log, cause }),
-        }
-    };
-    view(data, db)
-}
-
-/// A view of whatever of a log can be read.
-pub(crate) fn view(data: &Path, db: DB) -> Result<(Reader, Recovery), OpenError> {
-    let mark = Mark::find(&data.join("mark")).map_err(OpenError::io("read", data.join("mark")))?;
-    let recovery = survey(&db, mark, data.join("clean").exists());
-    let shared = Arc::new(Shared {
-        committed: AtomicU64::new(recovery.next.prev().get()),
-        synced: AtomicU64::new(recovery.next.prev().get()),
-        unsynced: AtomicBool::new(false),
-        start: AtomicU64::new(recovery.start.get()),
-        gaps: recovery.known_gaps.clone(),
-        folder: data.to_path_buf(),
-        poison: Poison::default(),
-        pulses: Pulses::default(),
-        db,
-        _lock: None,
-    });
-    Ok((Reader::new(shared), recovery))
 }
 
 pub(crate) fn open_store(log: &Path, options: &Options) -> Result<DB, OpenError> {
@@ -226,7 +188,7 @@ pub(crate) fn open_families(log: &Path, options: &Options, compactions: Compacti
 }
 
 /// A data folder that has acknowledged events has a log.
-fn check_log(data: &Path) -> Result<(), OpenError> {
+pub(crate) fn check_log(data: &Path) -> Result<(), OpenError> {
     let (log, mark) = (data.join("log"), data.join("mark"));
     let acknowledged = Mark::find(&mark).map_err(OpenError::io("read", &mark))?;
     if log.exists() || matches!(acknowledged, Found::Missing | Found::At(Seq::ZERO)) {
@@ -241,7 +203,7 @@ fn check_log(data: &Path) -> Result<(), OpenError> {
 
 /// A folder with tables or WAL files and without `CURRENT`, which names the newest manifest, is no new log: RocksDB would
 /// begin one there and delete what it does not know.
-fn check_current(log: &Path) -> Result<(), OpenError> {
+pub(crate) fn check_current(log: &Path) -> Result<(), OpenError> {
     if log.join("CURRENT").exists() || !log.exists() {
         return Ok(());
     }
@@ -292,7 +254,7 @@ fn read_small(db: &DB) -> Result<(), OpenError> {
 }
 
 /// Finds where the log starts and ends.
-fn inspect(db: &DB, mark: Found, clean: bool) -> Result<Recovery, OpenError> {
+pub(crate) fn inspect(db: &DB, mark: Found, clean: bool) -> Result<Recovery, OpenError> {
     read_small(db)?;
     let (log_end, last_commit) = last_block(db)?;
     let ids_end = last_ids(db)?;
@@ -306,41 +268,8 @@ fn inspect(db: &DB, mark: Found, clean: bool) -> Result<Recovery, OpenError> {
     let gap_end = known_gaps.iter().map(|gap| gap.until.prev()).max().unwrap_or(Seq::ZERO);
     let (start, next) = (trim::start(db)?, log_end.max(gap_end).next());
     let (mark, mark_trouble) = (mark.seq(), mark.trouble(next));
-    Ok(Recovery { clean, start, next, mark, mark_trouble, last_commit, known_gaps })
-}
-
-/// Finds where the log starts and ends as far as that can be read; never fails, for this is how damage is looked at.
-fn survey(db: &DB, mark: Found, clean: bool) -> Recovery {
-    let (log_end, last_commit) = last_readable_block(db);
-    let ids_end = last_ids(db).unwrap_or_default();
-    let known_gaps = crate::verify::known_gaps(db).unwrap_or_default();
-    let gap_end = known_gaps.iter().map(|gap| gap.until.prev()).max().unwrap_or(Seq::ZERO);
-    let start = match identity::is_known(db) {
-        true => trim::start(db).unwrap_or(Seq::FIRST),
-        // What the log knew of itself is gone, and with it how far it had been trimmed.
-        false => first_key(db).unwrap_or(Seq::FIRST),
-    };
-    let next = log_end.max(ids_end).max(gap_end).next();
-    let (mark, mark_trouble) = (mark.seq(), mark.trouble(next));
-    Recovery { clean, start, next, mark, mark_trouble, last_commit, known_gaps }
-}
-
-fn first_key(db: &DB) -> Option<Seq> {
-    let mut cursor = db.raw_iterator_cf(family(db, Family::Log));
-    cursor.seek_to_first();
-    cursor.key().and_then(key::seq)
-}
-
-fn last_readable_block(db: &DB) -> (Seq, UnixMicros) {
-    let mut cursor = db.raw_iterator_cf(family(db, Family::Log));
-    cursor.seek_to_last();
-    while let Some((name, value)) = cursor.item() {
-        if let Some(Ok(block)) = key::seq(name).map(|first| Block::parse(first, value)) {
-            return (block.last(), block.committed_at());
-        }
-        cursor.prev();
-    }
-    (Seq::ZERO, UnixMicros::default())
+    let copy = CopyMark::load(db)?;
+    Ok(Recovery { clean, start, next, mark, mark_trouble, last_commit, known_gaps, copy })
 }
 
 fn last_block(db: &DB) -> Result<(Seq, UnixMicros), OpenError> {
@@ -354,7 +283,7 @@ fn last_block(db: &DB) -> Result<(Seq, UnixMicros), OpenError> {
     Ok((block.last(), block.committed_at()))
 }
 
-fn last_ids(db: &DB) -> Result<Seq, OpenError> {
+pub(crate) fn last_ids(db: &DB) -> Result<Seq, OpenError> {
     let Some(entry) = db.iterator_cf(family(db, Family::Ids), IteratorMode::End).next() else {
         return Ok(Seq::ZERO);
     };

@@ -3,6 +3,7 @@
 //! The log's start is stored first and durably: readers refuse what lies before it, so the leftovers in files that
 //! also hold younger events are never seen. They go when their file does.
 
+use crate::checkpoint::Checkpointer;
 use crate::family::Family;
 use crate::identity::{self, family};
 use crate::reader::Shared;
@@ -34,6 +35,12 @@ pub struct Trimmer {
 impl Trimmer {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Trimmer { shared }
+    }
+
+    /// The right to copy the log, to be cloned.
+    #[must_use]
+    pub fn checkpointer(&self) -> Checkpointer {
+        Checkpointer::new(Arc::clone(&self.shared))
     }
 
     /// Drops whole files of events before `to`, which becomes the log's start, and of id lists before `ids`.

@@ -7,9 +7,10 @@ use crate::identity::{self, Incarnation, family};
 use crate::mark::Mark;
 use crate::open::{Options, write_synced};
 use crate::reader::Shared;
+use crate::sync_timer::SyncTimer;
 use crate::{CommitError, Durability, OpenError, key};
 use event::Seq;
-use rocksdb::{WriteBatch, WriteOptions};
+use rocksdb::{DB, WriteBatch, WriteOptions};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -39,6 +40,14 @@ impl Write {
         let (Write::Put(of, ..) | Write::Delete(of, ..) | Write::DeleteRange(of, ..)) = self;
         matches!(of, Family::Cursor | Family::Manifest | Family::Dead | Family::Projection)
     }
+
+    pub(crate) fn add_to(&self, db: &DB, batch: &mut WriteBatch) {
+        match self {
+            Write::Put(to, key, value) => batch.put_cf(family(db, *to), key, value),
+            Write::Delete(from, key) => batch.delete_cf(family(db, *from), key),
+            Write::DeleteRange(from, begin, end) => batch.delete_range_cf(family(db, *from), begin, end),
+        }
+    }
 }
 
 /// What one commit makes durable.
@@ -58,6 +67,8 @@ pub struct Writer {
     /// For groups that are synced, and for those that are not.
     synced: WriteOptions,
     written: WriteOptions,
+    /// Of the newest commit, where it was synced.
+    sync_took: Option<Duration>,
     incarnation: Option<Incarnation>,
     keeper: Option<Keeper>,
 }
@@ -76,10 +87,15 @@ impl Writer {
             durability: options.durability,
             synced: group_options(true),
             written: group_options(false),
+            sync_took: None,
             incarnation: Some(incarnation),
             keeper: Some(keeper),
             shared,
         }
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// The position the next event gets.
@@ -92,6 +108,12 @@ impl Writer {
     #[must_use]
     pub fn durability(&self) -> Durability {
         self.durability
+    }
+
+    /// How long the newest commit's write to the log's file and its fdatasync took; `None` where it was not synced.
+    #[must_use]
+    pub fn sync_took(&self) -> Option<Duration> {
+        self.sync_took
     }
 
     /// Makes a group durable, whole or not at all, and lets readers see it.
@@ -108,13 +130,7 @@ impl Writer {
             batch.put_cf(family(db, Family::Ids), at, ids);
             events
         });
-        for write in group.writes {
-            match write {
-                Write::Put(to, key, value) => batch.put_cf(family(db, *to), key, value),
-                Write::Delete(from, key) => batch.delete_cf(family(db, *from), key),
-                Write::DeleteRange(from, begin, end) => batch.delete_range_cf(family(db, *from), begin, end),
-            }
-        }
+        group.writes.iter().for_each(|write| write.add_to(db, &mut batch));
         if events > 0
             && let Some(incarnation) = self.incarnation
         {
@@ -123,9 +139,11 @@ impl Writer {
         }
         let sync = syncs_each_commit(self.durability) || group.writes.iter().any(Write::must_be_synced);
         let options = if sync { &self.synced } else { &self.written };
+        let timer = SyncTimer::start();
         if let Err(error) = self.shared.pulses.writer.during(|| db.write_opt(batch, options)) {
             return Err(self.shared.poison.set(&format!("write to the log failed: {error}")));
         }
+        self.sync_took = sync.then(|| timer.elapsed());
         if events > 0 {
             self.incarnation = None;
             self.next = self.next.plus(u64::from(events));

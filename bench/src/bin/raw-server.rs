@@ -5,11 +5,14 @@ use anyhow::{Context, Result};
 use bench::commits::WrittenFile;
 use bench::known;
 use bench::raw_store::RawStore;
-use ingestd::commit::{Budget, DeadLetterLimits, Engine, EngineParts, GroupLimits, Hub, Idempotency};
+use ingestd::access::limits::Limits;
+use ingestd::access::{Access, Rules};
+use ingestd::commit::{Budget, DeadLetterLimits, Engine, EngineParts, GroupLimits, Hub, Idempotency, Timeline};
 use ingestd::commit::{IdempotencyLimits, Tail};
 use ingestd::intake::{self, Admission, Deadlines, Settings, Shared};
 use ingestd::metrics::Metrics;
-use ingestd::net::{ConnectionGate, bind};
+use ingestd::net::{ConnectionGate, Shares, bind};
+use ingestd::traces::Tracer;
 use lexopt::prelude::*;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -70,7 +73,8 @@ fn main() -> Result<()> {
     let opened = wal::open(&options.data, &wal::Options::default())?;
     let file = WrittenFile::prepare(&options.data, options.file_mib.max(64) << 20)?;
     let metrics = Arc::new(Metrics::default());
-    let idempotency = Idempotency::load(opened.reader.clone(), IdempotencyLimits::default())?;
+    let timeline = Timeline::load(&opened.reader, opened.recovery.last_commit)?;
+    let idempotency = Idempotency::load(opened.reader.clone(), IdempotencyLimits::default(), &timeline)?;
     let hub = Hub::default();
     let tail = Tail::new(opened.recovery.next.prev());
     let parts = EngineParts {
@@ -80,7 +84,7 @@ fn main() -> Result<()> {
         dead_letters: Arc::new(Arc::new(DeadLetterLimits::default()).into()),
         limits: GroupLimits { events_max: options.group_events, ..GroupLimits::default() },
         incarnation: opened.incarnation,
-        last_commit: opened.recovery.last_commit,
+        timeline,
         tail: tail.clone(),
         hub: hub.clone(),
         metrics: Arc::clone(&metrics),
@@ -90,22 +94,29 @@ fn main() -> Result<()> {
     let shared = Arc::new(Shared {
         admission: Admission::new(Budget::new(INFLIGHT.0, INFLIGHT.1)),
         idempotency,
+        access: Arc::new(Access::open(&options.data, Rules::default())?),
         hub,
         metrics,
         settings: Arc::new(Settings {
-            limits: prepare::Limits::default(),
             body_bytes_max: BODY_BYTES_MAX,
             deadlines: Deadlines { drain: GRACE, ..Deadlines::default() },
+            ..Settings::default()
         })
         .into(),
         key: opened.identity.fingerprint_key.clone(),
         durability: event::Durability::Fsync,
+        tls: None,
         gate: ConnectionGate::new(CONNECTIONS_MAX),
+        guests: Shares::new(),
+        unfinished: Shares::new(),
+        limits: Arc::new(Limits::new(0)),
         tail,
         sinks: Vec::new(),
         ack_places: Budget::new(0, 0),
         // Whatever is asked besides: it is ready.
+        tracer: Tracer::default(),
         fallback: Box::new(|_, _, _, _| intake::Answer::default()),
+        orders: Box::new(|_| Box::pin(async { intake::Answer::default() })),
     });
     let (stop, stopped) = watch::channel(false);
     let writer = std::thread::Builder::new().name("writer".into()).spawn(move || engine.run())?;

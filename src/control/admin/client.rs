@@ -1,9 +1,10 @@
 //! The asking side: what `ingestd admin` does.
 
 use serde_json::Value;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -21,23 +22,73 @@ pub enum AskError {
     #[error("the daemon's answer makes no sense: {0}")]
     Answer(#[from] serde_json::Error),
     /// The daemon refuses.
-    #[error("{0}")]
-    Refused(String),
+    #[error("{text}")]
+    Refused {
+        /// `bad_request`, `unknown_command`, `not_recorded` or `refused`.
+        code: String,
+        /// Why, for a person.
+        text: String,
+    },
 }
 
-/// Asks one thing; returns the result.
+/// A conversation with a daemon.
+pub struct Connection {
+    socket: PathBuf,
+    stream: BufReader<UnixStream>,
+}
+
+impl Connection {
+    /// Connects. An answer that takes longer than `patience` counts as none.
+    ///
+    /// # Errors
+    /// [`AskError::Reach`].
+    pub fn open(socket: &Path, patience: Option<Duration>) -> Result<Self, AskError> {
+        let connected = UnixStream::connect(socket).and_then(|stream| {
+            stream.set_read_timeout(patience)?;
+            stream.set_write_timeout(patience)?;
+            Ok(stream)
+        });
+        let stream = connected.map_err(|cause| AskError::Reach { socket: socket.into(), cause })?;
+        Ok(Connection { socket: socket.into(), stream: BufReader::new(stream) })
+    }
+
+    /// Asks one thing; returns the result.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub fn ask(&mut self, request: &Value) -> Result<Value, AskError> {
+        let reach = |cause: io::Error| {
+            // What a socket with a timeout says is of no help.
+            let is_late = cause.kind() == io::ErrorKind::WouldBlock;
+            let late = || io::Error::new(io::ErrorKind::TimedOut, "it does not answer in time");
+            AskError::Reach { socket: self.socket.clone(), cause: if is_late { late() } else { cause } }
+        };
+        self.stream.get_mut().write_all(format!("{request}\n").as_bytes()).map_err(reach)?;
+        let mut line = String::new();
+        if self.stream.read_line(&mut line).map_err(reach)? == 0 {
+            return Err(reach(std::io::Error::new(
+                std::io::ErrorKind::UnexpectedEof,
+                "it went away without an answer",
+            )));
+        }
+        let mut answer: Value = serde_json::from_str(&line)?;
+        match answer["ok"].as_bool() {
+            Some(true) => Ok(answer["result"].take()),
+            _ => {
+                let word = |key: &str, default: &str| answer[key].as_str().unwrap_or(default).to_owned();
+                Err(AskError::Refused {
+                    code: word("code", "refused"),
+                    text: word("error", "refused without a reason"),
+                })
+            }
+        }
+    }
+}
+
+/// Asks one thing on a connection of its own; returns the result.
 ///
 /// # Errors
 /// [`AskError`].
 pub fn ask(socket: &Path, request: &Value) -> Result<Value, AskError> {
-    let reach = |cause| AskError::Reach { socket: socket.into(), cause };
-    let mut stream = UnixStream::connect(socket).map_err(reach)?;
-    writeln!(stream, "{request}").map_err(reach)?;
-    let mut line = String::new();
-    BufReader::new(stream).read_line(&mut line).map_err(reach)?;
-    let mut answer: Value = serde_json::from_str(&line)?;
-    match answer["ok"].as_bool() {
-        Some(true) => Ok(answer["result"].take()),
-        _ => Err(AskError::Refused(answer["error"].as_str().unwrap_or("refused without a reason").to_owned())),
-    }
+    Connection::open(socket, None)?.ask(request)
 }

@@ -1,9 +1,14 @@
 //! The answering side, on a thread of its own: it answers while the data plane is busy.
 
+use super::super::audit::{Actor, AuditLog, Via};
 use super::super::config::Reloader;
-use super::super::{Health, Pipeline};
-use crate::deliver::Handle;
-use serde_json::{Value, json};
+use super::super::dead_letters::Letters;
+use super::super::{Backups, Figures, Health, Pipeline};
+use super::commands;
+use super::request::{Refusal, Request};
+use crate::access::Access;
+use serde_json::json;
+use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net;
@@ -13,15 +18,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::watch;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 
-/// Longest request.
-const LINE_BYTES_MAX: u64 = 64 << 10;
-/// How long a flush may take.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(300);
-/// How long a sink may take to carry out an order: a call to a sink's server is broken off or over by then.
-const ORDER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest request: an event of 256 KiB as a JSON string, with an escape for each byte.
+const LINE_BYTES_MAX: u64 = 2 << 20;
+
+/// Has the log trimmed now; answered when that is done.
+pub type TrimOrder = oneshot::Sender<()>;
 
 /// What the server answers from.
 pub struct AdminParts {
@@ -33,6 +37,20 @@ pub struct AdminParts {
     pub health: Arc<Health>,
     /// The configuration.
     pub reloader: Arc<Reloader>,
+    /// The API keys.
+    pub access: Arc<Access>,
+    /// Who has changed what.
+    pub audit: Arc<AuditLog>,
+    /// The daemon in numbers.
+    pub figures: Arc<Figures>,
+    /// Told when the daemon is to drain.
+    pub drain: Arc<Notify>,
+    /// The way to whoever trims the log.
+    pub trims: mpsc::Sender<TrimOrder>,
+    /// Copies of the data folder.
+    pub backups: Arc<Backups>,
+    /// Dead letters.
+    pub letters: Arc<Letters>,
 }
 
 /// Answers on the socket that [`bind`] has made until `stop`. Blocks: it wants a thread to itself.
@@ -81,25 +99,30 @@ pub fn bind(socket: &Path) -> io::Result<net::UnixListener> {
 }
 
 async fn converse(parts: Rc<AdminParts>, stream: UnixStream) {
-    let peer = stream.peer_cred().ok();
+    let actor = actor(&stream);
+    let mut logged = BTreeSet::new();
     let (from, mut to) = stream.into_split();
     let mut lines = BufReader::new(from.take(LINE_BYTES_MAX));
-    let mut line = String::new();
-    while lines.read_line(&mut line).await.is_ok_and(|read| read > 0) {
-        let answer = match serde_json::from_str::<Value>(&line) {
-            Ok(request) => {
-                let command = request["command"].as_str().unwrap_or_default();
-                let (pid, uid) = (peer.and_then(|peer| peer.pid()), peer.map(|peer| peer.uid()));
-                tracing::info!(command, sink = request["sink"].as_str(), ?pid, ?uid, "admin command");
-                answer(&parts, command, &request).await
+    let mut line = Vec::new();
+    while lines.read_until(b'\n', &mut line).await.is_ok_and(|read| read > 0) {
+        let is_whole = line.ends_with(b"\n") || (line.len() as u64) < LINE_BYTES_MAX;
+        let answer = if is_whole {
+            match Request::parse(&line) {
+                Ok(request) => {
+                    log(&request, actor, &mut logged);
+                    commands::answer(&parts, actor, &request).await
+                }
+                Err(refusal) => Err(refusal),
             }
-            Err(error) => Err(format!("a request is one JSON object on a line: {error}")),
+        } else {
+            Err(Refusal::bad_request(format!("a request has {LINE_BYTES_MAX} bytes at most")))
         };
         let answer = match answer {
             Ok(result) => json!({"ok": true, "result": result}),
-            Err(error) => json!({"ok": false, "error": error}),
+            Err(refusal) => refusal.to_json(),
         };
-        if to.write_all(format!("{answer}\n").as_bytes()).await.is_err() {
+        // Where a line was cut off, nobody knows where the next one begins.
+        if to.write_all(format!("{answer}\n").as_bytes()).await.is_err() || !is_whole {
             return;
         }
         line.clear();
@@ -107,90 +130,26 @@ async fn converse(parts: Rc<AdminParts>, stream: UnixStream) {
     }
 }
 
-async fn answer(parts: &AdminParts, command: &str, request: &Value) -> Result<Value, String> {
-    let pipeline = &parts.pipeline;
-    let sink = request["sink"].as_str();
-    match command {
-        "status" => {
-            let mut status = pipeline.status();
-            status["version"] = env!("CARGO_PKG_VERSION").into();
-            status["health"] = json!({"status": parts.health.status(), "services": parts.health.services()});
-            Ok(status)
-        }
-        "sinks" => Ok(pipeline.status()["sinks"].take()),
-        "audit" => {
-            let wrong = pipeline.audit();
-            Ok(json!({"balanced": wrong.is_empty(), "wrong": wrong, "sinks": pipeline.status()["sinks"].take()}))
-        }
-        "config_show" => Ok(parts.reloader.settings()),
-        "config_check" | "config_reload" => {
-            let (reloader, is_meant) = (Arc::clone(&parts.reloader), command == "config_reload");
-            // It reads files.
-            let read = move || if is_meant { reloader.reload() } else { reloader.look() };
-            let reloaded = tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())?;
-            reloaded.map(|reloaded| reloaded.to_json()).map_err(|mistakes| mistakes.to_string())
-        }
-        "flush" => {
-            let sinks = match sink {
-                Some(name) => std::slice::from_ref(find(pipeline, name)?),
-                None => pipeline.sinks(),
-            };
-            flush(sinks).await
-        }
-        "skip" => {
-            let (name, until) = (sink.ok_or("skip wants the name of a sink")?, request["until"].as_u64());
-            let until = until.ok_or("skip wants `until`, a position")?;
-            let until = in_time(pipeline.skip(find(pipeline, name)?, until)).await?;
-            Ok(json!({"sink": name, "until": until.get()}))
-        }
-        "reconcile" => {
-            let (name, from) = (sink.ok_or("reconcile wants the name of a sink")?, request["from"].as_u64());
-            let from = from.ok_or("reconcile wants `from`, a position")?;
-            let from = in_time(pipeline.reconcile(find(pipeline, name)?, from)).await?;
-            Ok(json!({"sink": name, "from": from.get()}))
-        }
-        "verify" => {
-            let sink = find(pipeline, sink.ok_or("verify wants the name of a sink")?)?.clone();
-            let (pipeline, from, to) = (pipeline.clone(), request["from"].as_u64(), request["to"].as_u64());
-            // It reads much, from disk and from afar.
-            let verified = tokio::task::spawn_blocking(move || pipeline.verify(&sink, from, to));
-            verified.await.unwrap_or_else(|error| Err(error.to_string()))
-        }
-        "pause" | "resume" => {
-            let name = sink.ok_or_else(|| format!("{command} wants the name of a sink"))?;
-            let sink = find(pipeline, name)?;
-            let order = async {
-                let done = if command == "pause" { sink.pause().await } else { sink.resume().await };
-                done.map_err(|error| error.to_string())
-            };
-            in_time(order).await?;
-            Ok(json!({"sink": name}))
-        }
-        other => Err(format!("there is no command `{other}`")),
+/// Who is at the other end, as the kernel says.
+fn actor(stream: &UnixStream) -> Actor {
+    match stream.peer_cred() {
+        Ok(peer) => Actor {
+            via: Via::Socket,
+            uid: Some(peer.uid()),
+            gid: Some(peer.gid()),
+            pid: peer.pid().and_then(|pid| pid.try_into().ok()),
+        },
+        Err(_) => Actor::unknown(Via::Socket),
     }
 }
 
-/// An order that is not carried out in time may still be.
-async fn in_time<T>(order: impl Future<Output = Result<T, String>>) -> Result<T, String> {
-    let late = |_| format!("the sink is busy and has not answered within {} s: look again", ORDER_TIMEOUT.as_secs());
-    tokio::time::timeout(ORDER_TIMEOUT, order).await.map_err(late)?
-}
-
-async fn flush(sinks: &[Handle]) -> Result<Value, String> {
-    let mut positions = serde_json::Map::new();
-    for sink in sinks {
-        let name = sink.status().snapshot().sink;
-        let flushed = tokio::time::timeout(FLUSH_TIMEOUT, sink.flush()).await;
-        let flushed = flushed.map_err(|_| format!("{name}: not within {} s", FLUSH_TIMEOUT.as_secs()))?;
-        let position = flushed.map_err(|error| format!("{name}: {error}"))?;
-        positions.insert(name.to_owned(), position.get().into());
+/// Says who asks for what; once for what one connection asks again and again.
+fn log(request: &Request, actor: Actor, logged: &mut BTreeSet<String>) {
+    let (command, sink) = (request.command.as_str(), request.text("sink"));
+    let Actor { pid, uid, gid, .. } = actor;
+    if commands::changes(request) || logged.insert(command.to_owned()) {
+        tracing::info!(command, sink, ?pid, ?uid, ?gid, "admin command");
+    } else {
+        tracing::debug!(command, sink, ?pid, ?uid, ?gid, "admin command");
     }
-    Ok(Value::Object(positions))
-}
-
-fn find<'a>(pipeline: &'a Pipeline, name: &str) -> Result<&'a Handle, String> {
-    pipeline.sinks().iter().find(|sink| sink.status().snapshot().sink == name).ok_or_else(|| {
-        let known: Vec<_> = pipeline.sinks().iter().map(|sink| sink.status().snapshot().sink).collect();
-        format!("there is no sink `{name}`; there are: {}", known.join(", "))
-    })
 }

@@ -1,10 +1,15 @@
 //! What is wrong with values, as far as they themselves tell: nothing outside is looked at.
 
+use super::auth::{self, AuthName};
 use super::destinations;
 use super::keys::{Key, LOG_BUDGET_MIN, table_of};
 use super::mistake::nearest;
-use super::sections::Config;
+use super::sections::{ClientAuthName, Config};
 use crate::control::logging::parse_level;
+use crate::control::redact::redact;
+use crate::intake::Cors;
+use crate::net::{self, Proxies};
+use crate::traces;
 use toml::{Table, Value};
 
 /// What is wrong with one value.
@@ -81,16 +86,38 @@ pub(super) fn contradictions(config: &Config) -> Vec<Contradiction> {
         format!("`log_level` = \"{}\": {}", config.log_level, level.as_ref().err().map_or("", String::as_str))
     });
     look(
-        !server.listen.ip().is_loopback() && !server.allow_unauthenticated,
-        &["server.listen", "server.allow_unauthenticated"],
+        !server.listen.ip().is_loopback() && !server.allow_unauthenticated && config.auth.intake == AuthName::None,
+        &["server.listen", "server.allow_unauthenticated", "auth.intake"],
         &|| {
             format!(
-                "`server.listen` = \"{}\" is reachable from outside and no authentication is configured: \
-                 set server.allow_unauthenticated = true if that is meant",
+                "`server.listen` = \"{}\" is reachable from outside and no authentication is configured: set auth.intake, \
+                 or server.allow_unauthenticated = true if that is meant",
                 server.listen
             )
         },
     );
+    if let Some(address) = server.admin_listen.0 {
+        let is_open = !address.ip().is_loopback() && !server.admin_allow_unauthenticated;
+        look(is_open, &["server.admin_listen", "server.admin_allow_unauthenticated"], &|| {
+            format!(
+                "`server.admin_listen` = \"{address}\" is reachable from outside, and whoever reaches it is answered: set \
+                 server.admin_allow_unauthenticated = true if that is meant"
+            )
+        });
+        look(address == server.listen && address.port() != 0, &["server.admin_listen", "server.listen"], &|| {
+            format!("`server.admin_listen` = \"{address}\" is server.listen: leave it empty, or choose another port")
+        });
+    }
+    let tls = &config.tls;
+    for (key, file) in [("tls.cert_file", &tls.cert_file), ("tls.key_file", &tls.key_file)] {
+        let is_missing = tls.enabled && file.as_os_str().is_empty();
+        look(is_missing, &[key, "tls.enabled"], &|| format!("`{key}` is empty, and tls.enabled = true wants it"));
+    }
+    let asks = tls.client_auth != ClientAuthName::None;
+    let is_missing = tls.enabled && asks && tls.client_ca_file.as_os_str().is_empty();
+    look(is_missing, &["tls.client_ca_file", "tls.client_auth"], &|| {
+        "`tls.client_ca_file` is empty, and tls.client_auth other than \"none\" wants it".into()
+    });
     look(limits.body_bytes_max < limits.event_bytes_max, &["limits.body_bytes_max", "limits.event_bytes_max"], &|| {
         let (body, event) = (limits.body_bytes_max, limits.event_bytes_max);
         format!("`limits.body_bytes_max` = {body} must not be smaller than limits.event_bytes_max = {event}")
@@ -103,6 +130,28 @@ pub(super) fn contradictions(config: &Config) -> Vec<Contradiction> {
             format!("`limits.inflight_bytes_max` = {inflight} must be at least twice limits.body_bytes_max = {body}")
         },
     );
+    let proxies = Proxies::parse(&server.trusted_proxies);
+    look(proxies.is_err(), &["server.trusted_proxies"], &|| {
+        format!("`server.trusted_proxies`: {}", proxies.as_ref().err().map_or("", String::as_str))
+    });
+    look(
+        server.proxy_protocol && server.trusted_proxies.is_empty(),
+        &["server.proxy_protocol", "server.trusted_proxies"],
+        &|| {
+            "`server.proxy_protocol` = true closes every connection while server.trusted_proxies names nobody that may \
+             send its header"
+                .into()
+        },
+    );
+    let cors = &config.cors;
+    let is_any = cors.allowed_origins.iter().any(|origin| origin == "*");
+    look(cors.allow_credentials && is_any, &["cors.allow_credentials", "cors.allowed_origins"], &|| {
+        "`cors.allow_credentials` = true for every origin (\"*\") is what browsers refuse: name the origins".into()
+    });
+    let pages = Cors::new(&cors.allowed_origins, cors.allow_credentials && !is_any, cors.max_age_s);
+    look(pages.is_err(), &["cors.allowed_origins"], &|| {
+        format!("`cors.allowed_origins`: {}", pages.as_ref().err().map_or("", String::as_str))
+    });
     let budget = config.log.budget_bytes;
     look(budget > 0 && budget < LOG_BUDGET_MIN, &["log.budget_bytes"], &|| {
         format!(
@@ -121,6 +170,23 @@ pub(super) fn contradictions(config: &Config) -> Vec<Contradiction> {
             format!("`kafka.transaction_timeout_ms` = {timeout} must be more than kafka.batch_age_ms = {age}")
         },
     );
+    for (key, what) in auth::wrong(&config.auth) {
+        // What is left out has no place of its own: that of what wants it is told.
+        look(true, &[key, "auth.intake", "auth.read", "auth.manage"], &|| format!("`{key}` {what}"));
+    }
+    let (endpoint, ratio) = (&config.traces.endpoint, config.traces.sample_ratio);
+    let tried = traces::endpoint(endpoint);
+    look(!endpoint.is_empty() && tried.is_err(), &["traces.endpoint"], &|| {
+        format!("`traces.endpoint` = \"{endpoint}\" {}", tried.as_ref().err().map_or("", String::as_str))
+    });
+    let webhook = &config.alerts.webhook_url;
+    let address = net::post_address(webhook);
+    look(!webhook.is_empty() && address.is_err(), &["alerts.webhook_url"], &|| {
+        format!("`alerts.webhook_url` {}", address.as_ref().err().map_or("", String::as_str))
+    });
+    look(!(0.0..=1.0).contains(&ratio), &["traces.sample_ratio"], &|| {
+        format!("`traces.sample_ratio` must be from 0.0 to 1.0, is {ratio}")
+    });
     for (key, what) in destinations::wrong(config) {
         look(true, &[key], &|| format!("`{key}`: {what}"));
     }
@@ -136,20 +202,21 @@ pub(super) fn shown(key: &Key, value: &Value) -> Value {
         Value::Table(entries) if key.name == "kafka.options" => {
             let is_secret = |name: &str| SECRETS.iter().any(|part| name.contains(part));
             let show = |(name, value): (&String, &Value)| {
-                (name.clone(), if is_secret(name) { "(secret)".into() } else { value.clone() })
+                (name.clone(), if is_secret(name) { "(secret)".into() } else { without_user(value) })
             };
             Value::Table(entries.iter().map(show).collect())
         }
         Value::Array(items) => Value::Array(items.iter().map(without_user).collect()),
-        other => other.clone(),
+        // Its path is often what lets in.
+        Value::String(url) if key.name == "alerts.webhook_url" && !url.is_empty() => {
+            let host = url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
+            without_user(&Value::String(format!("{host}/(secret)")))
+        }
+        other => without_user(other),
     }
 }
 
-/// An address without the user and password that do not belong into it.
+/// A text without users and passwords of addresses, which do not belong into it.
 fn without_user(item: &Value) -> Value {
-    let Some(text) = item.as_str() else { return item.clone() };
-    match (text.split_once("://"), text.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://(secret)@{host}").into(),
-        _ => item.clone(),
-    }
+    item.as_str().map_or_else(|| item.clone(), |text| redact(text).into())
 }

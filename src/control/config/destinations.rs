@@ -117,6 +117,9 @@ pub(super) fn wrong(config: &Config) -> Vec<(&'static str, String)> {
 /// Files of secrets that are named.
 pub(super) fn secret_files(config: &Config) -> Vec<(String, &Path)> {
     let mut files = Vec::new();
+    if config.auth.rules().take_jwts() && is_set(&config.auth.hs256_secret_file) {
+        files.push(("auth.hs256_secret_file".to_owned(), config.auth.hs256_secret_file.as_path()));
+    }
     if config.clickhouse.enabled && is_set(&config.clickhouse.password_file) {
         files.push(("clickhouse.password_file".to_owned(), config.clickhouse.password_file.as_path()));
     }

@@ -10,8 +10,7 @@ use toml::Value;
 const PREFIX: &str = "INGESTD_";
 
 /// Variables that are not keys.
-const OTHERS: [&str; 6] =
-    ["INGESTD_CONFIG", "INGESTD_URL", "INGESTD_TOKEN", "INGESTD_BIN", "INGESTD_CACHE", "INGESTD_LOG_FORMAT"];
+const OTHERS: [&str; 5] = ["INGESTD_CONFIG", "INGESTD_URL", "INGESTD_TOKEN", "INGESTD_BIN", "INGESTD_CACHE"];
 
 /// Shorter names, and the keys they stand for.
 const ALIASES: [(&str, &str); 2] = [("PORT", "server.listen"), ("LOG_LEVEL", "log_level")];
@@ -75,6 +74,7 @@ fn parse(key: &Key, name: &str, text: &str) -> Result<Value, String> {
     }
     let defaults = table_of(&Config::default());
     Ok(match key.of(&defaults) {
+        Some(Value::Float(_)) => Value::Float(text.parse().map_err(|_| format!("`{text}` is no number"))?),
         Some(Value::Integer(_)) => Value::Integer(text.parse().map_err(|_| format!("`{text}` is no whole number"))?),
         Some(Value::Boolean(_)) => {
             Value::Boolean(text.parse().map_err(|_| format!("`{text}` is neither true nor false"))?)

@@ -113,8 +113,11 @@ const YEAR_S: i64 = 366 * 24 * 3600;
 const YEAR_MS: i64 = YEAR_S * 1000;
 const GIB: i64 = 1 << 30;
 const ANY: i64 = i64::MAX;
+/// Faster than any acceptor, so that a limit above it would be none.
+const RATE_MAX: i64 = 1_000_000_000;
 /// Twice what may be in memory before it is written to tables, which alone can be trimmed.
 pub(super) const LOG_BUDGET_MIN: u64 = 256 << 20;
+const AUTH: &[&str] = &["none", "key", "jwt", "any"];
 const BACKLOG: &[&str] = &["refuse", "expire"];
 const BACKLOG_ABOUT: &str = "While it is away and the log has reached log.budget_bytes: \"refuse\" events, or \
     \"expire\" what it has not got.";
@@ -122,13 +125,31 @@ const BACKLOG_ABOUT: &str = "While it is away and the log has reached log.budget
 /// Every section with what it is about, in the order of the file.
 pub const SECTIONS: &[(&str, &str)] = &[
     ("server", "HTTP and WebSocket. Timeouts hold for requests and connections that begin after a reload."),
+    (
+        "auth",
+        "Who may come in: \"none\", an API \"key\" (ingestd admin tokens), a \"jwt\", or \"any\" of both. /health/live and \
+         /health/ready are open to all. Files are read again with each reload, and when they change.",
+    ),
+    (
+        "tls",
+        "TLS on server.listen, with HTTP/2 and HTTP/1.1 above it. The files are read again with every reload, and within \
+         seconds when they change; what does not fit together changes nothing, and the log says why.",
+    ),
     ("limits", "What an event, a batch, a request may be. What is over a limit that became smaller runs to its end."),
+    (
+        "rate_limits",
+        "How much clients may send: 429 rate_limited beyond it. See docs/limits.md. All are off unless set.",
+    ),
+    ("cors", "Pages of which sites may send events from a browser."),
     ("log", "The write-ahead log."),
     ("dedup", "The duplicate filter."),
     ("parquet", "The embedded sink."),
     ("clickhouse", "Tables in ClickHouse: events_raw, events_processed and, for dead letters, events_errors."),
     ("kafka", "Topics in Kafka: -raw, -validated, -enriched and, for dead letters, -dlq."),
     ("admin", "Steering the daemon."),
+    ("audit", "The audit log, audit.log in the data folder: who has changed what. See docs/admin.md."),
+    ("traces", "Spans of requests, commits and batches for an OpenTelemetry collector, over OTLP/HTTP with JSON."),
+    ("alerts", "What the daemon tells a webhook by itself; docs/observability has more for Prometheus."),
 ];
 
 /// Every key, in the order of the file.
@@ -141,14 +162,23 @@ pub const KEYS: &[Key] = &[
     )
     .hot(),
     Key::new(
+        "log_format",
+        "\"text\" or \"json\" (one object a line) on standard error; \"journald\": to the journal, each field one of its \
+         own; \"auto\": to the journal where standard error is connected to it, else text.",
+    )
+    .one_of(&["auto", "text", "json", "journald"]),
+    Key::new(
         "server.listen",
         "Address of HTTP and WebSocket; port 0 lets the system choose. PORT stands for a port on 127.0.0.1, \
          unless INGESTD_SERVER_LISTEN is set.",
     ),
+    Key::new("server.allow_unauthenticated", "Must be true to listen beyond loopback while auth.intake is \"none\"."),
     Key::new(
-        "server.allow_unauthenticated",
-        "Must be true to listen beyond loopback while no authentication is configured.",
+        "server.admin_listen",
+        "Address of health, metrics, statistics and pipeline status, on a thread of their own and without TLS; empty: with \
+         intake, which otherwise keeps only /health/live and /health/ready.",
     ),
+    Key::new("server.admin_allow_unauthenticated", "Must be true for server.admin_listen to be beyond loopback."),
     Key::new("server.acceptors", "Acceptor threads; 0 means one per core.").number("threads", 0, 1024),
     Key::new(
         "server.connections_max",
@@ -156,9 +186,34 @@ pub const KEYS: &[Key] = &[
     )
     .number("connections", 1, ANY)
     .hot(),
-    Key::new("server.head_timeout_s", "Time for a request's head from its first byte, and between requests.")
-        .number("seconds", 1, YEAR_S)
+    Key::new(
+        "server.connections_per_address_max",
+        "Open connections of one client address; beyond that a connection is answered 429 and closed. 0: no limit. \
+         Trusted proxies have none.",
+    )
+    .number("connections", 0, ANY)
+    .hot(),
+    Key::new(
+        "server.trusted_proxies",
+        "Proxies that are believed: addresses and networks (\"10.0.0.0/8\"). The client of a request is the last hop of \
+         their X-Forwarded-For that is none of them. In the variable: with commas between.",
+    )
+    .hot(),
+    Key::new(
+        "server.proxy_protocol",
+        "Whether every connection begins with a PROXY protocol header, version 1 or 2; those without, or of others than \
+         server.trusted_proxies, are closed.",
+    )
+    .hot(),
+    Key::new("server.ipv6_prefix_bits", "IPv6 addresses that share so many bits count as one client.")
+        .number("bits", 1, 128)
         .hot(),
+    Key::new(
+        "server.head_timeout_s",
+        "Time for a request's head from its first byte, between requests, and for a TLS handshake.",
+    )
+    .number("seconds", 1, YEAR_S)
+    .hot(),
     Key::new("server.body_timeout_s", "Time for a request's body (408 after that).").number("seconds", 1, YEAR_S).hot(),
     Key::new("server.ping_interval_s", "Time between WebSocket pings; a peer that misses two is closed.")
         .number("seconds", 1, YEAR_S)
@@ -178,6 +233,45 @@ pub const KEYS: &[Key] = &[
     Key::new("server.ack_timeout_s", "How long ?ack= waits for sinks; after that the answer says \"pending\".")
         .number("seconds", 1, YEAR_S)
         .hot(),
+    Key::new("auth.intake", "What is asked of those who send events, over HTTP or WebSocket.").one_of(AUTH).hot(),
+    Key::new(
+        "auth.read",
+        "What is asked of those who look: /events/stats, /metrics, /health in detail, /pipeline/status.",
+    )
+    .one_of(AUTH)
+    .hot(),
+    Key::new("auth.manage", "What is asked of those who change something over HTTP.").one_of(AUTH).hot(),
+    Key::new(
+        "auth.jwks_files",
+        "JWKS files with the keys of JWTs: RS256, ES256, EdDSA, HS256. In the variable: with commas between.",
+    )
+    .hot(),
+    Key::new(
+        "auth.hs256_secret_file",
+        "File with the secret, at least 32 bytes, of JWTs that are signed with HS256 and name no kid; empty for none.",
+    )
+    .hot(),
+    Key::new("auth.issuer", "Who must have made a JWT (iss); needed where JWTs are taken.").hot(),
+    Key::new("auth.audience", "For whom a JWT must be (aud); needed where JWTs are taken.").hot(),
+    Key::new("auth.leeway_s", "By how much the clocks of issuer and daemon may differ (exp, nbf).")
+        .number("seconds", 0, 3600)
+        .hot(),
+    Key::new("auth.tenant_claim", "The claim of a JWT with its tenant: 1 to 64 of a-z, 0-9, _, - and .").hot(),
+    Key::new(
+        "auth.scope_claim",
+        "The claim of a JWT with its scopes (intake, read, manage; a list, or with spaces between); empty: every \
+         JWT has the scope intake, and no other.",
+    )
+    .hot(),
+    Key::new("tls.enabled", "Whether server.listen speaks TLS, and nothing else."),
+    Key::new("tls.cert_file", "PEM file of the certificate, with the authorities between it and the root behind it.")
+        .hot(),
+    Key::new("tls.key_file", "PEM file of its private key, without a passphrase.").hot(),
+    Key::new("tls.client_ca_file", "PEM file of the authorities that clients' certificates are held to.").hot(),
+    Key::new("tls.client_auth", "Whether clients show a certificate; one that is shown must be good.")
+        .one_of(&["none", "optional", "required"])
+        .hot(),
+    Key::new("tls.min_version", "The oldest version that is spoken.").one_of(&["1.2", "1.3"]).hot(),
     Key::new("limits.event_bytes_max", "Size of one event.").number("bytes", 1, GIB).hot(),
     Key::new(
         "limits.body_bytes_max",
@@ -198,6 +292,13 @@ pub const KEYS: &[Key] = &[
         "Bytes of requests between socket and log; beyond that 503. At least twice a body.",
     )
     .number("bytes", 1, ANY)
+    .hot(),
+    Key::new(
+        "limits.address_share_percent",
+        "What one client address may hold of these requests and bytes with bodies that have not arrived, though always \
+         64 requests and two bodies; beyond that 429 address_share. 100: all. Trusted proxies are not held to it.",
+    )
+    .number("percent", 1, 100)
     .hot(),
     Key::new("limits.ack_waiters_max", "Requests that wait for sinks (?ack=); beyond that 503, and nothing is stored.")
         .number("requests", 0, ANY)
@@ -221,6 +322,57 @@ pub const KEYS: &[Key] = &[
     .number("bytes", 0, ANY)
     .hot(),
     Key::new("limits.dead_letter_age_s", "How long a dead letter is kept.").number("seconds", 1, YEAR_S).hot(),
+    Key::new("rate_limits.address_requests_per_s", "Requests of one client address; 0: no limit.")
+        .number("requests/s", 0, RATE_MAX)
+        .hot(),
+    Key::new("rate_limits.address_events_per_s", "Events of one client address; 0: no limit.")
+        .number("events/s", 0, RATE_MAX)
+        .hot(),
+    Key::new("rate_limits.key_requests_per_s", "Requests with one API key; 0: no limit.")
+        .number("requests/s", 0, RATE_MAX)
+        .hot(),
+    Key::new("rate_limits.key_events_per_s", "Events with one API key; 0: no limit.")
+        .number("events/s", 0, RATE_MAX)
+        .hot(),
+    Key::new("rate_limits.tenant_requests_per_s", "Requests of one tenant; 0: no limit.")
+        .number("requests/s", 0, RATE_MAX)
+        .hot(),
+    Key::new("rate_limits.tenant_events_per_s", "Events of one tenant; 0: no limit.")
+        .number("events/s", 0, RATE_MAX)
+        .hot(),
+    Key::new(
+        "rate_limits.tenant_events_per_day",
+        "Events of one tenant from midnight to midnight UTC (429 quota_exceeded); 0: no limit. A crash forgets what \
+         came in its last seconds.",
+    )
+    .number("events", 0, ANY)
+    .hot(),
+    Key::new(
+        "rate_limits.burst_s",
+        "How much may come at once after a pause: what a limit allows in so long. A batch that is larger waits until \
+         nothing of it is used.",
+    )
+    .number("seconds", 1, 24 * 3600)
+    .hot(),
+    Key::new(
+        "rate_limits.addresses_max",
+        "Addresses that are remembered, 32 bytes each; beyond that those go that are nearest to having sent nothing.",
+    )
+    .number("addresses", 1024, 1 << 24),
+    Key::new(
+        "cors.allowed_origins",
+        "Pages that may send from a browser, by origin (\"https://shop.example\"), also over WebSocket; \"*\": all. In \
+         the variable: with commas between.",
+    )
+    .hot(),
+    Key::new(
+        "cors.allow_credentials",
+        "Whether they may send with cookies and other credentials of the browser's; not with \"*\".",
+    )
+    .hot(),
+    Key::new("cors.max_age_s", "How long a browser may remember what a preflight has allowed.")
+        .number("seconds", 0, YEAR_S)
+        .hot(),
     Key::new("log.durability", "What an answer promises: see docs/durability.md.").one_of(&["fsync", "interval", "os"]),
     Key::new("log.sync_interval_ms", "Time between syncs where durability is \"interval\".").number(
         "milliseconds",
@@ -309,4 +461,29 @@ pub const KEYS: &[Key] = &[
          \"/run/credentials/ingestd.service/kafka\". Only in the file.",
     ),
     Key::new("admin.socket", "The unix socket of `ingestd admin`; empty: admin.sock in the data folder."),
+    Key::new("audit.file_bytes_max", "A file of the audit log is closed at this size.")
+        .number("bytes", 64 << 10, GIB)
+        .hot(),
+    Key::new("audit.files_max", "Files of it that are kept, with the one that is written to; the oldest goes first.")
+        .number("files", 2, 10_000)
+        .hot(),
+    Key::new("traces.endpoint", "http://host:port of the collector; empty: nothing is traced."),
+    Key::new(
+        "traces.sample_ratio",
+        "Share of the requests without a traceparent that are traced, from 0.0 to 1.0; one with a traceparent is as its \
+         client says.",
+    ),
+    Key::new(
+        "alerts.webhook_url",
+        "http address that is posted one JSON object when something is wrong and one when it no longer is: dead_letter_rate, \
+         sink_lag, disk_reserve (less than twice the reserve is free), fsync_latency, ledger_imbalance. Empty: none.",
+    ),
+    Key::new("alerts.hold_s", "How long something must have been wrong before it is told.").number("seconds", 0, YEAR_S),
+    Key::new("alerts.dead_letters_per_minute", "More new dead letters than this are wrong.").number("letters", 0, ANY),
+    Key::new("alerts.sink_lag_s", "A sink whose oldest missing event is older is wrong.").number("seconds", 1, YEAR_S),
+    Key::new("alerts.fsync_p99_ms", "A 99th percentile of the last minute's syncs above this is wrong.").number(
+        "milliseconds",
+        1,
+        YEAR_MS,
+    ),
 ];

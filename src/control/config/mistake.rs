@@ -20,6 +20,8 @@ pub enum Origin {
     Variable(String),
     /// On the command line.
     Flag(&'static str),
+    /// By the socket that was handed in.
+    Socket,
 }
 
 impl Origin {
@@ -33,6 +35,7 @@ impl Origin {
             }
             Origin::Variable(name) => json!({"layer": "environment", "variable": name}),
             Origin::Flag(flag) => json!({"layer": "flag", "flag": flag}),
+            Origin::Socket => json!({"layer": "socket"}),
         }
     }
 }
@@ -45,6 +48,7 @@ impl fmt::Display for Origin {
             Origin::File { path, at: Some((line, column)) } => write!(f, "{}:{line}:{column}", path.display()),
             Origin::Variable(name) => f.write_str(name),
             Origin::Flag(flag) => f.write_str(flag),
+            Origin::Socket => f.write_str("the socket that was handed in"),
         }
     }
 }

@@ -1,9 +1,12 @@
 //! Trying what a configuration needs of the machine and of others: disk, sockets, sinks. Leaves nothing behind.
 
+use super::auth::AuthName;
 use super::destinations::secret_files;
 use super::sections::Config;
+use crate::access::{Keyring, Prepared, Scope};
 use crate::deliver::sinks::{clickhouse_client, kafka_client};
 use crate::net;
+use crate::net::tls::{EXPIRY_WARNING, Validity};
 use rustix::fs::{statfs, statvfs};
 use serde_json::{Value, json};
 use std::fmt;
@@ -12,7 +15,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How a thing that was tried is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +43,7 @@ impl Level {
 /// What has come of trying one thing.
 #[derive(Debug)]
 pub struct Finding {
-    /// `disk`, `socket`, `files`, `clickhouse` or `kafka`.
+    /// `disk`, `socket`, `auth`, `files`, `tls`, `clickhouse` or `kafka`.
     pub about: &'static str,
     /// How it is.
     pub level: Level,
@@ -85,6 +88,12 @@ pub fn probe(config: &Config, is_sound: impl Fn(&str) -> bool) -> Vec<Finding> {
         findings.listen(config);
     }
     findings.secrets(config);
+    if is_sound("auth.") {
+        findings.auth(config);
+    }
+    if config.tls.enabled && is_sound("tls.") {
+        findings.tls(config);
+    }
     if config.clickhouse.enabled && is_sound("clickhouse.") {
         findings.clickhouse(config);
     }
@@ -159,18 +168,17 @@ impl Findings {
 
     fn listen(&mut self, config: &Config) {
         let address = config.server.listen;
-        match net::bind(address, 1) {
-            Ok(_) => self.add(Level::Fine, "socket", format!("{address} can be listened on")),
-            Err(cause) if cause.kind() == io::ErrorKind::AddrInUse && runs(config) => {
-                self.add(
-                    Level::Fine,
-                    "socket",
-                    format!("{address} is in use, and the daemon of this data folder runs"),
-                );
+        for address in [Some(address), config.server.admin_listen.0].into_iter().flatten() {
+            match net::bind(address, 1) {
+                Ok(_) => self.add(Level::Fine, "socket", format!("{address} can be listened on")),
+                Err(cause) if cause.kind() == io::ErrorKind::AddrInUse && runs(config) => {
+                    let text = format!("{address} is in use, and the daemon of this data folder runs");
+                    self.add(Level::Fine, "socket", text);
+                }
+                Err(cause) => self.add(Level::Error, "socket", format!("cannot listen on {address}: {cause}")),
             }
-            Err(cause) => self.add(Level::Error, "socket", format!("cannot listen on {address}: {cause}")),
         }
-        if !address.ip().is_loopback() {
+        if !address.ip().is_loopback() && config.auth.intake == AuthName::None {
             let text = format!("{address} is reachable from outside without authentication");
             self.add(Level::Warning, "socket", text);
         }
@@ -181,6 +189,25 @@ impl Findings {
                  raise LimitNOFILE"
             );
             self.add(Level::Warning, "socket", text);
+        }
+    }
+
+    fn auth(&mut self, config: &Config) {
+        let rules = config.auth.rules();
+        let takes_keys = Scope::ALL.into_iter().any(|scope| rules.mode(scope).takes_keys());
+        match Keyring::open(&config.data_dir) {
+            Err(error) => self.add(Level::Error, "auth", error.to_string()),
+            Ok(keys) if takes_keys && keys.list().is_empty() => {
+                let text = "there is no API key yet: `ingestd admin tokens add` makes one while the daemon runs";
+                self.add(Level::Warning, "auth", text);
+            }
+            Ok(_) => {}
+        }
+        if rules.take_jwts() {
+            match Prepared::read(rules) {
+                Ok(_) => self.add(Level::Fine, "auth", "the keys of JWTs can be used"),
+                Err(error) => self.add(Level::Error, "auth", error.to_string()),
+            }
         }
     }
 
@@ -225,6 +252,26 @@ impl Findings {
                 }
                 Ok(_) => {}
             }
+        }
+    }
+
+    fn tls(&mut self, config: &Config) {
+        let about = "tls";
+        let identity = match config.tls.settings().load() {
+            Ok(identity) => identity,
+            Err(error) => return self.add(Level::Error, about, format!("{}: {error}", error.key())),
+        };
+        let validity = identity.validity(SystemTime::now());
+        let level = match validity {
+            Validity::For(left) if left > EXPIRY_WARNING => Level::Fine,
+            Validity::For(_) => Level::Warning,
+            _ => Level::Error,
+        };
+        self.add(level, about, format!("the certificate in {} {validity}", config.tls.cert_file.display()));
+        let key = &config.tls.key_file;
+        if std::fs::metadata(key).is_ok_and(|found| found.permissions().mode() & 0o007 != 0) {
+            let text = format!("tls.key_file: everybody may read {}: chmod o= it", key.display());
+            self.add(Level::Warning, about, text);
         }
     }
 

@@ -4,16 +4,35 @@
 use super::check;
 use super::keys::{KEYS, Key, Reload, table_of};
 use super::load::Loaded;
-use super::mistake::{Mistake, Mistakes};
+use super::mistake::{Mistake, Mistakes, Origin};
 use super::sections::Config;
+use arc_swap::ArcSwap;
 use serde_json::json;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use toml::Value;
 
 /// The configuration of the running daemon, and the way to change it.
 pub struct Reloader {
-    running: Mutex<Loaded>,
-    take: Box<dyn Fn(&Config) + Send + Sync>,
+    running: ArcSwap<Loaded>,
+    /// One reload at a time; whoever only looks waits for none, which may hang with a file system.
+    turn: Mutex<()>,
+    /// The address of the socket that was handed in, which goes before the configured one.
+    handed_in: Option<SocketAddr>,
+    prepare: Box<Prepare>,
+}
+
+/// Has the daemon use what was prepared. Cannot fail.
+pub type Commit = Box<dyn FnOnce()>;
+type Prepare = dyn Fn(&Config) -> Result<Commit, Unusable> + Send + Sync;
+
+/// What a key names outside of the configuration cannot be used.
+#[derive(Debug)]
+pub struct Unusable {
+    /// Which key.
+    pub key: &'static str,
+    /// What is wrong.
+    pub what: String,
 }
 
 /// A value that differs, secrets left out.
@@ -47,10 +66,19 @@ impl Reloaded {
 }
 
 impl Reloader {
-    /// What runs, and what has it use other values; `take` gets only values that were checked.
+    /// What runs, and what has it use other values; `prepare` gets only values that were checked, and reads what they
+    /// name.
     #[must_use]
-    pub fn new(running: Loaded, take: impl Fn(&Config) + Send + Sync + 'static) -> Self {
-        Reloader { running: Mutex::new(running), take: Box::new(take) }
+    pub fn new(running: Loaded, prepare: impl Fn(&Config) -> Result<Commit, Unusable> + Send + Sync + 'static) -> Self {
+        let running = ArcSwap::from_pointee(running);
+        Reloader { running, turn: Mutex::default(), handed_in: None, prepare: Box::new(prepare) }
+    }
+
+    /// Says that the daemon listens on a socket that was handed in, whatever `server.listen` says.
+    #[must_use]
+    pub fn listening_on(mut self, handed_in: Option<SocketAddr>) -> Self {
+        self.handed_in = handed_in;
+        self
     }
 
     /// Reads the layers again and takes over what can be; says so in the log, too.
@@ -58,13 +86,13 @@ impl Reloader {
     /// # Errors
     /// Every mistake; nothing has changed.
     pub fn reload(&self) -> Result<Reloaded, Mistakes> {
-        let mut running = self.running();
-        let (next, reloaded) = compare(&running).inspect_err(|mistakes| {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let (next, reloaded, commit) = self.compare(&self.running()).inspect_err(|mistakes| {
             let mistakes = mistakes.to_string().replace('\n', " | ");
             tracing::error!("the configuration has mistakes, and nothing was changed: {mistakes}");
         })?;
-        (self.take)(next.config());
-        *running = next;
+        commit();
+        self.running.store(Arc::new(next));
         for Change { key, from, to } in &reloaded.changed {
             tracing::info!(key = key.name, %from, %to, "configuration: changed");
         }
@@ -82,17 +110,44 @@ impl Reloader {
     /// # Errors
     /// Every mistake.
     pub fn look(&self) -> Result<Reloaded, Mistakes> {
-        compare(&self.running()).map(|(_, reloaded)| reloaded)
+        self.compare(&self.running()).map(|(_, reloaded, _)| reloaded)
     }
 
     /// The values in effect, and where each was set.
     #[must_use]
     pub fn settings(&self) -> serde_json::Value {
-        super::render::settings_json(&self.running().settings())
+        let mut settings = self.running().settings();
+        if let Some(address) = self.handed_in
+            && let Some(listen) = settings.iter_mut().find(|setting| setting.key.name == "server.listen")
+        {
+            listen.value = address.to_string().into();
+            listen.origin = Origin::Socket;
+        }
+        super::render::settings_json(&settings)
     }
 
-    fn running(&self) -> MutexGuard<'_, Loaded> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The values in effect.
+    #[must_use]
+    pub fn config(&self) -> Config {
+        self.running().config().clone()
+    }
+
+    /// What would run after a reload, what that changes, and what does it.
+    fn compare(&self, running: &Loaded) -> Result<(Loaded, Reloaded, Commit), Mistakes> {
+        let (next, reloaded) = compare(running)?;
+        let commit = (self.prepare)(next.config()).map_err(|Unusable { key, what }| {
+            Mistakes(vec![Mistake {
+                origin: next.origin(key),
+                key: Some(key.to_owned()),
+                what: format!("`{key}`: {what}"),
+                nearest: None,
+            }])
+        })?;
+        Ok((next, reloaded, commit))
+    }
+
+    fn running(&self) -> Arc<Loaded> {
+        self.running.load_full()
     }
 }
 

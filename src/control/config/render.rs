@@ -36,7 +36,7 @@ refused or closed because of a reload. Environment and flags are those of the da
 Secrets are read from files, never from variables or flags: `clickhouse.password_file`, `kafka.option_files`. Under systemd
 they are credentials (`LoadCredential=`). `PORT` and `LOG_LEVEL` are short for `INGESTD_SERVER_LISTEN` on 127.0.0.1 and
 `INGESTD_LOG_LEVEL`, which go before them. An unknown variable that begins with `INGESTD_` is a mistake, but for those that
-Kubernetes sets for a service of that name. `INGESTD_LOG_FORMAT=json` logs one object a line.
+Kubernetes sets for a service of that name.
 ";
 
 /// `config.toml`: every key at its default.

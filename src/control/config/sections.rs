@@ -1,7 +1,10 @@
 //! The sections of `config.toml`, each key with its unit in its name. The defaults here are the documented ones.
 
+use super::auth::AuthSection;
+use crate::net::tls::{ClientAuth, MinVersion, TlsSettings};
 use event::Durability;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,10 +17,20 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// `error`, `warn`, `info`, `debug` or `trace`, or a tracing filter.
     pub log_level: String,
+    /// How lines of the log look.
+    pub log_format: LogFormat,
     /// Listening.
     pub server: ServerSection,
+    /// Who may come in.
+    pub auth: AuthSection,
+    /// TLS on the port of intake.
+    pub tls: TlsSection,
     /// What an event, a batch, a connection may be.
     pub limits: LimitsSection,
+    /// How much clients may send.
+    pub rate_limits: RateLimitsSection,
+    /// Which pages may send.
+    pub cors: CorsSection,
     /// The write-ahead log.
     pub log: LogSection,
     /// The duplicate filter.
@@ -30,6 +43,12 @@ pub struct Config {
     pub kafka: KafkaSection,
     /// Steering it.
     pub admin: AdminSection,
+    /// Who has changed what.
+    pub audit: AuditSection,
+    /// Traces.
+    pub traces: TracesSection,
+    /// Alerts that the daemon tells by itself.
+    pub alerts: AlertsSection,
 }
 
 impl Default for Config {
@@ -37,16 +56,38 @@ impl Default for Config {
         Config {
             data_dir: PathBuf::from("data"),
             log_level: "info".into(),
+            log_format: LogFormat::Auto,
             server: ServerSection::default(),
+            auth: AuthSection::default(),
+            tls: TlsSection::default(),
             limits: LimitsSection::default(),
+            rate_limits: RateLimitsSection::default(),
+            cors: CorsSection::default(),
             log: LogSection::default(),
             dedup: DedupSection::default(),
             parquet: ParquetSection::default(),
             clickhouse: ClickHouseSection::default(),
             kafka: KafkaSection::default(),
             admin: AdminSection::default(),
+            audit: AuditSection::default(),
+            traces: TracesSection::default(),
+            alerts: AlertsSection::default(),
         }
     }
+}
+
+/// How lines of the log look, and where they go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// To the journal where standard error is connected to it, else as text.
+    Auto,
+    /// To standard error, for people.
+    Text,
+    /// To standard error, one JSON object a line.
+    Json,
+    /// To the journal, each field one of its own.
+    Journald,
 }
 
 /// Listening.
@@ -57,10 +98,22 @@ pub struct ServerSection {
     pub listen: SocketAddr,
     /// Must be true to listen beyond loopback while no authentication is configured.
     pub allow_unauthenticated: bool,
+    /// Where health and figures are answered instead of with intake.
+    pub admin_listen: OptionalAddress,
+    /// Must be true for that to be beyond loopback.
+    pub admin_allow_unauthenticated: bool,
     /// Acceptor threads; 0 means one per core.
     pub acceptors: usize,
     /// Open connections over all acceptors.
     pub connections_max: usize,
+    /// Open connections of one address; 0 means no limit.
+    pub connections_per_address_max: usize,
+    /// Proxies that are believed when they say whom they speak for: addresses and networks.
+    pub trusted_proxies: Vec<String>,
+    /// Whether every connection begins with a PROXY protocol header.
+    pub proxy_protocol: bool,
+    /// Bits of an IPv6 address that make one client.
+    pub ipv6_prefix_bits: u8,
     /// Time for a request's head, and between requests, seconds.
     pub head_timeout_s: u64,
     /// Time for a request's body, seconds.
@@ -82,8 +135,14 @@ impl Default for ServerSection {
         ServerSection {
             listen: SocketAddr::from(([127, 0, 0, 1], 3001)),
             allow_unauthenticated: false,
+            admin_listen: OptionalAddress::default(),
+            admin_allow_unauthenticated: false,
             acceptors: 0,
             connections_max: 100_000,
+            connections_per_address_max: 0,
+            trusted_proxies: Vec::new(),
+            proxy_protocol: false,
+            ipv6_prefix_bits: 64,
             head_timeout_s: 30,
             body_timeout_s: 30,
             ping_interval_s: 30,
@@ -91,6 +150,104 @@ impl Default for ServerSection {
             drain_timeout_s: 20,
             request_timeout_s: 30,
             ack_timeout_s: 30,
+        }
+    }
+}
+
+/// An address, or none: an empty text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "Cow<'_, str>", into = "String")]
+pub struct OptionalAddress(pub Option<SocketAddr>);
+
+impl TryFrom<Cow<'_, str>> for OptionalAddress {
+    type Error = String;
+
+    fn try_from(text: Cow<'_, str>) -> Result<Self, String> {
+        if text.is_empty() {
+            return Ok(OptionalAddress(None));
+        }
+        let address = text.parse().map_err(|_| format!("\"{text}\" is no address such as 127.0.0.1:9001"))?;
+        Ok(OptionalAddress(Some(address)))
+    }
+}
+
+impl From<OptionalAddress> for String {
+    fn from(address: OptionalAddress) -> Self {
+        address.0.map(|address| address.to_string()).unwrap_or_default()
+    }
+}
+
+/// Whether clients show a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientAuthName {
+    /// They are not asked.
+    None,
+    /// They may.
+    Optional,
+    /// They must.
+    Required,
+}
+
+/// A version of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TlsVersionName {
+    /// TLS 1.2.
+    #[serde(rename = "1.2")]
+    Tls12,
+    /// TLS 1.3.
+    #[serde(rename = "1.3")]
+    Tls13,
+}
+
+/// TLS on the port of intake.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TlsSection {
+    /// Whether the port speaks TLS, and nothing else.
+    pub enabled: bool,
+    /// PEM file of the certificate, what is between it and the root behind it.
+    pub cert_file: PathBuf,
+    /// PEM file of its private key.
+    pub key_file: PathBuf,
+    /// PEM file of the authorities of clients' certificates.
+    pub client_ca_file: PathBuf,
+    /// Whether clients show one.
+    pub client_auth: ClientAuthName,
+    /// The oldest version that is spoken.
+    pub min_version: TlsVersionName,
+}
+
+impl Default for TlsSection {
+    fn default() -> Self {
+        TlsSection {
+            enabled: false,
+            cert_file: PathBuf::new(),
+            key_file: PathBuf::new(),
+            client_ca_file: PathBuf::new(),
+            client_auth: ClientAuthName::None,
+            min_version: TlsVersionName::Tls12,
+        }
+    }
+}
+
+impl TlsSection {
+    /// The same as sockets take it.
+    #[must_use]
+    pub fn settings(&self) -> TlsSettings {
+        TlsSettings {
+            cert_file: self.cert_file.clone(),
+            key_file: self.key_file.clone(),
+            client_ca_file: self.client_ca_file.clone(),
+            client_auth: match self.client_auth {
+                ClientAuthName::None => ClientAuth::None,
+                ClientAuthName::Optional => ClientAuth::Optional,
+                ClientAuthName::Required => ClientAuth::Required,
+            },
+            min_version: match self.min_version {
+                TlsVersionName::Tls12 => MinVersion::Tls12,
+                TlsVersionName::Tls13 => MinVersion::Tls13,
+            },
         }
     }
 }
@@ -113,6 +270,8 @@ pub struct LimitsSection {
     pub inflight_requests_max: usize,
     /// Bytes between socket and log.
     pub inflight_bytes_max: usize,
+    /// What one address may hold of these with bodies that have not arrived, percent.
+    pub address_share_percent: u8,
     /// Requests that wait for sinks.
     pub ack_waiters_max: usize,
     /// Idempotency keys that are remembered.
@@ -137,6 +296,7 @@ impl Default for LimitsSection {
             future_max_s: 24 * 60 * 60,
             inflight_requests_max: 16_384,
             inflight_bytes_max: 256 << 20,
+            address_share_percent: 25,
             ack_waiters_max: 10_000,
             idempotency_keys_max: 1_000_000,
             idempotency_bytes_max: 256 << 20,
@@ -144,6 +304,64 @@ impl Default for LimitsSection {
             dead_letter_bytes_max: 64 << 20,
             dead_letter_age_s: 30 * 24 * 60 * 60,
         }
+    }
+}
+
+/// How much clients may send; 0 means no limit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RateLimitsSection {
+    /// Requests of one address.
+    pub address_requests_per_s: u64,
+    /// Events of one address.
+    pub address_events_per_s: u64,
+    /// Requests with one API key.
+    pub key_requests_per_s: u64,
+    /// Events with one API key.
+    pub key_events_per_s: u64,
+    /// Requests of one tenant.
+    pub tenant_requests_per_s: u64,
+    /// Events of one tenant.
+    pub tenant_events_per_s: u64,
+    /// Events of one tenant on one day (UTC).
+    pub tenant_events_per_day: u64,
+    /// How much may come at once, as the seconds in which it comes anew.
+    pub burst_s: u64,
+    /// Addresses that are remembered.
+    pub addresses_max: usize,
+}
+
+impl Default for RateLimitsSection {
+    fn default() -> Self {
+        RateLimitsSection {
+            address_requests_per_s: 0,
+            address_events_per_s: 0,
+            key_requests_per_s: 0,
+            key_events_per_s: 0,
+            tenant_requests_per_s: 0,
+            tenant_events_per_s: 0,
+            tenant_events_per_day: 0,
+            burst_s: 10,
+            addresses_max: 1 << 16,
+        }
+    }
+}
+
+/// Which pages may send.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CorsSection {
+    /// Origins, or `*` for all.
+    pub allowed_origins: Vec<String>,
+    /// Whether pages may send with cookies and other credentials of the browser's.
+    pub allow_credentials: bool,
+    /// How long a browser may remember what it was allowed, seconds.
+    pub max_age_s: u64,
+}
+
+impl Default for CorsSection {
+    fn default() -> Self {
+        CorsSection { allowed_origins: vec!["*".into()], allow_credentials: false, max_age_s: 24 * 60 * 60 }
     }
 }
 
@@ -370,6 +588,66 @@ impl Default for KafkaSection {
 pub struct AdminSection {
     /// The unix socket of `ingestd admin`; empty: `admin.sock` in the data folder.
     pub socket: PathBuf,
+}
+
+/// Who has changed what.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuditSection {
+    /// Size at which a file of the audit log is closed, bytes.
+    pub file_bytes_max: u64,
+    /// Files of it that are kept.
+    pub files_max: u64,
+}
+
+impl Default for AuditSection {
+    fn default() -> Self {
+        AuditSection { file_bytes_max: 16 << 20, files_max: 8 }
+    }
+}
+
+/// Traces.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TracesSection {
+    /// The collector; empty: nothing is traced.
+    pub endpoint: String,
+    /// Share of the requests without a parent that are traced, 0 to 1.
+    pub sample_ratio: f64,
+}
+
+impl Default for TracesSection {
+    fn default() -> Self {
+        TracesSection { endpoint: String::new(), sample_ratio: 0.01 }
+    }
+}
+
+/// Alerts that the daemon tells by itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AlertsSection {
+    /// Where they are posted; empty: nowhere.
+    pub webhook_url: String,
+    /// How long something must have been wrong, seconds.
+    pub hold_s: u64,
+    /// More dead letters in a minute are wrong.
+    pub dead_letters_per_minute: u64,
+    /// A sink that is further behind is wrong, seconds.
+    pub sink_lag_s: u64,
+    /// A 99th percentile of syncs above this is wrong, milliseconds.
+    pub fsync_p99_ms: u64,
+}
+
+impl Default for AlertsSection {
+    fn default() -> Self {
+        AlertsSection {
+            webhook_url: String::new(),
+            hold_s: 60,
+            dead_letters_per_minute: 600,
+            sink_lag_s: 300,
+            fsync_p99_ms: 5,
+        }
+    }
 }
 
 impl Config {

@@ -146,8 +146,28 @@ fn what_could_not_work_is_refused() {
         ("[server]\nlisten = \"localhost\"", "`server.listen` = \"localhost\": invalid socket address"),
         ("[server]\nlisten = \"0.0.0.0:3001\"", "`server.listen` = \"0.0.0.0:3001\" is reachable from outside"),
         ("[server]\nhead_timeout_s = 9223372036854775807", "`server.head_timeout_s`"),
+        (
+            "[auth]\nintake = \"keys\"",
+            "`auth.intake` must be one of \"none\", \"key\", \"jwt\", \"any\", is \"keys\"; did you mean",
+        ),
+        ("[auth]\nread = \"jwt\"\nissuer = \"i\"\naudience = \"a\"", "`auth.jwks_files` is empty, and so is"),
+        (
+            "[auth]\nread = \"any\"\njwks_files = [\"f\"]\naudience = \"a\"",
+            "`auth.issuer` is empty, and JWTs are taken",
+        ),
+        ("[auth]\nintake = \"jwt\"\njwks_files = [\"f\"]\nissuer = \"i\"", "`auth.audience` is empty"),
+        ("[auth]\nleeway_s = 3601", "`auth.leeway_s` must be from 0 to 3600"),
         ("[limits]\ndepth_max = 1001", "`limits.depth_max` must be from 1 to 1000"),
         ("[limits]\ninflight_bytes_max = 9000000", "`limits.inflight_bytes_max` = 9000000 must be at least twice"),
+        ("[server]\ntrusted_proxies = [\"10.0.0.0/33\"]", "`server.trusted_proxies`: \"10.0.0.0/33\" is neither"),
+        ("[server]\ntrusted_proxies = [1]", "`server.trusted_proxies`"),
+        ("[server]\nproxy_protocol = true", "`server.proxy_protocol` = true closes every connection"),
+        ("[server]\nipv6_prefix_bits = 129", "`server.ipv6_prefix_bits` must be from 1 to 128"),
+        ("[limits]\naddress_share_percent = 0", "`limits.address_share_percent` must be from 1 to 100"),
+        ("[rate_limits]\nburst_s = 0", "`rate_limits.burst_s` must be from 1"),
+        ("[rate_limits]\naddresses_max = 10", "`rate_limits.addresses_max` must be from 1024"),
+        ("[cors]\nallowed_origins = [\"shop.example\"]", "`cors.allowed_origins`: \"shop.example\" is no origin"),
+        ("[cors]\nallow_credentials = true", "`cors.allow_credentials` = true for every origin"),
         ("[log]\nsync_interval_ms = 0", "`log.sync_interval_ms`"),
         ("[dedup]\nwindow_s = 0", "`dedup.window_s`"),
         ("[parquet]\nroll_s = 0", "`parquet.roll_s`"),
@@ -159,6 +179,12 @@ fn what_could_not_work_is_refused() {
         ("[kafka]\nenabled = true\nbootstrap_servers = \"\"", "`kafka.bootstrap_servers`"),
         ("[kafka]\nenabled = true\ntopic_prefix = \"a b\"", "`kafka.topic_prefix`"),
         ("[kafka]\nenabled = true\n[kafka.options]\nacks = \"1\"", "`kafka.options`: option acks is set by the sink"),
+        ("log_format = \"jason\"", "`log_format` must be one of \"auto\", \"text\", \"json\", \"journald\""),
+        ("[traces]\nendpoint = \"127.0.0.1:4318\"", "`traces.endpoint` = \"127.0.0.1:4318\" "),
+        ("[traces]\nendpoint = \"https://collector\"", "`traces.endpoint` = \"https://collector\" has https"),
+        ("[traces]\nsample_ratio = 1.5", "`traces.sample_ratio` must be from 0.0 to 1.0, is 1.5"),
+        ("[alerts]\nwebhook_url = \"hook\"", "`alerts.webhook_url` must begin with http://"),
+        ("[alerts]\nsink_lag_s = 0", "`alerts.sink_lag_s` must be from 1"),
         ("[kafka.options]\nsecurity.protocol = \"ssl\"", "`kafka.options.security` is a table: a name with dots"),
         ("[kafka.options]\n\"linger.ms\" = 5", "`kafka.options.linger.ms` must be a text in quotes"),
     ] {
@@ -170,19 +196,22 @@ fn what_could_not_work_is_refused() {
     for level in ["off", "WARN", "debug", "info,hyper=warn", "ingestd::commit=trace"] {
         assert!(mistakes(&format!("log_level = \"{level}\"")).is_empty(), "{level}");
     }
+    assert!(mistakes("[server]\nlisten = \"0.0.0.0:3001\"\n[auth]\nintake = \"key\"\n").is_empty());
     assert!(mistakes("[server]\nlisten = \"0.0.0.0:3001\"\nallow_unauthenticated = true\n").is_empty());
 }
 
 #[test]
 fn secrets_are_neither_shown_nor_repeated_in_complaints() {
     let text = "[clickhouse]\nenabled = true\nurls = [\"http://me:hunter2@db:8123\"]\n[kafka.options]\n\
-                \"sasl.password\" = \"hunter2\"\n\"ssl.key.pem\" = \"hunter2\"\n\"linger.ms\" = \"5\"\n";
+                \"sasl.password\" = \"hunter2\"\n\"ssl.key.pem\" = \"hunter2\"\n\"linger.ms\" = \"5\"\n\
+                [alerts]\nwebhook_url = \"http://me:hunter2@hooks:80/services/hunter2?key=hunter2\"\n";
     let (loaded, found) = read_with(text, &[]);
     assert_mistakes(&found, &["config.toml:3:1: `clickhouse.urls`: user and password have keys of their own"]);
     let settings = loaded.settings();
     let told = settings_text(&settings) + &settings_json(&settings).to_string() + &found.join("\n");
     assert!(!told.contains("hunter2"), "{told}");
     assert!(told.contains("kafka.options.\"linger.ms\" = \"5\""), "{told}");
+    assert!(told.contains("alerts.webhook_url = \"http://(secret)@hooks:80/(secret)\""), "{told}");
 }
 
 #[test]
@@ -193,7 +222,13 @@ fn a_reload_takes_what_is_hot_names_what_is_not_and_changes_nothing_for_a_bad_fi
     write("[log]\nhold_s = 5\ngroup_events_max = 6\n");
     let running = Sources::new(Some(&path), std::iter::empty()).load().unwrap();
     let (told, hears) = std::sync::mpsc::channel();
-    let reloader = Reloader::new(running, move |config| told.send(config.clone()).unwrap());
+    let reloader = Reloader::new(running, move |config| {
+        if config.log.hold_s == 7 {
+            return Err(Unusable { key: "log.hold_s", what: "seven cannot be used".into() });
+        }
+        let (told, config) = (told.clone(), config.clone());
+        Ok(Box::new(move || told.send(config).unwrap()))
+    });
     let names = |changes: &[Change]| changes.iter().map(|change| change.key.name).collect::<Vec<_>>();
 
     write("[log]\nhold_s = 50\ngroup_events_max = 60\n");
@@ -214,6 +249,13 @@ fn a_reload_takes_what_is_hot_names_what_is_not_and_changes_nothing_for_a_bad_fi
     let settings = reloader.settings();
     let hold = settings.as_array().unwrap().iter().find(|setting| setting["key"] == "log.hold_s").unwrap();
     assert_eq!((&hold["value"], &hold["line"]), (&50.into(), &2.into()));
+
+    // What is named but cannot be used is a mistake, too, with its place.
+    write("[log]\nhold_s = 7\n");
+    for mistakes in [reloader.look().err().unwrap(), reloader.reload().err().unwrap()] {
+        assert!(mistakes.to_string().contains("config.toml:2:1: `log.hold_s`: seven cannot be used"), "{mistakes}");
+    }
+    assert!(hears.try_recv().is_err());
 
     // What waits for a restart is named until it comes, or is taken back.
     write("[log]\nhold_s = 50\ngroup_events_max = 60\n");

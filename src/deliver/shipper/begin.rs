@@ -5,7 +5,9 @@ use super::{Halt, Shipper, Step};
 use crate::commit::{dead_letter_starts, decode_dead_letter};
 use crate::deliver::consumer::fault;
 use crate::deliver::reconciled::Reconciled;
-use crate::deliver::{Cursor, Destination, Fault, Ledger, Manifest, Sent, Start, expired, given_up, left_out};
+use crate::deliver::{
+    Cursor, Destination, FailureCode, Fault, Ledger, Manifest, Sent, Start, expired, given_up, hand_over, left_out,
+};
 use event::{Seq, UnixMicros};
 use std::ops::ControlFlow;
 use wal::Family;
@@ -17,9 +19,9 @@ impl<D: Destination> Shipper<D> {
         // What was handed to the writer before is in the store after this, also where nobody waited for it any more.
         self.write(Vec::new()).await?;
         let stored = Cursor::load(&self.reader, D::NAME).map_err(|error| fault(&error))?;
-        let stored = stored.transpose().map_err(Fault::Final)?;
+        let stored = stored.transpose().map_err(unreadable)?;
         let account = Ledger::load(&self.reader, D::NAME).map_err(|error| fault(&error))?;
-        let cursor = stored.unwrap_or_else(|| self.beginning());
+        let cursor = stored.map_or_else(|| self.beginning(), Ok)?;
         let ledger = account.unwrap_or_else(|| Ledger::new(cursor.next));
         if stored.is_none() || account.is_none() {
             let mut writes = vec![cursor.store(D::NAME), ledger.store(D::NAME)];
@@ -36,9 +38,11 @@ impl<D: Destination> Shipper<D> {
         Ok(())
     }
 
-    /// A new sink gets all that the log still has.
-    fn beginning(&self) -> Cursor {
-        Cursor { next: self.reader.start().max(Seq::FIRST), next_dead: u64::from(D::TAKES_DEAD) }
+    /// A new sink gets all that the log still has and that is not another node's to deliver.
+    fn beginning(&self) -> Result<Cursor, Fault> {
+        let handed_over = hand_over::load(&self.reader).map_err(|error| fault(&error))?;
+        let next_dead = if D::TAKES_DEAD { handed_over.next_dead.max(1) } else { 0 };
+        Ok(Cursor { next: self.reader.start().max(Seq::FIRST).max(handed_over.next), next_dead })
     }
 
     /// Tells those who wait for the sink which events it did not get in earlier starts.
@@ -70,6 +74,7 @@ impl<D: Destination> Shipper<D> {
         let frozen = self.frozen(at).await?;
         let since = self.consumer.committed_at(at.next.prev())?.min(self.letter_committed_at(at.next_dead)?);
         let letter_starts = dead_letter_starts(&self.reader).map_err(|error| fault(&error))?;
+        let history = self.consumer.learn_history()?.to_vec();
         let start = Start {
             cursor: at,
             passed,
@@ -77,10 +82,13 @@ impl<D: Destination> Shipper<D> {
             reconciled_at: reconciled.map(|reconciled| reconciled.at).unwrap_or_default(),
             end: Cursor { next: self.tail.committed().next(), next_dead: self.tail.next_dead() },
             since,
-            history: self.consumer.learn_history()?,
+            history: &history,
             dead_letter_starts: &letter_starts,
             frozen: &frozen,
         };
+        if let Some(passed) = passed.filter(|_| !adopts) {
+            self.count_arrived(&start, passed).await?;
+        }
         let found = self.destination.start(&start).await?;
         let left_out = left_out::load(&self.reader, D::NAME).map_err(|error| fault(&error))?;
         // The sink had more than was stored here: all of it but what it was not to get.
@@ -96,23 +104,62 @@ impl<D: Destination> Shipper<D> {
         }
         self.consumer.leave_out(left_out);
         self.count_given_up().await?;
-        for batch in &frozen {
-            self.settle(batch).await?;
+        self.ahead.clear();
+        for batch in frozen {
+            let next = if batch.dead { Seq::new(self.cursor.next_dead) } else { self.cursor.next };
+            // After a reconciliation backwards some come later.
+            match batch.first <= next {
+                true => self.settle(&batch).await?,
+                false => self.ahead.push(batch),
+            }
         }
         self.consumer.seek(self.cursor.next);
         self.tidy();
         Ok(())
     }
 
+    /// Counts as delivered what was given up after `passed` and had arrived all the same, as the sink itself says. Once:
+    /// from its start on the sink says what the cursor says.
+    async fn count_arrived(&mut self, start: &Start<'_>, passed: Cursor) -> Result<(), Fault> {
+        let known = expired::load(&self.reader, D::NAME).map_err(|error| fault(&error))?;
+        let is_counted = Cursor::is_counted(&self.reader, D::NAME).map_err(|error| fault(&error))?;
+        if is_counted || expired::count_from(&known, passed.next) == 0 {
+            return Ok(());
+        }
+        let Some(found) = self.destination.look(start).await? else { return Ok(()) };
+        let arrived = passed.next..found.next.min(self.cursor.next);
+        let (events, mut writes) = expired::without(&known, D::NAME, &arrived);
+        let mut ledger = self.ledger;
+        let events = events.saturating_sub(self.tail.count_dead(D::NAME, &arrived)).min(ledger.expired);
+        if events > 0 {
+            self.status_handle().note(&format!("{events} events from {} on had arrived", arrived.start));
+        }
+        ledger.expired -= events;
+        ledger.delivered += events;
+        writes.push(passed.store_counted(D::NAME));
+        self.move_cursor(self.cursor, ledger, writes, Vec::new()).await?;
+        self.tell_expired_anew(arrived.start)
+    }
+
+    fn tell_expired_anew(&self, from: Seq) -> Result<(), Fault> {
+        self.tail.unset_expired(D::NAME, from);
+        let known = expired::load(&self.reader, D::NAME).map_err(|error| fault(&error))?;
+        known
+            .into_iter()
+            .filter(|range| *range.start() >= from)
+            .for_each(|range| self.tail.set_expired(D::NAME, range));
+        Ok(())
+    }
+
     pub(super) fn passed(&self) -> Result<Option<Cursor>, Fault> {
         let passed = Cursor::passed(&self.reader, D::NAME).map_err(|error| fault(&error))?;
-        passed.transpose().map_err(Fault::Final)
+        passed.transpose().map_err(unreadable)
     }
 
     /// The batches that are stored as frozen.
     pub(super) fn manifests(&self) -> Result<Vec<Manifest>, Fault> {
         let stored = Manifest::load(&self.reader, D::NAME).map_err(|error| fault(&error))?;
-        stored.into_iter().collect::<Result<_, _>>().map_err(Fault::Final)
+        stored.into_iter().collect::<Result<_, _>>().map_err(unreadable)
     }
 
     /// The batches whose outcome is not known.
@@ -155,7 +202,7 @@ impl<D: Destination> Shipper<D> {
     }
 
     /// Brings a batch that was frozen before to its end.
-    async fn settle(&mut self, batch: &Manifest) -> Result<(), Halt> {
+    pub(super) async fn settle(&mut self, batch: &Manifest) -> Result<(), Halt> {
         if let Some(sent) = self.destination.find(batch).await? {
             return self.advance(batch, sent).await;
         }
@@ -177,7 +224,7 @@ impl<D: Destination> Shipper<D> {
             self.write(vec![batch.remove(D::NAME), rewritten.store(D::NAME)]).await?;
         }
         self.step(Step::ManifestStored)?;
-        let sent = self.destination.send(&rewritten, true).await?;
+        let sent = self.send(&rewritten, true).await?;
         self.step(Step::Sent)?;
         self.advance(&rewritten, sent).await
     }
@@ -194,4 +241,9 @@ impl<D: Destination> Shipper<D> {
         }
         Ok(found)
     }
+}
+
+/// A place or a batch that is stored, but not as this release stores it.
+fn unreadable(reason: String) -> Fault {
+    Fault::of(FailureCode::PlaceUnreadable, reason)
 }

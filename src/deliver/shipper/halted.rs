@@ -5,7 +5,7 @@ use super::{Left, Shipper};
 use crate::deliver::consumer::fault;
 use crate::deliver::orders::{self, Order, OrderError};
 use crate::deliver::reconciled::Reconciled;
-use crate::deliver::{Cursor, Destination, Fault, State, expired, given_up, left_out};
+use crate::deliver::{Cursor, Destination, Fault, Manifest, State, expired, given_up, left_out};
 use event::{Seq, UnixMicros};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -30,7 +30,8 @@ impl<D: Destination> Shipper<D> {
         let mut begins = false;
         while let Some(given) = self.orders.take() {
             let done = self.carry_out(given.order).await;
-            begins |= !matches!(given.order, Order::Skip(_) | Order::Expire(_));
+            // What was refused has changed nothing.
+            begins |= matches!(done, Ok(Ok(_))) && !matches!(given.order, Order::Skip(_) | Order::Expire(_));
             match done {
                 Ok(answer) => given.answer(answer.map_err(OrderError::Refused)),
                 Err(fault) => {
@@ -51,8 +52,9 @@ impl<D: Destination> Shipper<D> {
                 self.revive();
             }
             Order::Skip(until) => self.give_up(until).await?,
-            // One that follows the log again is on its way, however long that is.
-            Order::Expire(_) if self.status_handle().snapshot().state == State::Running => {}
+            // One that follows the log again is on its way, however long that is; and one may yet be reached.
+            Order::Expire(_) if matches!(self.status_handle().snapshot().state, State::Running | State::Connecting) => {
+            }
             Order::Expire(until) => self.give_up(until).await?,
             Order::Reconcile(from) => return self.reconcile(from).await,
         }
@@ -127,7 +129,7 @@ impl<D: Destination> Shipper<D> {
         if until <= from {
             return Ok(());
         }
-        let passed = self.passed()?.unwrap_or(self.cursor);
+        let passed = self.passed()?;
         let known = expired::load(&self.reader, D::NAME).map_err(|error| fault(&error))?;
         let dead = left_out::load(&self.reader, D::NAME).map_err(|error| fault(&error))?.range(from..until).count();
         let (range, events) = (from..=until.prev(), until.since(from));
@@ -136,13 +138,19 @@ impl<D: Destination> Shipper<D> {
         ledger.expired += events.saturating_sub(dead as u64);
         let mut writes = expired::add(&known, D::NAME, &range);
         writes.extend(overtaken.iter().flat_map(|batch| [batch.remove(D::NAME), given_up::store(D::NAME, batch)]));
-        writes.extend([passed.store_passed(D::NAME), left_out::forget_before(D::NAME, until)]);
+        if passed.is_none() {
+            writes.push(self.cursor.store_passed(D::NAME));
+        }
+        writes.push(left_out::forget_before(D::NAME, until));
         self.status_handle().note(&format!("{events} events from {from} on are given up undelivered"));
         self.tail.set_expired(D::NAME, range);
         self.move_cursor(Cursor { next: until, ..self.cursor }, ledger, writes, Vec::new()).await
     }
 
     /// Moves the sink's place to `from`, whatever is in the sink: what lies before counts as handed over.
+    ///
+    /// A batch of which nobody knows whether it has arrived may still arrive, however late. What of it is to come again
+    /// stays the very batch it was, under the same name.
     async fn reconcile(&mut self, from: Seq) -> Result<Result<Seq, String>, Fault> {
         self.take_place().await?;
         let (oldest, end) = (self.reader.start().max(Seq::FIRST), self.tail.committed().next());
@@ -150,17 +158,30 @@ impl<D: Destination> Shipper<D> {
             return Ok(Err(format!("the log has the events {oldest} to {}, and {end} will be next", end.prev())));
         }
         let under_way = self.manifests()?;
-        // One that has failed cannot settle it; its rows are found by their positions.
+        // One that has failed cannot settle it.
         if let Some(batch) = under_way.first().filter(|_| !self.has_failed) {
             return Ok(Err(format!(
                 "nobody knows yet whether the batch {}..={} has arrived: wait until it is settled, or `skip` it first",
                 batch.first, batch.last
             )));
         }
-        let cursor = Cursor { next: from, next_dead: self.letter_beside(from)? };
+        let given_up = given_up::load(&self.reader, D::NAME).map_err(|error| fault(&error))?;
+        let mut in_doubt = under_way.iter().chain(&given_up).filter(|batch| !batch.dead);
+        if let Some(batch) = in_doubt.find(|batch| batch.first < from && from <= batch.last) {
+            return Ok(Err(format!(
+                "nobody knows whether the batch {}..={} has arrived, and it cannot be cut: go on with {} or with {}",
+                batch.first,
+                batch.last,
+                batch.first,
+                batch.last.next()
+            )));
+        }
+        let cursor = Cursor { next: from, next_dead: letters_from(self.letter_beside(from)?, &under_way) };
         let known = expired::load(&self.reader, D::NAME).map_err(|error| fault(&error))?;
         let ledger = self.ledger.moved(self.cursor.next, from, expired::count_from(&known, from));
-        let mut writes: Vec<Write> = under_way.iter().map(|batch| batch.remove(D::NAME)).collect();
+        let mut writes: Vec<Write> =
+            under_way.iter().filter(|batch| !is_ahead(batch, cursor)).map(|batch| batch.remove(D::NAME)).collect();
+        writes.extend(given_up.iter().filter(|batch| is_ahead(batch, cursor)).map(|batch| batch.store(D::NAME)));
         writes.extend(expired::cut(&known, D::NAME, from));
         writes.extend([
             Cursor::forget_passed(D::NAME),
@@ -176,4 +197,16 @@ impl<D: Destination> Shipper<D> {
         self.revive();
         Ok(Ok(from))
     }
+}
+
+/// Whether a batch is to come (again) to a sink at `cursor`.
+fn is_ahead(batch: &Manifest, cursor: Cursor) -> bool {
+    let next = if batch.dead { Seq::new(cursor.next_dead) } else { cursor.next };
+    batch.first >= next
+}
+
+/// Where to go on with dead letters, that would be at `wanted`, so that none of their frozen batches is cut.
+fn letters_from(wanted: u64, frozen: &[Manifest]) -> u64 {
+    let cut = frozen.iter().filter(|batch| batch.dead && batch.last.get() >= wanted).map(|batch| batch.first.get());
+    cut.fold(wanted, u64::min)
 }

@@ -15,6 +15,10 @@ impl<D: Destination> Shipper<D> {
     /// Sends the dead letters that are there.
     pub(super) async fn deliver_letters(&mut self) -> Result<(), Halt> {
         while self.has_letters() && !self.orders.are_waiting() {
+            if let Some(batch) = self.take_ahead(true) {
+                self.settle(&batch).await?;
+                continue;
+            }
             let next = self.fill_letters(self.next_letter, None)?;
             if self.destination.rows() > 0 {
                 self.deliver().await?;
@@ -35,7 +39,9 @@ impl<D: Destination> Shipper<D> {
     /// Brings dead letters into the open batch, up to and including `last` or as many as it takes; returns the first one
     /// that was not looked for.
     pub(super) fn fill_letters(&mut self, from: u64, last: Option<u64>) -> Result<u64, Fault> {
-        let until = last.map_or_else(|| self.tail.next_dead().min(from.saturating_add(LETTERS_MAX)), |last| last + 1);
+        let frozen = self.ahead.iter().find(|batch| batch.dead).map_or(u64::MAX, |batch| batch.first.get());
+        let end = || self.tail.next_dead().min(from.saturating_add(LETTERS_MAX)).min(frozen);
+        let until = last.map_or_else(end, |last| last + 1);
         if from >= until {
             return Ok(from);
         }

@@ -11,10 +11,12 @@ use super::consumer::Reached;
 use super::flush::Flushes;
 use super::orders::Orders;
 use super::{
-    Backoff, Consumer, Cursor, Destination, Fault, Handle, Ledger, Manifest, Refused, Sent, State, Status, burial,
-    left_out,
+    Backoff, Consumer, Cursor, Destination, FailureCode, Fault, Handle, Ledger, Manifest, Refused, Sent, State, Status,
+    burial, left_out,
 };
 use crate::commit::{Control, DeadDraft, Delivered, Tail};
+use crate::metrics::{Recorder, Stage};
+use crate::traces::Tracer;
 use event::{Refusal, Seq, UnixMicros};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -81,11 +83,13 @@ pub struct Shipper<D> {
     flushes: Flushes,
     orders: Orders,
     backoff: Backoff,
-    drain: Duration,
+    drain: Box<dyn Fn() -> Duration + Send>,
     cursor: Cursor,
     ledger: Ledger,
     /// The first dead letter that was not looked for yet.
     next_letter: u64,
+    /// Batches that are frozen already and lie ahead: they are sent as they are once their turn comes.
+    ahead: Vec<Manifest>,
     /// Whether the tail knows what became of events in earlier starts.
     has_told_past: bool,
     /// Whether the destination has failed for good and is to be revived before it goes on.
@@ -93,6 +97,8 @@ pub struct Shipper<D> {
     tidied: Instant,
     pinged: Instant,
     probe: Option<Probe>,
+    recorder: Option<Arc<Recorder>>,
+    tracer: Tracer,
 }
 
 impl<D: Destination> Shipper<D> {
@@ -110,15 +116,18 @@ impl<D: Destination> Shipper<D> {
             flushes,
             orders,
             backoff: Backoff::default(),
-            drain: DRAIN,
+            drain: Box::new(|| DRAIN),
             cursor: Cursor::default(),
             ledger: Ledger::default(),
             next_letter: 0,
+            ahead: Vec::new(),
             has_told_past: false,
             has_failed: false,
             tidied: Instant::now(),
             pinged: Instant::now(),
             probe: None,
+            recorder: None,
+            tracer: Tracer::default(),
         }
     }
 
@@ -129,10 +138,10 @@ impl<D: Destination> Shipper<D> {
         self
     }
 
-    /// Sets how long a stop may take.
+    /// Sets how long a stop may take: asked when it begins.
     #[must_use]
-    pub fn with_drain(mut self, drain: Duration) -> Self {
-        self.drain = drain;
+    pub fn with_drain(mut self, drain: impl Fn() -> Duration + Send + 'static) -> Self {
+        self.drain = Box::new(drain);
         self
     }
 
@@ -140,6 +149,21 @@ impl<D: Destination> Shipper<D> {
     #[must_use]
     pub fn with_probe(mut self, probe: Probe) -> Self {
         self.probe = Some(probe);
+        self
+    }
+
+    /// Sets where it records how long batches take.
+    #[must_use]
+    pub fn with_recorder(mut self, recorder: Arc<Recorder>) -> Self {
+        self.recorder = Some(recorder);
+        self
+    }
+
+    /// Sets where spans of its batches go.
+    #[must_use]
+    pub fn with_tracer(mut self, tracer: Tracer) -> Self {
+        self.consumer.note_traces(tracer.is_on());
+        self.tracer = tracer;
         self
     }
 
@@ -161,7 +185,8 @@ impl<D: Destination> Shipper<D> {
     /// Blocks on files and on the log: it wants a thread and a current-thread runtime (with time) to itself.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let orders = self.orders.clone();
-        let overdue = overdue(stop.clone(), self.drain);
+        let drain = std::mem::replace(&mut self.drain, Box::new(|| DRAIN));
+        let overdue = overdue(stop.clone(), drain);
         tokio::pin!(overdue);
         loop {
             // Not broken off by a further order, which would leave the first one half done.
@@ -217,6 +242,9 @@ impl<D: Destination> Shipper<D> {
             return Ok(self.pause(stop).await?);
         }
         self.begin().await?;
+        if self.status_handle().snapshot().state == State::Connecting {
+            self.status_handle().enter(State::Running);
+        }
         loop {
             if self.orders.are_waiting() {
                 return Ok(Left::Again);
@@ -226,7 +254,14 @@ impl<D: Destination> Shipper<D> {
             if D::TAKES_DEAD && self.destination.rows() == 0 {
                 self.deliver_letters().await?;
             }
-            let reached = self.consumer.fill(&mut self.destination, self.tail.committed())?;
+            if self.destination.rows() == 0
+                && let Some(batch) = self.take_ahead(false)
+            {
+                self.settle(&batch).await?;
+                self.consumer.seek(self.cursor.next);
+                continue;
+            }
+            let reached = self.fill()?;
             self.note_open();
             if self.destination.rows() > 0 {
                 self.step(Step::Filled)?;
@@ -256,6 +291,26 @@ impl<D: Destination> Shipper<D> {
         }
     }
 
+    /// Brings events into the open batch, up to those that belong to a batch that is frozen already.
+    fn fill(&mut self) -> Result<Reached, Fault> {
+        let bound = self.ahead.iter().find(|batch| !batch.dead).map(|batch| batch.first);
+        if bound.is_some_and(|bound| bound <= self.consumer.next()) {
+            return Ok(Reached::BatchFull);
+        }
+        let committed = self.tail.committed();
+        let until = bound.map_or(committed, |bound| bound.prev().min(committed));
+        let reached = self.consumer.fill(&mut self.destination, until)?;
+        let is_there = bound.is_some_and(|bound| bound <= self.consumer.next());
+        Ok(if is_there { Reached::BatchFull } else { reached })
+    }
+
+    /// The frozen batch, of events or of dead letters, that is next in line, if the next one was frozen before.
+    fn take_ahead(&mut self, dead: bool) -> Option<Manifest> {
+        let next = if dead { Seq::new(self.next_letter) } else { self.consumer.next() };
+        let place = self.ahead.iter().position(|batch| batch.dead == dead && batch.first <= next)?;
+        Some(self.ahead.remove(place))
+    }
+
     fn is_time_to_send(&mut self, reached: Reached, stopping: bool) -> bool {
         self.destination.rows() > 0
             && (reached == Reached::BatchFull
@@ -273,7 +328,7 @@ impl<D: Destination> Shipper<D> {
             self.write(vec![batch.store(D::NAME)]).await?;
         }
         self.step(Step::ManifestStored)?;
-        let sent = match self.destination.send(&batch, false).await {
+        let sent = match self.send(&batch, false).await {
             Err(Fault::Unsent(reason)) => {
                 // Nobody has a part of it, so it is bound to nothing.
                 self.write(vec![batch.remove(D::NAME)]).await?;
@@ -285,6 +340,17 @@ impl<D: Destination> Shipper<D> {
         self.advance(&batch, sent).await?;
         self.tidy();
         Ok(())
+    }
+
+    /// Brings the batch to the sink, and records how long that took.
+    async fn send(&mut self, batch: &Manifest, again: bool) -> Result<Sent, Fault> {
+        let started = Instant::now();
+        let sent = self.destination.send(batch, again).await?;
+        if let Some(recorder) = &self.recorder {
+            recorder.record(Stage::Ship, started.elapsed());
+        }
+        self.tracer.shipped(D::NAME, started, batch.rows, self.consumer.take_traces());
+        Ok(sent)
     }
 
     /// The sink has the batch: moves the cursor behind it and counts it.
@@ -367,7 +433,7 @@ impl<D: Destination> Shipper<D> {
                 Refusal::ShuttingDown => "the log was closed before the sink had stopped",
                 _ => "the log cannot be written any more",
             };
-            Fault::Final(reason.into())
+            Fault::of(FailureCode::LogClosed, reason)
         })
     }
 
@@ -428,6 +494,7 @@ impl<D: Destination> Shipper<D> {
 
     fn give_up_batch(&mut self) {
         self.destination.discard();
+        self.consumer.take_traces();
         self.note_open();
     }
 
@@ -453,8 +520,8 @@ impl<D: Destination> Shipper<D> {
 }
 
 /// Waits until a stop has taken as long as it may.
-async fn overdue(mut stop: watch::Receiver<bool>, drain: Duration) {
+async fn overdue(mut stop: watch::Receiver<bool>, drain: impl Fn() -> Duration) {
     // An error means that the sender is gone: nobody can say stop any more.
     stop.wait_for(|stop| *stop).await.ok();
-    tokio::time::sleep(drain).await;
+    tokio::time::sleep(drain()).await;
 }

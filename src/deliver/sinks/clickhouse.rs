@@ -5,9 +5,9 @@
 //! range; a batch that may have been sent before is counted first, row by row where it is there in part.
 
 use super::super::verify::Census;
-use super::super::{Cursor, Destination, Fault, Letter, Manifest, Origin, Refused, Sent, Shipper, Start};
+use super::super::{Cursor, Destination, FailureCode, Fault, Letter, Manifest, Origin, Refused, Sent, Shipper, Start};
 use super::clickhouse_rows::{event_row, what_is_known};
-use super::clickhouse_survey::{Survey, TableCensus};
+use super::clickhouse_survey::{Past, Survey, TableCensus};
 use crate::commit::{Control, Tail};
 use clickhouse_sink::{
     Batch, Client, ErrorRow, Failure, Misfit, Outcome, Partition, ProcessedRow, RawRow, Remedy, Settled, Severity,
@@ -58,17 +58,6 @@ pub struct ClickHouseTables {
     /// What the tables hold; `None` until they are made.
     survey: Option<Survey>,
     unreadable: u64,
-}
-
-/// Whether rows of a batch may be there before it is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Past {
-    /// It is new.
-    None,
-    /// On the server that it goes to: it may have been sent before.
-    There,
-    /// On any: the tables hold rows that nobody here knows to have been sent.
-    Anywhere,
 }
 
 /// What is known of the open batch.
@@ -126,7 +115,7 @@ impl ClickHouseTables {
                 Severity::Warning => tracing::warn!("ClickHouse: {problem}"),
                 // It went away after the tables were made: it may come back.
                 Severity::Away => return Err(Fault::Retry(problem.to_string())),
-                Severity::Refusal => return Err(Fault::Final(problem.to_string())),
+                Severity::Refusal => return Err(Fault::of(FailureCode::DestinationRefuses, problem)),
             }
         }
         let mut survey = Survey::new(start);
@@ -138,15 +127,7 @@ impl ClickHouseTables {
     async fn past_of(&mut self, target: &Target, manifest: &Manifest, again: bool) -> Result<Past, Fault> {
         let Some(survey) = &mut self.survey else { return Err(Fault::Elsewhere) };
         survey.ask(&self.client, self.node, target).await?;
-        let held = survey.held(manifest.dead, manifest.incarnation, manifest.first);
-        // As long as it is no more than what this batch explains, where it was sent.
-        let is_its_own = held.iter().all(|(server, newest)| *server == target && *newest <= manifest.last);
-        Ok(match held.is_empty() {
-            true if again => Past::There,
-            true => Past::None,
-            false if again && is_its_own => Past::There,
-            false => Past::Anywhere,
-        })
+        Ok(survey.past(target, manifest, again))
     }
 
     /// Brings one table's batch there; returns what the table can never take.
@@ -431,7 +412,7 @@ fn refusals(batch: &Batch, refused: Vec<clickhouse_sink::Refused>) -> Vec<Refuse
 
 pub(super) fn fault(failure: Failure) -> Fault {
     match failure.remedy() {
-        Remedy::Final => Fault::Final(failure.to_string()),
+        Remedy::Final => Fault::of(FailureCode::DestinationRefuses, failure),
         _ => Fault::Retry(failure.to_string()),
     }
 }

@@ -1,11 +1,22 @@
 //! What the tables hold of this node: whether its log can have put that there, and where it reaches beyond the cursor.
 
 use super::super::verify::{Asked, Census, Held};
-use super::super::{Fault, Start};
+use super::super::{FailureCode, Fault, Manifest, Start};
 use super::clickhouse::fault;
 use clickhouse_sink::{Client, Config, Failure, Span, Table, Target};
 use event::{Seq, UnixMicros};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Whether rows of a batch may be there before it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Past {
+    /// It is new.
+    None,
+    /// On the server that it goes to: it may have been sent before.
+    There,
+    /// On any: the tables hold rows that nobody here knows to have been sent.
+    Anywhere,
+}
 
 /// What was known of the log when the sink began, and what the servers that were asked since hold.
 #[derive(Debug, Default)]
@@ -93,8 +104,21 @@ impl Survey {
         Ok(())
     }
 
+    /// Whether rows of a batch that goes to `target` may be in the tables; `again`: it may have been sent before.
+    pub(super) fn past(&self, target: &Target, batch: &Manifest, again: bool) -> Past {
+        let held = self.held(batch.dead, batch.incarnation, batch.first);
+        // As long as it is no more than what this batch explains, where it was sent.
+        let is_its_own = held.iter().all(|(server, newest)| *server == target && *newest <= batch.last);
+        match held.is_empty() {
+            true if again => Past::There,
+            true => Past::None,
+            false if again && is_its_own => Past::There,
+            false => Past::Anywhere,
+        }
+    }
+
     /// The servers that had positions of a start at or after `from` when they were asked, and the newest of each table.
-    pub(super) fn held(&self, dead: bool, incarnation: u64, from: Seq) -> Vec<(&Target, Seq)> {
+    fn held(&self, dead: bool, incarnation: u64, from: Seq) -> Vec<(&Target, Seq)> {
         let held = self.held.get(&(dead, incarnation)).into_iter().flatten();
         held.filter(|(_, newest)| *newest >= from).map(|(server, newest)| (server, *newest)).collect()
     }
@@ -111,13 +135,14 @@ impl Known {
     }
 
     fn diverged(&self, place: &str, held: &clickhouse_sink::Held) -> Fault {
-        Fault::Final(format!(
-            "diverged: table {place} holds rows of this node that this log has not sent (up to {} of start {:016x}): the \
+        let reason = format!(
+            "table {place} holds rows of this node that this log has not sent (up to {} of start {:016x}): the \
              log is a copy, or older than the table. Bring back the newer data folder; or have this one go on beside what \
              is there: `ingestd admin sinks reconcile clickhouse --from {}`; or give it tables of its own: stop the \
              daemon, `ingestd wal forget-sink clickhouse`, another clickhouse.table_prefix",
             held.last, held.incarnation, self.next,
-        ))
+        );
+        Fault::of(FailureCode::Diverged, reason)
     }
 }
 
@@ -153,5 +178,58 @@ impl Census for TableCensus {
             let processed = self.tally(&client, Table::Processed, asked).await;
             [raw, processed].into_iter().map(|held| held.map_err(|failure| failure.to_string())).collect()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: u64 = 7;
+
+    fn server(name: &str) -> Target {
+        Target::Host(format!("http://{name}:8123"))
+    }
+
+    /// A survey of two servers, with the newest positions that they had behind the cursor.
+    fn survey(held: &[(&str, u64)]) -> Survey {
+        let held = held.iter().map(|(name, newest)| (server(name), Seq::new(*newest))).collect();
+        Survey { held: BTreeMap::from([((false, START), held)]), ..Survey::default() }
+    }
+
+    /// A batch of the events 101 to 200.
+    fn batch() -> Manifest {
+        let (first, last) = (Seq::new(101), Seq::new(200));
+        Manifest { dead: false, layout: 1, day: 0, first, last, rows: 100, incarnation: START, name: String::new() }
+    }
+
+    #[test]
+    fn a_batch_is_new_only_where_no_server_has_anything_of_it() {
+        for (held, first_time, again) in [
+            (&[][..], Past::None, Past::There),
+            // What lies before it is of others.
+            (&[("a", 100), ("b", 100)], Past::None, Past::There),
+            // It explains what is on its own server, once it may have been sent, and nothing else.
+            (&[("a", 150)], Past::Anywhere, Past::There),
+            (&[("a", 201)], Past::Anywhere, Past::Anywhere),
+            (&[("b", 150)], Past::Anywhere, Past::Anywhere),
+            (&[("a", 150), ("b", 150)], Past::Anywhere, Past::Anywhere),
+            (&[("a", 150), ("b", 100)], Past::Anywhere, Past::There),
+        ] {
+            let survey = survey(held);
+            assert_eq!(survey.past(&server("a"), &batch(), false), first_time, "{held:?}");
+            // However often: what another server had is not forgotten after the first attempt.
+            for _ in 0..3 {
+                assert_eq!(survey.past(&server("a"), &batch(), true), again, "{held:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn other_starts_and_dead_letters_are_counted_apart() {
+        let survey = survey(&[("b", 150)]);
+        for other in [Manifest { incarnation: 8, ..batch() }, Manifest { dead: true, ..batch() }] {
+            assert_eq!(survey.past(&server("a"), &other, false), Past::None);
+        }
     }
 }

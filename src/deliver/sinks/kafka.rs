@@ -3,7 +3,7 @@
 //! Nothing is frozen: the topics themselves say how far they have everything, and a slice begins there.
 
 use super::super::verify::{Asked, Census, Held};
-use super::super::{Cursor, Destination, Fault, Letter, Manifest, Origin, Refused, Sent, Shipper, Start};
+use super::super::{Cursor, Destination, FailureCode, Fault, Letter, Manifest, Origin, Refused, Sent, Shipper, Start};
 use crate::commit::{Control, Tail};
 use event::{Seq, UnixMicros};
 use kafka_sink::{Config, DeadLetter, Event, Failure, History, Item, Position, Reason, Session, Slice};
@@ -76,17 +76,20 @@ impl KafkaTopics {
         }
     }
 
-    /// Opens a session, which takes our id from whoever had it.
-    fn connect(&self, start: &Start<'_>) -> Result<Session, Fault> {
-        let starts: Vec<_> = start.history.iter().map(|start| (start.id, start.first)).collect();
-        let history = History { starts: &starts, end: position(start.end) };
-        let place = kafka_sink::Start {
+    fn place<'a>(&self, start: &Start<'_>, starts: &'a [(u64, Seq)]) -> kafka_sink::Start<'a> {
+        kafka_sink::Start {
             run: self.run,
-            history,
+            history: History { starts, end: position(start.end) },
             cursor: (!start.is_new()).then(|| position(start.cursor)),
             passed: start.passed.map(position),
             begin: position(start.cursor),
-        };
+        }
+    }
+
+    /// Opens a session, which takes our id from whoever had it.
+    fn connect(&self, start: &Start<'_>) -> Result<Session, Fault> {
+        let starts = starts(start);
+        let place = self.place(start, &starts);
         let session = match start.adopts {
             true => Session::adopt(self.config.clone(), &place),
             false => Session::open(self.config.clone(), &place),
@@ -108,6 +111,14 @@ impl Destination for KafkaTopics {
     const FREEZES: bool = false;
     const TAKES_DEAD: bool = true;
     const LINGER: Duration = LINGER;
+
+    async fn look(&mut self, start: &Start<'_>) -> Result<Option<Cursor>, Fault> {
+        // What it has under way is aborted, or through.
+        self.session = None;
+        let starts = starts(start);
+        let mark = Session::look(self.config.clone(), &self.place(start, &starts)).map_err(fault)?;
+        Ok(mark.map(|Position { seq, dead_seq }| Cursor { next: seq.next(), next_dead: dead_seq + 1 }))
+    }
 
     async fn start(&mut self, start: &Start<'_>) -> Result<Cursor, Fault> {
         let session = match self.session.take() {
@@ -295,6 +306,10 @@ impl Census for TopicCensus {
     }
 }
 
+fn starts(start: &Start<'_>) -> Vec<(u64, Seq)> {
+    start.history.iter().map(|start| (start.id, start.first)).collect()
+}
+
 /// A cursor says what comes next, a position what was last.
 fn position(cursor: Cursor) -> Position {
     Position { seq: cursor.next.prev(), dead_seq: cursor.next_dead.saturating_sub(1) }
@@ -314,20 +329,24 @@ fn refusals(refused: &[kafka_sink::Refused]) -> Vec<Refused> {
 }
 
 /// What has failed, in a word, and in a line that names what an operator can do.
-fn cure(failure: Failure) -> String {
-    let reconcile = "; or say which event the topics are to get next: `ingestd admin sinks reconcile kafka --from N`";
+fn cure(failure: Failure) -> Fault {
+    let reconcile = "or say which event the topics are to get next: `ingestd admin sinks reconcile kafka --from N`";
     match failure {
-        Failure::Fenced { .. } => format!("fenced: {failure}: `ingestd admin sinks resume kafka`"),
-        Failure::Diverged { .. } => format!("diverged: {failure}{reconcile}"),
-        Failure::WatermarkLost { .. } => format!("watermark_lost: {failure}{reconcile}"),
-        Failure::WatermarkUnreadable => format!("watermark_unreadable: {failure}{reconcile}"),
+        Failure::Fenced { .. } => {
+            Fault::of(FailureCode::Fenced, format_args!("{failure}: `ingestd admin sinks resume kafka`"))
+        }
+        Failure::Diverged { .. } => Fault::of(FailureCode::Diverged, format_args!("{failure}; {reconcile}")),
+        Failure::WatermarkLost { .. } => Fault::of(FailureCode::WatermarkLost, format_args!("{failure}; {reconcile}")),
+        Failure::WatermarkUnreadable => {
+            Fault::of(FailureCode::WatermarkUnreadable, format_args!("{failure}; {reconcile}"))
+        }
     }
 }
 
 fn fault(fault: kafka_sink::Fault) -> Fault {
     match fault {
         kafka_sink::Fault::Moved(_) => Fault::Elsewhere,
-        kafka_sink::Fault::Failed(failure) => Fault::Final(cure(failure)),
+        kafka_sink::Fault::Failed(failure) => cure(failure),
         fault => Fault::Retry(fault.to_string()),
     }
 }

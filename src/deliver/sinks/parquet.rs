@@ -4,7 +4,7 @@
 //! sink: its row has what is known, an empty `event_id` marks it, it is counted and named in the log.
 
 use super::super::verify::{Asked, Census, Held};
-use super::super::{Cursor, Destination, Fault, Letter, Manifest, Origin, Sent, Shipper, Start};
+use super::super::{Cursor, Destination, FailureCode, Fault, Letter, Manifest, Origin, Sent, Shipper, Start};
 use crate::commit::{Control, Tail};
 use event::{Seq, UnixMicros};
 use parquet_sink::{Config, Draft, FileError, FileMark, Folder, Found, Published, Row, UtcDate};
@@ -79,6 +79,22 @@ impl ParquetFiles {
         Ok(mark.last < start.end.next && wrote.is_some_and(|wrote| wrote.id == mark.incarnation))
     }
 
+    /// Moves on over files that this very log has sent and that begin at the cursor, one after the other: a log that was
+    /// restored beside newer files finds them there.
+    fn already_there(&self, start: &Start<'_>, cursor: Seq, files: &[Published]) -> Result<Seq, Fault> {
+        let mut next = cursor;
+        while let Some(file) = files.iter().find(|file| file.first == next && file.last >= next)
+            && !start.frozen.iter().any(|batch| batch.first == file.first)
+            && self.is_of(start, file)?
+        {
+            next = file.last.next();
+        }
+        if next > cursor {
+            tracing::warn!(%cursor, %next, "the Parquet files reach further than the log's place in them: they are kept");
+        }
+        Ok(next)
+    }
+
     fn count_unreadable(&mut self, seq: Seq, reason: &str) {
         self.unreadable += 1;
         self.unreadable_total += 1;
@@ -112,6 +128,7 @@ impl Destination for ParquetFiles {
                 "the log knows no place of the Parquet files: taken from their names"
             );
         }
+        cursor = self.already_there(start, cursor, &survey.published)?;
         let is_frozen =
             |file: &Published| frozen.iter().any(|batch| (batch.first, batch.last) == (file.first, file.last));
         if let Some(file) = survey.published.iter().find(|file| file.last >= cursor && !is_frozen(file)) {
@@ -171,7 +188,7 @@ impl Destination for ParquetFiles {
     fn pass(&mut self, _: Seq, _: Origin) {}
 
     fn add_dead(&mut self, _: &Letter<'_>, _: Origin) -> Result<(), Fault> {
-        Err(Fault::Final("files take no dead letters".into()))
+        Err(Fault::of(FailureCode::DestinationRefuses, "files take no dead letters"))
     }
 
     fn rows(&self) -> u64 {
@@ -316,8 +333,9 @@ fn retry(error: FileError) -> Fault {
 
 fn foreign(folder: &Folder, name: &str, cursor: Seq) -> Fault {
     let dir = folder.config().dir.display();
-    Fault::Final(format!(
+    let reason = format!(
         "{dir}/{name} holds events that this log has not sent (its next one is {cursor}): the folder belongs to another \
          log, or the log is older than the folder; give the sink an empty folder, or move the newer files away"
-    ))
+    );
+    Fault::of(FailureCode::Diverged, reason)
 }

@@ -1,10 +1,14 @@
 //! The request that turns an HTTP connection into a WebSocket.
 
+use super::subprotocol::{SUBPROTOCOL, offers_ours, offers_token};
 use crate::intake::acceptor::Acceptor;
 use crate::intake::answer::{Answer, problem};
 use crate::intake::body::Arriving;
+use crate::intake::entry::without_subprotocol;
 use event::Refusal;
-use hyper::header::{CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_VERSION, UPGRADE};
+use hyper::header::{
+    CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
 use hyper::http::request::Parts;
 use hyper::{StatusCode, Version};
 
@@ -18,6 +22,12 @@ pub(in crate::intake) fn handshake(acceptor: &Acceptor, head: &Parts, body: &Arr
     if !body.has_ended() {
         return problem(StatusCode::BAD_REQUEST, "a handshake has no body");
     }
+    let offered = head.headers.get_all(SEC_WEBSOCKET_PROTOCOL);
+    let is_ours = offers_ours(&offered);
+    if !is_ours && offers_token(&offered) {
+        // A browser gives up a connection whose answer names none of what it offered.
+        return without_subprotocol();
+    }
     if acceptor.stopping() {
         return acceptor.refuse_request(Refusal::ShuttingDown);
     }
@@ -30,6 +40,9 @@ pub(in crate::intake) fn handshake(acceptor: &Acceptor, head: &Parts, body: &Arr
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    if is_ours {
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+    }
     answer
 }
 

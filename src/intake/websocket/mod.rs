@@ -7,6 +7,8 @@ mod handshake;
 mod outgoing;
 mod round;
 mod socket;
+mod subprotocol;
 
 pub(super) use handshake::handshake;
 pub(super) use socket::serve;
+pub(super) use subprotocol::{SUBPROTOCOL, token_in};

@@ -1,6 +1,7 @@
 //! What one read brought, what became of it, and how that is told.
 
 use super::outgoing::{Ack, EventError, put_ack, put_error, put_simple};
+use crate::access::Caller;
 use crate::commit::{Reject, Submission};
 use crate::intake::acceptor::Acceptor;
 use crate::intake::answer::message;
@@ -46,16 +47,47 @@ pub(super) enum Stored {
     /// There were none.
     Nothing,
     Done(Box<Submission>),
-    /// With the events, where they came back.
-    Refused(Refusal, Option<(Batch, Vec<Reject>)>),
+    Refused(Refusal, Batch, Vec<Reject>),
+    /// They did not come back, or not in time: whether they are stored is unknown.
+    Unknown(Ids),
+}
+
+/// The ids of a round's events, for the case that the events themselves do not come back.
+#[derive(Default)]
+pub(super) struct Ids {
+    /// Of the entries, back to back.
+    text: Vec<u8>,
+    /// Where each of them ends.
+    ends: Vec<u32>,
+    rejects: Vec<Option<Vec<u8>>>,
+}
+
+impl Ids {
+    pub(super) fn of(batch: &Batch, rejects: &[Reject]) -> Self {
+        let mut ids = Ids { rejects: rejects.iter().map(|one| id_json(&one.rejection)).collect(), ..Ids::default() };
+        for entry in &batch.entries {
+            ids.text.extend_from_slice(batch.id_json(entry));
+            ids.ends.push(ids.text.len() as u32);
+        }
+        ids
+    }
+
+    fn entry(&self, at: usize) -> Option<&[u8]> {
+        let start = at.checked_sub(1).map_or(Some(&0), |before| self.ends.get(before))?;
+        self.text.get(*start as usize..*self.ends.get(at)? as usize)
+    }
+
+    fn reject(&self, at: usize) -> Option<&[u8]> {
+        self.rejects.get(at)?.as_deref()
+    }
 }
 
 impl Round {
     /// Takes apart what was read.
-    pub(super) fn decode(acceptor: &Acceptor, decoder: &mut Decoder, bytes: &mut [u8]) -> Self {
+    pub(super) fn decode(acceptor: &Acceptor, caller: &Caller, decoder: &mut Decoder, bytes: &mut [u8]) -> Self {
         let now = UnixMicros::now();
         let mut round = Round {
-            batch: Batch::new(&acceptor.tenant, Source::WebSocket, now),
+            batch: Batch::new(&caller.tenant, Source::WebSocket, now),
             rejects: Vec::new(),
             steps: Vec::new(),
             close: None,
@@ -163,10 +195,10 @@ impl Stored {
                     None => put_refused(out, Some(id_json), index, Refusal::Unknown),
                 }
             }
-            Stored::Refused(reason, Some((batch, _))) => {
+            Stored::Refused(reason, batch, _) => {
                 put_refused(out, Some(batch.id_json(&batch.entries[at])), index, *reason);
             }
-            Stored::Refused(reason, None) => put_refused(out, None, index, *reason),
+            Stored::Unknown(ids) => put_refused(out, ids.entry(at), index, Refusal::Unknown),
             Stored::Nothing => put_refused(out, None, index, Refusal::Unknown),
         }
     }
@@ -182,11 +214,11 @@ impl Stored {
                 put_error(out, &EventError { id_json: id.as_deref(), index, code, error: &error, pointer });
             }
             // Its rejection is not on record, so it counts as refused: sent again, it will be told what is wrong.
-            Stored::Refused(reason, events) => {
-                let reject = events.as_ref().and_then(|(_, rejects)| rejects.get(at));
-                let id = reject.and_then(|reject| id_json(&reject.rejection));
+            Stored::Refused(reason, _, rejects) => {
+                let id = rejects.get(at).and_then(|reject| id_json(&reject.rejection));
                 put_refused(out, id.as_deref(), index, *reason);
             }
+            Stored::Unknown(ids) => put_refused(out, ids.reject(at), index, Refusal::Unknown),
             Stored::Nothing => put_refused(out, None, index, Refusal::Unknown),
         }
     }
@@ -195,6 +227,8 @@ impl Stored {
 fn put_refused(out: &mut Vec<u8>, id_json: Option<&[u8]>, index: Option<u32>, reason: Refusal) {
     let error = match reason {
         Refusal::Unknown => "whether it is stored is unknown; send it again",
+        Refusal::RateLimited => "more is sent than is allowed; send it again, and more slowly",
+        Refusal::QuotaExceeded => "the tenant has sent all that it may on this day (UTC); send it again tomorrow",
         _ => "not taken now; send it again",
     };
     put_error(out, &EventError { id_json, index, code: reason.as_str(), error, pointer: "" });

@@ -1,11 +1,15 @@
 //! One connection: wait, read, commit, answer, until one side ends it.
 
 use super::outgoing::{put_confirmation, put_lagged};
-use super::round::{Round, Step, Stored};
+use super::round::{Ids, Round, Step, Stored};
+use crate::access::Caller;
 use crate::commit::{Confirmation, ConfirmationStatus, Permit, Reject, Submission};
 use crate::intake::acceptor::{Acceptor, Guest, Shared};
-use crate::net::linger;
-use event::{Batch, Durability, Refusal, Seq};
+use crate::intake::entry::charge;
+use crate::intake::limited;
+use crate::intake::share::Unfinished;
+use crate::net::{Stream, linger};
+use event::{Batch, Durability, Refusal, Seq, UnixMicros};
 use frame::{Decoder, Limits, close, put_close, put_ping};
 use prepare::Channel;
 use std::io;
@@ -17,7 +21,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
@@ -29,11 +32,19 @@ const MISSED_PINGS_MAX: u8 = 2;
 const ADMISSION_WAIT: Duration = Duration::from_secs(5);
 /// Pause between two tries to get such a place.
 const ADMISSION_RETRY: Duration = Duration::from_millis(2);
+/// How long a socket whose client sends faster than it may is not read, before its events are refused.
+const SLOWED_MAX: Duration = Duration::from_secs(5);
 /// How long a closing peer may take to answer.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Goes on with a connection after its handshake, in a task of its own: what HTTP needed is given back.
-pub(in crate::intake) fn serve(acceptor: &Rc<Acceptor>, stream: TcpStream, guest: Guest, already_read: Vec<u8>) {
+pub(in crate::intake) fn serve(
+    acceptor: &Rc<Acceptor>,
+    stream: Stream,
+    guest: Guest,
+    caller: Rc<Caller>,
+    already_read: Vec<u8>,
+) {
     let limits = Limits { message_bytes_max: acceptor.shared.body_bytes_max() };
     let metrics = &acceptor.shared.metrics;
     metrics.websockets.fetch_add(1, Relaxed);
@@ -45,6 +56,7 @@ pub(in crate::intake) fn serve(acceptor: &Rc<Acceptor>, stream: TcpStream, guest
         gathering: None,
         listening: None,
         missed_pings: 0,
+        caller,
         _guest: guest,
     };
     tokio::task::spawn_local(socket.run(already_read));
@@ -53,11 +65,13 @@ pub(in crate::intake) fn serve(acceptor: &Rc<Acceptor>, stream: TcpStream, guest
 /// What one connection keeps.
 struct Socket {
     acceptor: Rc<Acceptor>,
-    stream: TcpStream,
+    stream: Stream,
     decoder: Decoder,
     gathering: Option<Box<Gathering>>,
     listening: Option<Box<Listening>>,
     missed_pings: u8,
+    /// Whose events come this way.
+    caller: Rc<Caller>,
     _guest: Guest,
 }
 
@@ -65,6 +79,8 @@ struct Socket {
 struct Gathering {
     /// For a large one.
     permit: Option<Permit>,
+    /// And what it holds of its address's share.
+    unfinished: Option<Unfinished>,
     since: Instant,
 }
 
@@ -96,6 +112,9 @@ impl Socket {
         while flow.is_continue() {
             // The long parts are boxed: what is kept while the connection idles is this loop's state only.
             flow = match self.wait(&mut ping).await {
+                _ if !self.is_welcome() => {
+                    Box::pin(self.close(Some(close::POLICY), "the credential is no longer valid")).await
+                }
                 Wake::Readable(Ok(())) => {
                     let flow = Box::pin(self.read()).await;
                     // What brings nothing to commit waits for nothing: others have their turn all the same.
@@ -108,6 +127,13 @@ impl Socket {
                 Wake::Stop => Box::pin(self.close(Some(close::GOING_AWAY), "the daemon is stopping")).await,
             };
         }
+    }
+
+    /// Whether whoever opened it would still be let in: its key may be revoked, its JWT over. Looked at whenever something
+    /// happens, so that nothing passes from then on, and with each ping, so that the connection ends.
+    fn is_welcome(&self) -> bool {
+        let standing = self.acceptor.shared.access.standing(&self.caller, UnixMicros::now());
+        standing.map_err(|failure| self.acceptor.shared.metrics.turn_away(failure)).is_ok()
     }
 
     /// What happens next. Nothing goes first: a busy client hears its news, and the stop.
@@ -128,7 +154,7 @@ impl Socket {
     }
 
     async fn first(&mut self, mut bytes: Vec<u8>) -> ControlFlow<()> {
-        let round = Round::decode(&self.acceptor, &mut self.decoder, &mut bytes);
+        let round = Round::decode(&self.acceptor, &self.caller, &mut self.decoder, &mut bytes);
         self.finish(round, None).await
     }
 
@@ -136,9 +162,9 @@ impl Socket {
     async fn read(&mut self) -> ControlFlow<()> {
         let gathering = self.gathering.take();
         let since = gathering.as_ref().map_or_else(Instant::now, |gathering| gathering.since);
-        let mut permit = match gathering.map(|gathering| *gathering) {
-            Some(Gathering { permit: Some(permit), .. }) => Some(permit),
-            _ => self.admitted().await,
+        let (mut permit, mut unfinished) = match gathering.map(|gathering| *gathering) {
+            Some(Gathering { permit: Some(permit), unfinished, .. }) => (Some(permit), unfinished),
+            _ => (self.admitted().await, None),
         };
         if self.acceptor.stopping() {
             // What was not read is neither stored nor answered.
@@ -151,7 +177,9 @@ impl Socket {
             // would find it so. Nobody is to be woken: `wait` does that.
             match Pin::new(&mut self.stream).poll_read(&mut Context::from_waker(Waker::noop()), &mut space) {
                 Poll::Ready(Ok(())) if space.filled().is_empty() => Err(ControlFlow::Break(())),
-                Poll::Ready(Ok(())) => Ok(Round::decode(&self.acceptor, &mut self.decoder, space.filled_mut())),
+                Poll::Ready(Ok(())) => {
+                    Ok(Round::decode(&self.acceptor, &self.caller, &mut self.decoder, space.filled_mut()))
+                }
                 Poll::Ready(Err(_)) => Err(ControlFlow::Break(())),
                 Poll::Pending => Err(ControlFlow::Continue(())),
             }
@@ -161,7 +189,7 @@ impl Socket {
         let since = if matches!(&round, Ok(round) if round.messages > 0) { Instant::now() } else { since };
         if gathered <= GATHERED_FREE_BYTES {
             if gathered > 0 {
-                self.gathering = Some(Box::new(Gathering { permit: None, since }));
+                self.gathering = Some(Box::new(Gathering { permit: None, unfinished: None, since }));
             }
             return match round {
                 Ok(round) => self.finish(round, permit).await,
@@ -169,7 +197,8 @@ impl Socket {
             };
         }
         // A message of more than one read fills all of the last one, so that no event can stand beside it.
-        let room = permit.as_mut().is_some_and(|permit| permit.grow(gathered.saturating_sub(permit.bytes())));
+        let room = permit.as_mut().is_some_and(|permit| permit.grow(gathered.saturating_sub(permit.bytes())))
+            && self.may_hold(&mut unfinished, gathered);
         let flow = match round {
             Ok(round) => self.finish(round, None).await,
             Err(flow) => flow,
@@ -177,11 +206,45 @@ impl Socket {
         match permit.filter(|_| room) {
             _ if flow.is_break() => flow,
             Some(permit) => {
-                self.gathering = Some(Box::new(Gathering { permit: Some(permit), since }));
+                self.gathering = Some(Box::new(Gathering { permit: Some(permit), unfinished, since }));
                 flow
             }
             None => self.close(Some(close::TRY_AGAIN_LATER), "no room for a message of this size now").await,
         }
+    }
+
+    /// Notes that so much of a message has arrived; false when its address may hold no more of what has not ended.
+    fn may_hold(&self, unfinished: &mut Option<Unfinished>, bytes: usize) -> bool {
+        if unfinished.is_none() {
+            *unfinished = Unfinished::begin(&self.acceptor, &self.caller).ok();
+        }
+        unfinished.as_mut().is_some_and(|unfinished| unfinished.reach(bytes))
+    }
+
+    /// Charges what the client has sent, or waits until it may send that, as long as that is not too long: it is not read
+    /// meanwhile, so that TCP slows it down. While it waits it holds no place that others could use.
+    ///
+    /// # Errors
+    /// Why its events are refused.
+    async fn paid(&self, messages: u64, events: u64, permit: &mut Option<Permit>) -> Result<(), Refusal> {
+        let Err(mut exceeded) = charge(&self.acceptor, &self.caller, messages, events) else { return Ok(()) };
+        let deadline = Instant::now() + SLOWED_MAX;
+        let Some(_slowed) = self.acceptor.slowed() else { return Err(limited::reason(&exceeded)) };
+        self.acceptor.shared.metrics.ws_slowed.fetch_add(1, Relaxed);
+        // A large message keeps the bytes that it holds counted.
+        permit.take_if(|permit| permit.bytes() == 0);
+        let mut stop = self.acceptor.stop.clone();
+        while Instant::now() < deadline && !self.acceptor.stopping() {
+            tokio::select! {
+                () = tokio::time::sleep_until(deadline.min(Instant::now() + exceeded.wait)) => {}
+                _ = stop.wait_for(|stop| *stop) => {}
+            }
+            match charge(&self.acceptor, &self.caller, messages, events) {
+                Ok(_) => return Ok(()),
+                Err(again) => exceeded = again,
+            }
+        }
+        Err(limited::reason(&exceeded))
     }
 
     /// A place between socket and log; `None` when there was none for too long, or there is none to wait for.
@@ -205,10 +268,10 @@ impl Socket {
         self.missed_pings = 0;
         let metrics = Arc::clone(&self.acceptor.shared.metrics);
         metrics.ws_received.fetch_add(round.messages, Relaxed);
-        let Round { batch, rejects, steps, close, .. } = round;
+        let Round { batch, rejects, steps, close, messages } = round;
         // Before anything is committed, or the confirmations of what comes in the same round would be missed.
         steps.iter().filter(|step| matches!(step, Step::Subscribe)).for_each(|step| self.subscription(step));
-        let stored = self.store(batch, rejects, permit).await;
+        let stored = self.store(batch, rejects, messages, permit).await;
         let mut out = Vec::with_capacity(steps.len() * 160);
         for step in &steps {
             self.subscription(step);
@@ -229,14 +292,16 @@ impl Socket {
     }
 
     /// Hands the events to the writer and waits for it; the batch comes back for its ids.
-    async fn store(&self, batch: Batch, rejects: Vec<Reject>, permit: Option<Permit>) -> Stored {
+    async fn store(&self, batch: Batch, rejects: Vec<Reject>, messages: u64, mut permit: Option<Permit>) -> Stored {
         let events = (batch.entries.len() + rejects.len()) as u64;
+        // Messages without events are only slowed down.
+        let paid = if messages == 0 { Ok(()) } else { self.paid(messages, events, &mut permit).await };
         if events == 0 {
             return Stored::Nothing;
         }
         let Shared { metrics, admission, .. } = &*self.acceptor.shared;
         metrics.received.fetch_add(events, Relaxed);
-        let admitted = permit.map_or_else(|| admission.enter(), Ok);
+        let admitted = paid.and_then(|()| permit.map_or_else(|| admission.enter(), Ok));
         let admitted =
             admitted.and_then(
                 |mut permit| {
@@ -247,16 +312,16 @@ impl Socket {
             Ok(permit) => permit,
             Err(reason) => {
                 metrics.refuse(reason, events);
-                return Stored::Refused(reason, Some((batch, rejects)));
+                return Stored::Refused(reason, batch, rejects);
             }
         };
+        let ids = Ids::of(&batch, &rejects);
         let mut submission = Box::new(Submission::new(batch, permit));
         submission.rejects = rejects;
         match self.acceptor.commit(submission).await {
             Ok(submission) => Stored::Done(submission),
-            Err((reason, submission)) => {
-                Stored::Refused(reason, submission.map(|submission| (submission.batch, submission.rejects)))
-            }
+            Err((reason, Some(submission))) => Stored::Refused(reason, submission.batch, submission.rejects),
+            Err((_, None)) => Stored::Unknown(ids),
         }
     }
 
@@ -277,7 +342,7 @@ impl Socket {
         let mut out = Vec::new();
         match (news, &mut self.listening) {
             (Ok(group), Some(listening)) => {
-                let Acceptor { shared, tenant, .. } = &*self.acceptor;
+                let (shared, tenant) = (&self.acceptor.shared, &self.caller.tenant);
                 let messages = listening.put(&mut out, &group, tenant, shared.durability);
                 shared.metrics.ws_sent.fetch_add(messages, Relaxed);
             }
@@ -307,10 +372,16 @@ impl Socket {
             return ControlFlow::Continue(());
         }
         let deadline = self.acceptor.shared.deadlines().write;
-        match tokio::time::timeout(deadline, self.stream.write_all(out)).await {
+        match tokio::time::timeout(deadline, self.put(out)).await {
             Ok(Ok(())) => ControlFlow::Continue(()),
             _ => ControlFlow::Break(()),
         }
+    }
+
+    async fn put(&mut self, out: &[u8]) -> io::Result<()> {
+        self.stream.write_all(out).await?;
+        // Under TLS the end of it may not have left yet.
+        self.stream.flush().await
     }
 
     /// Says goodbye (RFC 6455 §7.1.1): close frame, end of writing, then what the peer still sends is dropped.

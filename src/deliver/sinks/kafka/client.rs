@@ -66,14 +66,23 @@ impl Session {
         config.check().map_err(|error| Fault::Denied(error.to_string()))?;
         let deadline = Deadline::after(config.patience);
         let mut session = Session::new(config, start, deadline)?;
-        let passed = match session.config.delivery {
-            Delivery::ExactlyOnce => start.passed,
-            // The cursor alone says what they must have; but what they have beyond it need not come again.
-            Delivery::AtLeastOnce => Some(Position::START),
-        };
-        let Start { history, cursor: confirmed, begin, .. } = *start;
-        session.establish(&Known::Log { history, confirmed, passed, begin }, deadline)?;
+        session.establish(&known(start, session.config.delivery), deadline)?;
         Ok(session)
+    }
+
+    /// How far the topics say that they have everything, and changes nothing but this: whoever sends under our id is fenced,
+    /// and what it has under way is aborted or through.
+    ///
+    /// # Errors
+    /// As [`Session::open`].
+    pub fn look(config: Config, start: &Start<'_>) -> Result<Option<Position>, Fault> {
+        config.check().map_err(|error| Fault::Denied(error.to_string()))?;
+        let deadline = Deadline::after(config.patience);
+        let mut session = Session::new(config, start, deadline)?;
+        let producer = Producer::open(&session.config, &session.layout)?;
+        producer.init(deadline).map_err(|stop| told(&producer, "cannot begin to send", stop))?;
+        session.find(&known(start, session.config.delivery), deadline)?;
+        Ok(session.found.map(|mark| mark.position))
     }
 
     /// As [`Session::open`], but goes on after the cursor whatever the watermark says, if there is one at all, and writes
@@ -239,8 +248,7 @@ impl Session {
                 self.go_on(mark, producer);
                 return Ok(());
             }
-            // Somebody has come in between; not we, by a claim whose outcome was unknown.
-            if run != Some(self.run) && *first_found.get_or_insert(run) != run {
+            if decide::is_contested(&mut first_found, run, self.run) {
                 return Err(self.fail(Failure::Fenced { run: run.unwrap_or(0) }));
             }
             let claim = Watermark { run: self.run, ..found.unwrap_or(self.mark) };
@@ -324,6 +332,17 @@ impl std::fmt::Debug for Session {
             .field("failed", &self.failed)
             .finish_non_exhaustive()
     }
+}
+
+/// What is known of the past at the start.
+fn known<'a>(start: &Start<'a>, delivery: Delivery) -> Known<'a> {
+    let passed = match delivery {
+        Delivery::ExactlyOnce => start.passed,
+        // The cursor alone says what they must have; but what they have beyond it need not come again.
+        Delivery::AtLeastOnce => Some(Position::START),
+    };
+    let Start { history, cursor: confirmed, begin, .. } = *start;
+    Known::Log { history, confirmed, passed, begin }
 }
 
 fn tell(probe: &mut Option<Probe>, step: Step) {

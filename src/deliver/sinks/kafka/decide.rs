@@ -59,6 +59,12 @@ pub(crate) fn resume(known: &Known<'_>, found: Option<Watermark>) -> Result<Opti
     }
 }
 
+/// Whether somebody else has written the watermark since `first` was found, the run that the first look named, if any: not
+/// `ours`, which we may have written ourselves by a claim whose outcome was unknown.
+pub(crate) fn is_contested(first: &mut Option<Option<u64>>, run: Option<u64>, ours: u64) -> bool {
+    run != Some(ours) && *first.get_or_insert(run) != run
+}
+
 /// How a call to the cluster failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Trouble {
@@ -272,6 +278,22 @@ mod tests {
         assert_eq!(resume(&forgotten(60), Some(mark(7, 9, 120))), Ok(Some(mark(7, 9, 120))));
         assert_eq!(resume(&forgotten(110), Some(mark(7, 7, 60))), Ok(Some(mark(7, 9, 110))));
         assert_eq!(resume(&forgotten(110), None), Ok(None));
+    }
+
+    #[test]
+    fn a_claim_of_unknown_outcome_fences_nobody_and_another_run_does() {
+        for before in [None, Some(1)] {
+            let mut first = None;
+            assert!(!is_contested(&mut first, before, 2), "as it was found");
+            assert!(!is_contested(&mut first, before, 2), "and nobody has come in between");
+            assert!(!is_contested(&mut first, Some(2), 2), "our own claim went through after all");
+            assert!(!is_contested(&mut first, Some(2), 2));
+            assert!(is_contested(&mut first, Some(3), 2), "somebody else begins");
+        }
+        let mut first = None;
+        assert!(!is_contested(&mut first, Some(2), 2), "ours from the beginning, where something was given up");
+        assert!(!is_contested(&mut first, Some(1), 2), "the first other one is no contest");
+        assert!(is_contested(&mut first, None, 2));
     }
 
     #[test]

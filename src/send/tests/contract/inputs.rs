@@ -38,9 +38,12 @@ fn what_cannot_work_is_said_before_anything_is_sent() {
     let missing = desk.path("missing.ndjson");
     let error = try_send(&daemon, &file, &[missing.to_str().unwrap()]).unwrap_err();
     assert!(error.to_string().contains("missing.ndjson"), "{error}");
-    for more in
-        [&["--url", "https://localhost"][..], &["--token-file", "/nonexistent"], &["--rejects", "/nonexistent/x"]]
-    {
+    for more in [
+        &["--url", "ftp://localhost"][..],
+        &["--url", "https://localhost", "--ca-file", "/nonexistent"],
+        &["--token-file", "/nonexistent"],
+        &["--rejects", "/nonexistent/x"],
+    ] {
         let args: Vec<_> = ["send", file.to_str().unwrap()].into_iter().chain(more.iter().copied()).collect();
         let options = Cli::try_parse_from(args).unwrap().options;
         assert!(send::send(&options, quick(), Arc::new(Silent), Stop::default()).is_err(), "{more:?}");

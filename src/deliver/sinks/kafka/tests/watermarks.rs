@@ -44,6 +44,26 @@ fn a_restart_goes_on_after_the_watermark_whatever_the_cursor_says() {
 }
 
 #[test]
+fn a_look_says_what_had_arrived_of_what_was_given_up() {
+    let (_broker, config, _) = thirty();
+    let log = Log::of(60);
+    // What was given up: 21 to 50, of which 30 had arrived.
+    let mut gave_up = log.start(2, Some(50));
+    gave_up.passed = Some(at(20));
+    for _ in 0..2 {
+        assert_eq!(Session::look(config.clone(), &gave_up).unwrap(), Some(at(30)), "a look changes nothing");
+    }
+    // From the next session on they say what they were told.
+    let session = Session::open(config.clone(), &gave_up).unwrap();
+    assert_eq!(session.position(), at(50));
+    assert_eq!(Session::look(config.clone(), &gave_up).unwrap(), Some(at(50)));
+    // What is not ours is refused by a look, too.
+    let other = Log { starts: vec![(0xc3, Seq::FIRST)], end: 60 };
+    let looked = Session::look(config, &other.start(2, Some(50)));
+    assert!(matches!(looked, Err(Fault::Failed(Failure::Diverged { .. }))), "{looked:?}");
+}
+
+#[test]
 fn a_log_that_did_not_send_what_the_topics_have_is_refused() {
     let (broker, config, log) = thirty();
     let found = Watermark { run: 1, incarnation: INCARNATION, position: at(30) };

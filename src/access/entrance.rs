@@ -1,0 +1,218 @@
+//! Who may come in: the rules, the keys and the verifier of now.
+
+use super::cache::Cache;
+use super::caller::{Caller, Credential};
+use super::failure::Failure;
+use super::jwt::{JwtError, Verified, Verifier};
+use super::key::{PREFIX, digest_of};
+use super::key_file::KeyFileError;
+use super::keyring::Keyring;
+use super::rules::{Mode, Rules};
+use super::scope::{Scope, Scopes};
+use arc_swap::ArcSwap;
+use event::UnixMicros;
+use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Why nobody can be told from anybody else.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AccessError {
+    /// The API keys cannot be read.
+    #[error(transparent)]
+    Keys(#[from] KeyFileError),
+    /// The keys of JWTs cannot be used.
+    #[error("the keys of JWTs cannot be used: {0}")]
+    Jwt(#[from] JwtError),
+}
+
+/// Rules whose files are read: what is left to do cannot fail.
+pub struct Prepared {
+    rules: Rules,
+    verifier: Option<Verifier>,
+    stamps: Vec<Option<Stamp>>,
+}
+
+/// What tells that a file is another one: device, inode, size, time of change in nanoseconds.
+type Stamp = (u64, u64, u64, i64, i64);
+
+impl Prepared {
+    /// Reads what the rules name.
+    ///
+    /// # Errors
+    /// [`AccessError::Jwt`].
+    pub fn read(rules: Rules) -> Result<Self, AccessError> {
+        // Before the files are read: one that changes meanwhile is read again.
+        let stamps = stamps(&rules);
+        let verifier = rules.take_jwts().then(|| Verifier::read(&rules.jwt)).transpose()?;
+        Ok(Prepared { rules, verifier, stamps })
+    }
+}
+
+struct Policy {
+    prepared: Prepared,
+    version: u64,
+}
+
+/// Decides who a request comes from, and whether it may.
+pub struct Access {
+    /// The API keys.
+    pub keyring: Keyring,
+    policy: ArcSwap<Policy>,
+    /// What of the files was looked at last, for a file that is bad is told once.
+    seen: Mutex<Vec<Option<Stamp>>>,
+}
+
+impl Access {
+    /// Reads the API keys of a data folder, and what the rules name.
+    ///
+    /// # Errors
+    /// [`AccessError`].
+    pub fn open(data: &Path, rules: Rules) -> Result<Self, AccessError> {
+        let (keyring, prepared) = (Keyring::open(data)?, Prepared::read(rules)?);
+        let seen = Mutex::new(prepared.stamps.clone());
+        Ok(Access { keyring, policy: ArcSwap::from_pointee(Policy { prepared, version: 1 }), seen })
+    }
+
+    /// Goes by other rules from now on.
+    pub fn take(&self, prepared: Prepared) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.clone_from(&prepared.stamps);
+        let version = self.policy.load().version + 1;
+        self.policy.store(Arc::new(Policy { prepared, version }));
+    }
+
+    /// Reads files that have changed again; one that cannot be used changes nothing, and that is logged.
+    pub fn refresh(&self) {
+        let policy = self.policy.load_full();
+        let rules = &policy.prepared.rules;
+        if !rules.take_jwts() {
+            return;
+        }
+        let now = stamps(rules);
+        if *self.seen.lock().unwrap_or_else(PoisonError::into_inner) == now {
+            return;
+        }
+        match Prepared::read(rules.clone()) {
+            // Somebody else may have taken other rules meanwhile.
+            Ok(prepared) if Arc::ptr_eq(&policy, &self.policy.load()) => {
+                tracing::info!("the keys of JWTs have changed, and are taken over");
+                self.take(prepared);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::error!("{error}; the keys that were read before stay in use");
+                *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = now;
+            }
+        }
+    }
+
+    /// What a group of routes asks for.
+    #[must_use]
+    pub fn mode(&self, group: Scope) -> Mode {
+        self.policy.load().prepared.rules.mode(group)
+    }
+
+    /// Whose a credential is, if it may use this group of routes; `credential` is only asked for where one is wanted.
+    ///
+    /// # Errors
+    /// Why nobody is let in.
+    pub fn admit<'a>(
+        &self,
+        cache: &mut Cache,
+        credential: impl FnOnce() -> Result<&'a [u8], Failure>,
+        group: Scope,
+        address: IpAddr,
+        now: UnixMicros,
+    ) -> Result<Caller, Failure> {
+        let policy = self.policy.load();
+        let mode = policy.prepared.rules.mode(group);
+        if mode == Mode::None {
+            return Ok(Caller::anonymous(address));
+        }
+        let text = credential()?;
+        let (tenant, scopes, credential) = if text.starts_with(PREFIX.as_bytes()) {
+            self.key(mode, text, now)?
+        } else {
+            policy.jwt(cache, mode, text, now)?
+        };
+        if !scopes.has(group) {
+            return Err(Failure::Scope);
+        }
+        Ok(Caller { tenant, address, credential, certificate: None })
+    }
+
+    /// Whether a caller that was admitted to the intake would be again.
+    ///
+    /// # Errors
+    /// Why it would not.
+    pub fn standing(&self, caller: &Caller, now: UnixMicros) -> Result<(), Failure> {
+        let policy = self.policy.load();
+        let mode = policy.prepared.rules.intake;
+        match caller.credential {
+            _ if mode == Mode::None => Ok(()),
+            Credential::None => Err(Failure::Missing),
+            Credential::Key(id) if mode.takes_keys() => self.keyring.standing(id, now),
+            Credential::Jwt { expires_at_s, signer } if mode.takes_jwts() => {
+                let verifier = policy.prepared.verifier.as_ref().ok_or(Failure::NotTaken)?;
+                if !verifier.knows(signer) {
+                    return Err(Failure::UnknownKid);
+                }
+                if verifier.is_over(expires_at_s, seconds(now)) { Err(Failure::Expired) } else { Ok(()) }
+            }
+            _ => Err(Failure::NotTaken),
+        }
+    }
+
+    fn key(&self, mode: Mode, text: &[u8], now: UnixMicros) -> Result<Shown, Failure> {
+        if !mode.takes_keys() {
+            return Err(Failure::NotTaken);
+        }
+        let key = self.keyring.find(text, now)?;
+        Ok((key.tenant.clone(), key.scopes, Credential::Key(key.id)))
+    }
+}
+
+/// Whose it is, what it may do, and how that is seen again later.
+type Shown = (Box<str>, Scopes, Credential);
+
+impl Policy {
+    fn jwt(&self, cache: &mut Cache, mode: Mode, text: &[u8], now: UnixMicros) -> Result<Shown, Failure> {
+        if !mode.takes_jwts() {
+            // What begins like nothing known is not said to be a JWT.
+            return Err(if text.split(|byte| *byte == b'.').count() == 3 {
+                Failure::NotTaken
+            } else {
+                Failure::Malformed
+            });
+        }
+        let verifier = self.prepared.verifier.as_ref().ok_or(Failure::NotTaken)?;
+        let digest = digest_of(text);
+        let verified = match cache.get(self.version, &digest) {
+            Some(verified) if verifier.is_over(verified.expires_at_s, seconds(now)) => return Err(Failure::Expired),
+            Some(verified) => verified,
+            None => {
+                let verified = verifier.verify(text)?;
+                cache.put(self.version, digest, verified.clone());
+                verified
+            }
+        };
+        let Verified { tenant, scopes, expires_at_s, signer } = verified;
+        Ok((tenant, scopes, Credential::Jwt { expires_at_s, signer }))
+    }
+}
+
+fn seconds(now: UnixMicros) -> u64 {
+    u64::try_from(now.get() / 1_000_000).unwrap_or_default()
+}
+
+fn stamps(rules: &Rules) -> Vec<Option<Stamp>> {
+    let files = rules.jwt.jwks_files.iter().chain(&rules.jwt.secret_file);
+    let stamp = |path| {
+        let found = std::fs::metadata(path).ok()?;
+        Some((found.dev(), found.ino(), found.size(), found.mtime(), found.mtime_nsec()))
+    };
+    files.map(stamp).collect()
+}

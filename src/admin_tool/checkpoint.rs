@@ -1,0 +1,79 @@
+//! `ingestd admin checkpoint`: asks for a copy and shows how it grows.
+
+use super::exit::code_of;
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use ingestd::control::admin::{AskError, ask};
+use ingestd::control::complain;
+use serde_json::{Value, json};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+/// How often it is looked how far the copy has got.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// Has a copy made.
+pub(crate) fn run(socket: &Path, dir: &Path, json: bool) -> ExitCode {
+    // The daemon stands elsewhere.
+    let made = match std::path::absolute(dir) {
+        Ok(path) => make(socket, &path),
+        Err(error) => {
+            complain(format_args!("cannot tell where {} is: {error}", dir.display()));
+            return ExitCode::FAILURE;
+        }
+    };
+    match made {
+        Ok(made) => {
+            let text = if json { format!("{made}\n") } else { told(&made) };
+            // Whoever reads may have seen enough.
+            std::io::stdout().write_all(text.as_bytes()).ok();
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            complain(&error);
+            code_of(&error)
+        }
+    }
+}
+
+fn make(socket: &Path, path: &Path) -> Result<Value, AskError> {
+    let (done, is_done) = channel();
+    let (at, request) = (PathBuf::from(socket), json!({"command": "checkpoint", "path": path.to_string_lossy()}));
+    // Nobody waits for it any more when this program has ended, and the daemon goes on.
+    std::thread::spawn(move || done.send(ask(&at, &request)).unwrap_or_default());
+    let bar = ProgressBar::new(0).with_style(
+        ProgressStyle::with_template("{bar:24} {percent:>3}% {bytes}/{total_bytes}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar()),
+    );
+    let made = loop {
+        match is_done.recv_timeout(LOOK_EVERY) {
+            Ok(made) => break made,
+            Err(RecvTimeoutError::Timeout) => show(socket, &bar),
+            Err(RecvTimeoutError::Disconnected) => {
+                break Err(AskError::Refused { code: "refused".into(), text: "the question was broken off".into() });
+            }
+        }
+    };
+    bar.finish_and_clear();
+    made
+}
+
+/// Shows how far it has got, where that can be told.
+fn show(socket: &Path, bar: &ProgressBar) {
+    let Ok(progress) = ask(socket, &json!({"command": "checkpoint_progress"})) else { return };
+    let (Some(bytes), Some(of)) = (progress["bytes"].as_u64(), progress["of"].as_u64()) else { return };
+    bar.set_length(of.max(bytes));
+    bar.set_position(bytes);
+}
+
+fn told(made: &Value) -> String {
+    let (path, bytes) = (made["path"].as_str().unwrap_or_default(), made["bytes"].as_u64().unwrap_or_default());
+    let shared = if made["linked"] == true { ", its tables shared with the log" } else { "" };
+    format!(
+        "{path}: events up to {}, {}{shared}; it starts with --as-new-node or --replace\n",
+        made["end"],
+        HumanBytes(bytes)
+    )
+}

@@ -1,0 +1,95 @@
+//! Answers, told to people. What comes from elsewhere (a sink's last words, an event's id) must not steer the terminal.
+
+use serde_json::Value;
+
+/// A text without what a terminal would obey.
+pub(super) fn text(value: &Value) -> String {
+    let visible = |letter: char| if letter.is_control() { '\u{fffd}' } else { letter };
+    value.as_str().unwrap_or_default().chars().map(visible).collect()
+}
+
+/// An answer as it is, one field a line.
+pub(super) fn pretty(value: &Value) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_default() + "\n"
+}
+
+pub(super) fn paused(done: &Value) -> String {
+    format!("{} is paused\n", text(&done["sink"]))
+}
+
+pub(super) fn resumed(done: &Value) -> String {
+    format!("{} goes on\n", text(&done["sink"]))
+}
+
+pub(super) fn skipped(done: &Value) -> String {
+    format!("{} will go on with event {}\n", text(&done["sink"]), done["until"])
+}
+
+pub(super) fn reconciled(done: &Value) -> String {
+    format!("{} begins again with event {}\n", text(&done["sink"]), done["from"])
+}
+
+pub(super) fn hello(hello: &Value) -> String {
+    let commands: Vec<_> = hello["commands"].as_array().into_iter().flatten().map(text).collect();
+    format!("ingestd {}, protocol {}\n{}\n", text(&hello["version"]), hello["protocol"], commands.join("\n"))
+}
+
+pub(super) fn draining(done: &Value) -> String {
+    let what = if done["already"] == true { "is stopping already" } else { "stops: it finishes what is under way" };
+    format!("the daemon {what}\n")
+}
+
+pub(super) fn log_level(done: &Value) -> String {
+    let [level, before, configured] = ["level", "before", "configured"].map(|key| text(&done[key]));
+    let was = if level == before { String::new() } else { format!(" (it was {before})") };
+    let until = if level == configured { "as configured".to_owned() } else { format!("configured is {configured}") };
+    format!("{level}{was}, {until}\n")
+}
+
+pub(super) fn trimmed(done: &Value) -> String {
+    format!("the log begins with event {}; {} events are let go\n", done["start"], done["events"])
+}
+
+pub(super) fn status(status: &Value) -> String {
+    let log = &status["log"];
+    let (version, health) = (text(&status["version"]), text(&status["health"]["status"]));
+    let head = format!(
+        "ingestd {version}, {health}\nlog: events {}..={}, {} bytes\n",
+        log["start"], log["committed"], log["bytes"]
+    );
+    head + &sinks(&status["sinks"])
+}
+
+pub(super) fn flushed(positions: &Value) -> String {
+    let positions = positions.as_object().into_iter().flatten();
+    positions.map(|(sink, position)| format!("{sink}: has everything before event {position}\n")).collect()
+}
+
+pub(super) fn sinks(sinks: &Value) -> String {
+    let head =
+        format!("{:<12} {:<13} {:>14} {:>12} {:>9}  LAST ERROR\n", "SINK", "STATE", "CURSOR", "LAG EVENTS", "LAG S");
+    let line = |sink: &Value| {
+        format!(
+            "{:<12} {:<13} {:>14} {:>12} {:>9.1}  {}\n",
+            text(&sink["sink"]),
+            text(&sink["state"]),
+            sink["cursor"].to_string(),
+            sink["lagEvents"].to_string(),
+            sink["lagSeconds"].as_f64().unwrap_or_default(),
+            text(&sink["lastError"]["text"]),
+        )
+    };
+    head + &sinks.as_array().into_iter().flatten().map(line).collect::<String>()
+}
+
+pub(super) fn audit(audit: &Value) -> String {
+    let sinks = audit["sinks"].as_array().into_iter().flatten().map(|sink| {
+        let (name, ledger) = (text(&sink["sink"]), &sink["ledger"]);
+        let [delivered, pending, dead, expired, lost] =
+            ["delivered", "pending", "dead", "expired", "lost"].map(|key| &ledger[key]);
+        format!("{name}: delivered {delivered}, pending {pending}, dead {dead}, expired {expired}, lost {lost}\n")
+    });
+    let wrong = audit["wrong"].as_array().into_iter().flatten().map(|line| format!("WRONG {}\n", text(line)));
+    let verdict = if audit["balanced"] == true { "balanced\n" } else { "NOT balanced\n" };
+    sinks.chain(wrong).chain([verdict.to_owned()]).collect()
+}

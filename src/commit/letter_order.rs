@@ -1,0 +1,287 @@
+//! What is done with stored dead letters: edited, replayed, removed. The letter itself is never changed, for sinks may be
+//! about to send it: what happens to it is kept beside it, in [`Family::Projection`].
+//!
+//! | key | value |
+//! |---|---|
+//! | `dead_edit/`, id (u64 big-endian) | the bytes that a replay takes instead of those that were received |
+//! | `dead_replay/`, id (u64 big-endian) | the newest [`Replay`], JSON, so that fields can be added |
+
+use super::dead_letter::{DeadLetters, Moment, decode};
+use super::submission::Submission;
+use event::{Receipt, UnixMicros, Verdict};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use wal::{Family, ReadError, Reader, Write};
+
+const EDIT: &[u8] = b"dead_edit/";
+const REPLAY: &[u8] = b"dead_replay/";
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LetterOrder {
+    /// Keeps other bytes beside the letter's own.
+    Edit {
+        /// The letter.
+        id: u64,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
+    /// Keeps what became of a replay that stored nothing.
+    Note {
+        /// The letter.
+        id: u64,
+        /// What became of it.
+        replay: Replay,
+    },
+    /// Removes letters for good, as far as every sink has them.
+    Remove {
+        /// The letters.
+        ids: Vec<u64>,
+    },
+}
+
+/// What was done.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Ordered {
+    /// Letters that are as was ordered.
+    pub done: BTreeSet<u64>,
+    /// Letters that stay, since some sink still has to get them.
+    pub awaited: BTreeSet<u64>,
+    /// The tenant's room for dead letters is used up.
+    pub is_full: bool,
+}
+
+/// What became of a letter that was replayed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Replay {
+    /// When, microseconds since 1970.
+    pub at: i64,
+    /// `accepted`, `duplicate` or `rejected`.
+    pub status: String,
+    /// The event's position, unless it was rejected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
+    /// Of a duplicate: whether its content is not the first one's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub differs: bool,
+    /// Why it was rejected, in a word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// Where in the event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pointer: Option<String>,
+    /// What is wrong there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+impl Replay {
+    /// Of what the writer has decided.
+    #[must_use]
+    pub fn of(verdict: Verdict, at: UnixMicros) -> Self {
+        let (status, differs) = match verdict {
+            Verdict::Accepted(_) => ("accepted", false),
+            Verdict::Duplicate { differs, .. } => ("duplicate", differs),
+        };
+        let (code, pointer, detail) = (None, None, None);
+        Replay { at: at.get(), status: status.into(), seq: Some(verdict.seq().get()), differs, code, pointer, detail }
+    }
+
+    /// Whether the letter's event is in the log by now, so that it is done with.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.seq.is_some()
+    }
+}
+
+/// What is kept beside a letter.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Beside {
+    /// The bytes that a replay takes.
+    pub edit: Option<Vec<u8>>,
+    /// What became of the newest replay.
+    pub replay: Option<Replay>,
+}
+
+impl Beside {
+    /// What is kept beside the letter `id`.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn load(reader: &Reader, id: u64) -> Result<Beside, ReadError> {
+        let edit = reader.get(Family::Projection, &key(EDIT, id))?;
+        let replay = reader.get(Family::Projection, &key(REPLAY, id))?;
+        Ok(Beside { edit, replay: replay.and_then(|value| serde_json::from_slice(&value).ok()) })
+    }
+}
+
+impl DeadLetters {
+    /// Adds the writes of an order.
+    pub(super) fn carry_out(
+        &mut self,
+        order: LetterOrder,
+        reader: &Reader,
+        needed: u64,
+        writes: &mut Vec<Write>,
+    ) -> Result<Ordered, ReadError> {
+        let mut ordered = Ordered::default();
+        match order {
+            LetterOrder::Edit { id, bytes } => self.edit(id, bytes, reader, writes, &mut ordered)?,
+            LetterOrder::Note { id, replay } if self.is_kept(id) => {
+                writes.push(note(id, &replay));
+                ordered.done.insert(id);
+            }
+            LetterOrder::Note { .. } => {}
+            LetterOrder::Remove { ids } => {
+                for id in ids.into_iter().collect::<BTreeSet<_>>() {
+                    if id >= needed {
+                        ordered.awaited.insert(id);
+                    } else if self.remove(id, reader, writes)? {
+                        ordered.done.insert(id);
+                    }
+                }
+            }
+        }
+        Ok(ordered)
+    }
+
+    fn edit(
+        &mut self,
+        id: u64,
+        bytes: Vec<u8>,
+        reader: &Reader,
+        writes: &mut Vec<Write>,
+        ordered: &mut Ordered,
+    ) -> Result<(), ReadError> {
+        let stored = if self.is_kept(id) { reader.get(Family::Dead, &id.to_be_bytes())? } else { None };
+        let Some((letter, _)) = stored.as_deref().and_then(decode) else { return Ok(()) };
+        let before = edit_bytes(reader, id)?;
+        let tenant_bytes_max = self.tenant_bytes_max();
+        let used = self.used_by(&letter.tenant);
+        let after = (*used).saturating_sub(before) + bytes.len() as u64;
+        if after > tenant_bytes_max {
+            ordered.is_full = true;
+            return Ok(());
+        }
+        *used = after;
+        writes.push(Write::Put(Family::Projection, key(EDIT, id), bytes));
+        ordered.done.insert(id);
+        Ok(())
+    }
+
+    /// Adds the removal of one; false if it is not there.
+    fn remove(&mut self, id: u64, reader: &Reader, writes: &mut Vec<Write>) -> Result<bool, ReadError> {
+        let stored = if self.is_kept(id) { reader.get(Family::Dead, &id.to_be_bytes())? } else { None };
+        let Some(value) = stored else { return Ok(false) };
+        let edit = edit_bytes(reader, id)?;
+        if let Some((letter, _)) = decode(&value) {
+            let used = self.used_by(&letter.tenant);
+            *used = used.saturating_sub(value.len() as u64 + edit);
+        }
+        writes.push(Write::Delete(Family::Dead, id.to_be_bytes().to_vec()));
+        writes.extend(forget(id));
+        Ok(true)
+    }
+
+    /// Adds the write that says what became of a replayed letter, to go with its event.
+    pub(super) fn replayed(&self, id: u64, receipt: &Receipt, moment: Moment, writes: &mut Vec<Write>) {
+        if let Some(verdict) = receipt.verdicts.first().filter(|_| self.is_kept(id)) {
+            writes.push(note(id, &Replay::of(*verdict, moment.now)));
+        }
+    }
+}
+
+/// Empties the replay of a letter whose event is in the log by now: whoever asked for that may have left before it was
+/// answered, and the dedup window may have passed over its id.
+pub(super) fn drop_repeated(submission: &mut Submission, reader: &Reader) {
+    let Some(id) = submission.replays else { return };
+    let replay = Beside::load(reader, id).ok().and_then(|beside| beside.replay);
+    if replay.is_some_and(|replay| replay.is_done()) {
+        let batch = &mut submission.batch;
+        batch.entries.clear();
+        batch.records.clear();
+        batch.packed = None;
+    }
+}
+
+/// Bytes of stored edits, each with its letter's id.
+pub(super) fn edits(reader: &Reader) -> Result<Vec<(u64, u64)>, ReadError> {
+    let mut found = Vec::new();
+    reader.scan(Family::Projection, EDIT, |name, value| {
+        let Some(id) = name.strip_prefix(EDIT) else { return ControlFlow::Break(()) };
+        found.extend(id.try_into().map(|id| (u64::from_be_bytes(id), value.len() as u64)).ok());
+        ControlFlow::Continue(())
+    })?;
+    Ok(found)
+}
+
+/// The bytes of an edit; 0 where there is none.
+pub(super) fn edit_bytes(reader: &Reader, id: u64) -> Result<u64, ReadError> {
+    Ok(reader.get(Family::Projection, &key(EDIT, id))?.map_or(0, |edit| edit.len() as u64))
+}
+
+/// The removal of what is kept beside a letter.
+pub(super) fn forget(id: u64) -> [Write; 2] {
+    [EDIT, REPLAY].map(|what| Write::Delete(Family::Projection, key(what, id)))
+}
+
+fn note(id: u64, replay: &Replay) -> Write {
+    // Strings and numbers always serialise.
+    Write::Put(Family::Projection, key(REPLAY, id), serde_json::to_vec(replay).unwrap_or_default())
+}
+
+fn key(what: &[u8], id: u64) -> Vec<u8> {
+    [what, &id.to_be_bytes()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use event::Seq;
+
+    #[test]
+    fn what_is_stored_never_changes() {
+        let at = UnixMicros::new(5);
+        let Write::Put(Family::Projection, name, value) = note(258, &Replay::of(Verdict::Accepted(Seq::new(7)), at))
+        else {
+            panic!("not stored")
+        };
+        assert_eq!(name, b"dead_replay/\0\0\0\0\0\0\x01\x02");
+        assert_eq!(value, br#"{"at":5,"status":"accepted","seq":7}"#);
+        let verdict = Verdict::Duplicate { first: Seq::new(7), differs: true };
+        let stored = serde_json::to_string(&Replay::of(verdict, at)).unwrap();
+        assert_eq!(stored, r#"{"at":5,"status":"duplicate","seq":7,"differs":true}"#);
+        assert_eq!(key(EDIT, 1), b"dead_edit/\0\0\0\0\0\0\0\x01");
+    }
+
+    #[test]
+    fn a_rejected_replay_leaves_the_letter_open() {
+        let stored = r#"{"at":5,"status":"rejected","code":"missing_field","pointer":"/data","detail":"is missing"}"#;
+        let replay: Replay = serde_json::from_str(stored).unwrap();
+        assert!(!replay.is_done());
+        assert_eq!(serde_json::to_string(&replay).unwrap(), stored);
+    }
+
+    #[test]
+    fn a_letter_whose_event_is_in_the_log_goes_in_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = wal::open(dir.path(), &wal::Options::default()).unwrap();
+        let at = UnixMicros::new(5);
+        let budget = crate::commit::Budget::new(9, 0);
+        let replay_of = |id| {
+            let mut submission =
+                Submission::new(event::Batch::new("default", event::Source::Http, at), budget.enter().unwrap());
+            submission.replays = Some(id);
+            submission.batch.records = vec![0; 8];
+            submission
+        };
+        let writes = [note(1, &Replay::of(Verdict::Accepted(Seq::new(7)), at))];
+        log.writer.commit(&wal::Group { events: None, writes: &writes }).unwrap();
+        let (mut done, mut open) = (replay_of(1), replay_of(2));
+        drop_repeated(&mut done, &log.reader);
+        drop_repeated(&mut open, &log.reader);
+        assert!(done.batch.records.is_empty() && !open.batch.records.is_empty());
+    }
+}

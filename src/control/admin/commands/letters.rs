@@ -1,0 +1,17 @@
+//! Dead letters.
+
+use super::super::request::{Refusal, Request};
+use super::super::server::AdminParts;
+use crate::control::dead_letters::Command;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Does what is asked about them.
+pub(super) async fn run(parts: &AdminParts, request: &Request) -> Result<Value, Refusal> {
+    let refused = |error: crate::control::dead_letters::LetterError| Refusal::from(error.to_string());
+    let fields = Value::Object(request.fields.clone());
+    match Command::of_request(&request.command, &fields) {
+        Some(command) => Arc::clone(&parts.letters).run(command.map_err(refused)?).await.map_err(refused),
+        None => Err(format!("`{}` is not carried out by this daemon", request.command).into()),
+    }
+}

@@ -1,0 +1,133 @@
+//! What somebody who helps from afar wants to see, as files by name; nothing in it is secret or a client's.
+
+use super::super::request::Refusal;
+use super::super::server::AdminParts;
+use super::aside;
+use crate::control::audit::Query;
+use crate::control::redact::redact;
+use crate::control::{log_level, log_view, recent_log};
+use event::UnixMicros;
+use serde_json::{Map, Value, json};
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Entries of the audit log that go along.
+const AUDIT_ENTRIES: usize = 1000;
+/// What the system says of itself and of the process, as it says it.
+const SYSTEM_FILES: [&str; 12] = [
+    "/etc/os-release",
+    "/proc/version",
+    "/proc/cpuinfo",
+    "/proc/meminfo",
+    "/proc/loadavg",
+    "/proc/pressure/cpu",
+    "/proc/pressure/io",
+    "/proc/pressure/memory",
+    "/proc/self/limits",
+    "/proc/self/status",
+    "/proc/self/cgroup",
+    "/proc/sys/net/core/somaxconn",
+];
+const README: &str = "\
+What an ingestd daemon said of itself when `ingestd admin support` was asked.
+
+version.json    versions, and when this was made
+figures.json    rates, latency, intake, disk, sinks: what `ingestd admin top` shows
+status.json     health, log, sinks: what `ingestd admin status --json` shows
+ledger.json     whether the counts balance: `ingestd admin audit --json`
+config.json     the values in effect and where each was set, secrets left out; files that values come from were not read
+log.txt         the newest lines of the log, as far as they are in memory
+metrics.txt     the metrics, in Prometheus' text format
+wal.json        where the log begins and ends, its room, every start
+audit-log.jsonl the newest entries of the audit log: who has changed what
+audit-log.json  whether its chain is whole
+data.txt        the files of the data folder's first level, with their sizes
+system.txt      kernel, processor, memory, limits, free disk space
+
+Passwords in addresses and values behind names such as password, secret or token are replaced by (secret), wherever they
+stand. No event, and no bytes of one, are in here; event ids may be in log.txt where an error speaks of one.
+";
+
+/// All of it.
+pub(super) async fn support(parts: &AdminParts) -> Result<Value, Refusal> {
+    let (figures, pipeline) = (Arc::clone(&parts.figures), parts.pipeline.clone());
+    let (reloader, audit, health) = (Arc::clone(&parts.reloader), Arc::clone(&parts.audit), Arc::clone(&parts.health));
+    aside(move || {
+        let mut files = Files(Map::new());
+        let config = reloader.config();
+        files.put("README", README.to_owned());
+        files.json("version.json", &version());
+        files.json("figures.json", &figures.read());
+        let mut status = pipeline.status();
+        status["health"] = json!({"status": health.status(), "services": health.services()});
+        files.json("status.json", &status);
+        let wrong = pipeline.audit();
+        files.json("ledger.json", &json!({"balanced": wrong.is_empty(), "wrong": wrong}));
+        files.json("config.json", &reloader.settings());
+        files.put("log.txt", recent_log::text());
+        files.put("metrics.txt", figures.prometheus());
+        files.json("wal.json", &log_view::facts(pipeline.reader()).unwrap_or_else(|error| error.to_string().into()));
+        let entries = audit.query(&Query { limit: AUDIT_ENTRIES, ..Query::default() }).unwrap_or_default();
+        files.put("audit-log.jsonl", entries.iter().map(|entry| format!("{entry}\n")).collect());
+        let verdict = audit.verify().map(|verdict| verdict.to_json());
+        files.json("audit-log.json", &verdict.unwrap_or_else(|error| error.to_string().into()));
+        files.put("data.txt", listing(&config.data_dir));
+        files.put("system.txt", system(&config.data_dir));
+        json!({"files": files.0})
+    })
+    .await
+}
+
+struct Files(Map<String, Value>);
+
+impl Files {
+    fn put(&mut self, name: &str, text: String) {
+        // Whatever it is, and whoever has put it there.
+        self.0.insert(name.to_owned(), redact(&text).into());
+    }
+
+    fn json(&mut self, name: &str, value: &Value) {
+        self.put(name, serde_json::to_string_pretty(value).unwrap_or_default() + "\n");
+    }
+}
+
+fn version() -> Value {
+    json!({
+        "ingestd": env!("CARGO_PKG_VERSION"),
+        "protocol": super::super::PROTOCOL,
+        "build": if cfg!(debug_assertions) { "with assertions" } else { "release" },
+        "target": format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
+        "logLevel": log_level(),
+        "made": UnixMicros::now().to_string(),
+    })
+}
+
+fn listing(data: &Path) -> String {
+    let mut lines: Vec<String> = match std::fs::read_dir(data) {
+        Ok(entries) => entries.filter_map(|entry| line(&entry.ok()?)).collect(),
+        Err(error) => vec![format!("cannot be listed: {error}\n")],
+    };
+    lines.sort();
+    lines.concat()
+}
+
+fn line(entry: &std::fs::DirEntry) -> Option<String> {
+    let found = entry.metadata().ok()?;
+    let end = if found.is_dir() { "/" } else { "" };
+    Some(format!("{}{end}  {} bytes\n", entry.file_name().to_string_lossy(), found.len()))
+}
+
+fn system(data: &Path) -> String {
+    let mut out = String::new();
+    if let Ok(stat) = rustix::fs::statvfs(data) {
+        let [free, total] = [stat.f_bavail, stat.f_blocks].map(|blocks| blocks * stat.f_frsize);
+        // Writing to a string does not fail.
+        writeln!(out, "disk of the data folder: {free} of {total} bytes free, {} inodes free\n", stat.f_favail).ok();
+    }
+    for path in SYSTEM_FILES {
+        let text = std::fs::read_to_string(path).unwrap_or_else(|error| format!("{error}\n"));
+        writeln!(out, "--- {path}\n{text}").ok();
+    }
+    out
+}

@@ -1,0 +1,212 @@
+//! What is asked, taken apart and held to what the command takes, and how it is refused.
+
+use serde_json::{Map, Value, json};
+
+/// Why a request is not carried out: a word for programs and a text for people.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    /// `bad_request`, `unknown_command`, `not_recorded` or `refused`.
+    pub(super) code: &'static str,
+    pub(super) text: String,
+}
+
+impl Refusal {
+    pub(super) fn bad_request(text: impl Into<String>) -> Self {
+        Refusal { code: "bad_request", text: text.into() }
+    }
+
+    pub(super) fn to_json(&self) -> Value {
+        json!({"ok": false, "error": self.text, "code": self.code})
+    }
+}
+
+impl From<String> for Refusal {
+    fn from(text: String) -> Self {
+        Refusal { code: "refused", text }
+    }
+}
+
+/// What the value of a field must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A text.
+    Text,
+    /// A whole number from 0 on.
+    Number,
+    /// A list of texts.
+    Texts,
+    /// True or false.
+    Flag,
+    /// A text, a number, or true or false.
+    Plain,
+}
+
+impl Kind {
+    /// The words for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Kind::Text => "a text",
+            Kind::Number => "a whole number",
+            Kind::Texts => "a list of texts",
+            Kind::Flag => "true or false",
+            Kind::Plain => "a text, a number, or true or false",
+        }
+    }
+
+    fn takes(self, value: &Value) -> bool {
+        match self {
+            Kind::Text => value.is_string(),
+            Kind::Number => value.is_u64(),
+            Kind::Texts => value.as_array().is_some_and(|values| values.iter().all(Value::is_string)),
+            Kind::Flag => value.is_boolean(),
+            Kind::Plain => value.is_string() || value.is_u64() || value.is_boolean(),
+        }
+    }
+}
+
+/// A field that a command takes.
+#[derive(Debug, Clone, Copy)]
+pub struct Field {
+    /// Its name.
+    pub name: &'static str,
+    /// What its value must be.
+    pub kind: Kind,
+    /// Whether the command does nothing without it.
+    pub needed: bool,
+    /// Whether the audit log must not have its value: a secret, or bytes of an event.
+    pub private: bool,
+}
+
+impl Field {
+    pub(super) const fn new(name: &'static str, kind: Kind) -> Self {
+        Field { name, kind, needed: false, private: false }
+    }
+
+    pub(super) const fn needed(mut self) -> Self {
+        self.needed = true;
+        self
+    }
+
+    /// The same, whose value the audit log must not have.
+    #[must_use]
+    pub const fn private(mut self) -> Self {
+        self.private = true;
+        self
+    }
+}
+
+/// A request whose line could be read.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) command: String,
+    /// Beside the command; what is null is not there.
+    pub(super) fields: Map<String, Value>,
+}
+
+impl Request {
+    pub(super) fn parse(line: &[u8]) -> Result<Self, Refusal> {
+        let not_one = |what: String| Refusal::bad_request(format!("a request is one JSON object on a line: {what}"));
+        let value: Value = serde_json::from_slice(line).map_err(|error| not_one(error.to_string()))?;
+        let Value::Object(mut fields) = value else { return Err(not_one("this is something else".into())) };
+        let Some(Value::String(command)) = fields.remove("command") else {
+            return Err(Refusal::bad_request("`command` is missing, or is no text"));
+        };
+        fields.retain(|_, value| !value.is_null());
+        Ok(Request { command, fields })
+    }
+
+    /// Holds it to what its command takes.
+    pub(super) fn check(&self, taken: &[Field]) -> Result<(), Refusal> {
+        for (name, value) in &self.fields {
+            let Some(field) = taken.iter().find(|field| field.name == name) else {
+                let known: Vec<_> = taken.iter().map(|field| field.name).collect();
+                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                let text = format!("`{}` takes no field `{name}`; it takes: {known}", self.command);
+                return Err(Refusal::bad_request(text));
+            };
+            if !field.kind.takes(value) {
+                return Err(Refusal::bad_request(format!("`{name}` must be {}, is {value}", field.kind.as_str())));
+            }
+        }
+        match taken.iter().find(|field| field.needed && !self.fields.contains_key(field.name)) {
+            Some(field) => Err(Refusal::bad_request(format!("`{}` wants `{}`", self.command, field.name))),
+            None => Ok(()),
+        }
+    }
+
+    /// Its fields as the audit log may have them.
+    pub(super) fn recordable(&self, taken: &[Field]) -> Value {
+        let is_private = |name: &str| taken.iter().any(|field| field.name == name && field.private);
+        let shown = |(name, value): (&String, &Value)| {
+            let value = if is_private(name) { "(left out)".into() } else { value.clone() };
+            (name.clone(), value)
+        };
+        Value::Object(self.fields.iter().map(shown).collect())
+    }
+
+    /// A text, where it is there.
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.fields.get(name)?.as_str()
+    }
+
+    /// A number, where it is there.
+    pub(super) fn number(&self, name: &str) -> Option<u64> {
+        self.fields.get(name)?.as_u64()
+    }
+
+    /// The texts of a list; none where it is not there.
+    pub(super) fn texts(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.fields.get(name).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+    }
+
+    /// Whether a flag is there and set.
+    pub(super) fn flag(&self, name: &str) -> bool {
+        self.fields.get(name).and_then(Value::as_bool).unwrap_or_default()
+    }
+
+    /// A text that [`Request::check`] has seen.
+    pub(super) fn needed_text(&self, name: &str) -> Result<&str, Refusal> {
+        self.text(name).ok_or_else(|| Refusal::bad_request(format!("`{}` wants `{name}`", self.command)))
+    }
+
+    /// A number that [`Request::check`] has seen.
+    pub(super) fn needed_number(&self, name: &str) -> Result<u64, Refusal> {
+        self.number(name).ok_or_else(|| Refusal::bad_request(format!("`{}` wants `{name}`", self.command)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TAKEN: &[Field] = &[Field::new("sink", Kind::Text).needed(), Field::new("until", Kind::Number)];
+
+    fn refused(line: &str) -> String {
+        Request::parse(line.as_bytes()).and_then(|request| request.check(TAKEN)).unwrap_err().text
+    }
+
+    #[test]
+    fn what_is_private_is_not_for_the_record() {
+        let taken = [Field::new("id", Kind::Number), Field::new("raw", Kind::Text).private()];
+        let request = Request::parse(br#"{"command": "x", "id": 7, "raw": "a shopper's"}"#).unwrap();
+        assert_eq!(request.recordable(&taken), json!({"id": 7, "raw": "(left out)"}));
+    }
+
+    #[test]
+    fn what_a_command_does_not_take_is_named() {
+        assert!(refused("[]").contains("one JSON object"));
+        assert!(refused("{").contains("one JSON object"));
+        assert!(refused(r#"{"command": 1}"#).contains("`command`"));
+        assert_eq!(
+            refused(r#"{"command": "x", "sink": "a", "sinks": 1}"#),
+            "`x` takes no field `sinks`; it takes: sink, until"
+        );
+        assert_eq!(refused(r#"{"command": "x", "sink": 1}"#), "`sink` must be a text, is 1");
+        assert_eq!(refused(r#"{"command": "x", "sink": "a", "until": -1}"#), "`until` must be a whole number, is -1");
+        assert_eq!(refused(r#"{"command": "x", "sink": null}"#), "`x` wants `sink`");
+        let request = Request::parse(br#"{"command": "x", "sink": "a", "until": null}"#).unwrap();
+        request.check(TAKEN).unwrap();
+        assert_eq!((request.text("sink"), request.number("until")), (Some("a"), None));
+    }
+}

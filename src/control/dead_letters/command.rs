@@ -1,0 +1,89 @@
+//! What can be asked, whoever asks.
+
+use super::{Filter, LetterError, Letters};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// A question or an order.
+#[derive(Debug)]
+pub enum Command {
+    /// Tells some.
+    List(Filter),
+    /// Tells one, with its bytes.
+    Show(u64),
+    /// Keeps other bytes for its replay.
+    Edit(u64, Vec<u8>),
+    /// Has it go in again.
+    Replay(u64),
+    /// Has some go in again.
+    ReplayAll(Filter),
+    /// Removes it.
+    Purge(u64),
+    /// Removes some.
+    PurgeAll(Filter),
+}
+
+impl Command {
+    /// What it changes, by its name in the audit log, and in which letter; `None` for what only looks.
+    #[must_use]
+    pub const fn change(&self) -> Option<(&'static str, Option<u64>)> {
+        match self {
+            Command::List(_) | Command::Show(_) => None,
+            Command::Edit(id, _) => Some(("dead_letter_edit", Some(*id))),
+            Command::Replay(id) => Some(("dead_letter_replay", Some(*id))),
+            Command::ReplayAll(_) => Some(("dead_letters_replay", None)),
+            Command::Purge(id) => Some(("dead_letter_purge", Some(*id))),
+            Command::PurgeAll(_) => Some(("dead_letters_purge", None)),
+        }
+    }
+
+    /// As it comes over the admin socket; `None` for another command.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn of_request(command: &str, request: &Value) -> Option<Result<Command, LetterError>> {
+        let id = || id_of(request["id"].as_str().unwrap_or_default());
+        let filter = || Filter::of_object(request, &["command"]);
+        let raw =
+            || request["raw"].as_str().ok_or_else(|| LetterError::question("`raw` is the mended event, a string"));
+        Some(match command {
+            "dead_letters" => filter().map(Command::List),
+            "dead_letters_replay" => filter().map(Command::ReplayAll),
+            "dead_letters_purge" => filter().map(Command::PurgeAll),
+            "dead_letter" => id().map(Command::Show),
+            "dead_letter_replay" => id().map(Command::Replay),
+            "dead_letter_purge" => id().map(Command::Purge),
+            "dead_letter_edit" => id().and_then(|id| Ok(Command::Edit(id, raw()?.as_bytes().to_vec()))),
+            _ => return None,
+        })
+    }
+}
+
+impl Letters {
+    /// Does what is asked.
+    ///
+    /// # Errors
+    /// [`LetterError`]; unless it is [`LetterError::Refused`], nothing was changed.
+    pub async fn run(self: Arc<Self>, command: Command) -> Result<Value, LetterError> {
+        match command {
+            // They read much from disk.
+            Command::List(filter) => aside(move || self.list(&filter)).await,
+            Command::Show(id) => aside(move || self.show(id)).await,
+            Command::Edit(id, bytes) => self.edit(id, bytes).await,
+            Command::Replay(id) => self.replay(id).await,
+            Command::ReplayAll(filter) => self.replay_all(&filter).await,
+            Command::Purge(id) => self.purge(id).await,
+            Command::PurgeAll(filter) => self.purge_all(&filter).await,
+        }
+    }
+}
+
+async fn aside(read: impl FnOnce() -> Result<Value, LetterError> + Send + 'static) -> Result<Value, LetterError> {
+    let read = tokio::task::spawn_blocking(read).await;
+    read.unwrap_or(Err(LetterError::Refused(event::Refusal::ShuttingDown)))
+}
+
+/// A letter's id, as answers tell it.
+pub(super) fn id_of(text: &str) -> Result<u64, LetterError> {
+    text.parse().map_err(|_| LetterError::question("the id of a dead letter is a number"))
+}

@@ -1,0 +1,46 @@
+use event::Refusal;
+
+/// Why a dead letter is not shown or changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LetterError {
+    /// There is none of that id.
+    #[error("there is no dead letter {0}: it was purged, has aged away, or never was")]
+    Missing(u64),
+    /// It is not what was written.
+    #[error("dead letter {0} cannot be read: run `ingestd wal verify` once the daemon is stopped")]
+    Unreadable(u64),
+    /// The question makes no sense.
+    #[error("{0}")]
+    Question(String),
+    /// It is in a state in which that cannot be done.
+    #[error("{0}")]
+    Conflict(String),
+    /// The bytes are too many.
+    #[error("the event is larger than {0} bytes (limits.event_bytes_max)")]
+    TooLarge(usize),
+    /// The tenant's room for dead letters is used up.
+    #[error("the tenant's room for dead letters (limits.dead_letter_bytes_max) is used up: purge some first")]
+    Full,
+    /// The log does not take it now.
+    #[error("the log takes nothing now ({0}): try again")]
+    Refused(Refusal),
+    /// The audit log cannot be written.
+    #[error("the audit log cannot be written: {0}")]
+    NotRecorded(String),
+    /// The log cannot be read.
+    #[error(transparent)]
+    Read(#[from] wal::ReadError),
+}
+
+impl From<Refusal> for LetterError {
+    fn from(refusal: Refusal) -> Self {
+        LetterError::Refused(refusal)
+    }
+}
+
+impl LetterError {
+    pub(super) fn question(text: impl Into<String>) -> Self {
+        LetterError::Question(text.into())
+    }
+}

@@ -1,0 +1,147 @@
+//! `/dead-letters` over HTTP.
+//!
+//! | call | does |
+//! |---|---|
+//! | `GET /dead-letters?code=&sink=&tenant=&state=&since=&limit=&cursor=` | lists |
+//! | `GET /dead-letters/{id}` | shows one, with its bytes |
+//! | `PUT /dead-letters/{id}` | keeps the body as the bytes of its replay |
+//! | `POST /dead-letters/{id}/replay` | replays it |
+//! | `POST /dead-letters/replay` | replays those that the filter in the body takes |
+//! | `DELETE /dead-letters/{id}` | purges it |
+//! | `POST /dead-letters/purge` | purges those that the filter in the body takes |
+
+use super::super::audit::{Actor, Entry, Outcome, Via};
+use super::command::id_of;
+use super::{Command, Filter, LetterError, Letters};
+use crate::intake::{Answer, Order, problem};
+use event::Refusal;
+use http_body_util::Full;
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::{Method, StatusCode};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+impl Letters {
+    /// Answers a request.
+    pub async fn answer(self: Arc<Self>, order: Order) -> Answer {
+        let command = match command(&order) {
+            Ok(command) => command,
+            Err(answer) => return *answer,
+        };
+        let is_removed = matches!(command, Command::Purge(_));
+        match self.recorded(command, &order).await {
+            Ok(_) if is_removed => {
+                let mut answer = Answer::default();
+                *answer.status_mut() = StatusCode::NO_CONTENT;
+                answer
+            }
+            Ok(result) => json_answer(&result),
+            Err(error) => told(&error),
+        }
+    }
+}
+
+impl Letters {
+    /// Does it, between two entries of the audit log where it changes something.
+    async fn recorded(self: Arc<Self>, command: Command, order: &Order) -> Result<Value, LetterError> {
+        let Some((action, target)) = command.change() else { return self.run(command).await };
+        let entry = Entry::new(Actor::unknown(Via::Http), action).on(target.map(|id| id.to_string()));
+        let mut asked = json!({"address": order.peer.to_string(), "tenant": order.tenant});
+        if target.is_none() {
+            asked["filter"] = serde_json::from_slice(&order.body).unwrap_or_default();
+        }
+        let of = self.append(entry.clone().with(asked).outcome(Outcome::Begun)).await?;
+        let done = Arc::clone(&self).run(command).await;
+        let (outcome, details) = match &done {
+            Ok(result) if target.is_none() => (Outcome::Done, result.clone()),
+            Ok(_) => (Outcome::Done, json!({})),
+            Err(error) => (Outcome::Failed, json!({"error": error.to_string()})),
+        };
+        self.append(Entry { of: Some(of), ..entry.with(details).outcome(outcome) }).await?;
+        done
+    }
+
+    /// Appends an entry, on a thread where a disk that hangs holds up nobody else.
+    async fn append(&self, entry: Entry) -> Result<u64, LetterError> {
+        let audit = Arc::clone(&self.audit);
+        let recorded = tokio::task::spawn_blocking(move || audit.append(&entry)).await;
+        let refused = |error: String| LetterError::NotRecorded(error);
+        recorded.map_err(|error| refused(error.to_string()))?.map_err(|error| refused(error.to_string()))
+    }
+}
+
+fn command(order: &Order) -> Result<Command, Box<Answer>> {
+    let rest = order.path.trim_start_matches("/dead-letters").trim_start_matches('/');
+    let path: Vec<&str> = rest.split('/').collect();
+    let (method, refuse) = (&order.method, |error: LetterError| Box::new(told(&error)));
+    let filter = || of_body(&order.body).map_err(refuse);
+    let id =
+        |text: &str| id_of(text).map_err(|_| Box::new(problem(StatusCode::NOT_FOUND, "there is nothing at this path")));
+    match path.as_slice() {
+        [""] if method == Method::GET => {
+            Filter::of_query(order.query.as_deref().unwrap_or_default()).map(Command::List).map_err(refuse)
+        }
+        [""] => Err(not_allowed("GET")),
+        ["replay"] if method == Method::POST => filter().map(Command::ReplayAll),
+        ["purge"] if method == Method::POST => filter().map(Command::PurgeAll),
+        ["replay" | "purge"] => Err(not_allowed("POST")),
+        [letter] => {
+            let id = id(letter)?;
+            match *method {
+                Method::GET => Ok(Command::Show(id)),
+                Method::PUT => Ok(Command::Edit(id, order.body.clone())),
+                Method::DELETE => Ok(Command::Purge(id)),
+                _ => Err(not_allowed("GET, PUT, DELETE")),
+            }
+        }
+        [letter, "replay"] => {
+            let id = id(letter)?;
+            if method == Method::POST { Ok(Command::Replay(id)) } else { Err(not_allowed("POST")) }
+        }
+        _ => Err(Box::new(problem(StatusCode::NOT_FOUND, "there is nothing at this path"))),
+    }
+}
+
+fn of_body(body: &[u8]) -> Result<Filter, LetterError> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Filter::default());
+    }
+    let object: Value = serde_json::from_slice(body)
+        .map_err(|error| LetterError::question(format!("the body is a filter, a JSON object: {error}")))?;
+    Filter::of_object(&object, &[])
+}
+
+fn not_allowed(allow: &'static str) -> Box<Answer> {
+    let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, &format!("this path takes {allow}"));
+    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    Box::new(answer)
+}
+
+fn json_answer(body: &Value) -> Answer {
+    let mut answer = Answer::new(Full::new(body.to_string().into()));
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    // What shoppers did is not to lie about in caches.
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+fn told(error: &LetterError) -> Answer {
+    let status = match error {
+        LetterError::Missing(_) => StatusCode::NOT_FOUND,
+        LetterError::Question(_) => StatusCode::BAD_REQUEST,
+        LetterError::Conflict(_) => StatusCode::CONFLICT,
+        LetterError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        LetterError::Full => StatusCode::INSUFFICIENT_STORAGE,
+        LetterError::Refused(_) => StatusCode::SERVICE_UNAVAILABLE,
+        LetterError::Unreadable(_) | LetterError::NotRecorded(_) | LetterError::Read(_) => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
+    };
+    let mut answer = problem(status, &error.to_string());
+    if let LetterError::Refused(refusal) = error
+        && *refusal != Refusal::StorageFailed
+    {
+        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    answer
+}

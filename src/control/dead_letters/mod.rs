@@ -1,0 +1,64 @@
+//! Dead letters, for people: listed, shown, edited, replayed, purged; over HTTP (`/dead-letters`) and the admin socket
+//! alike. What each means: `docs/dead-letters.md`.
+//!
+//! ```text
+//! http, admin ──► Letters ──► wal::Reader                     list, show
+//!                    └──────► commit::Control ──► the writer   edit, purge; a replay, which goes in like any event
+//! ```
+
+mod change;
+mod command;
+mod error;
+mod filter;
+mod http;
+mod listing;
+mod replay;
+
+pub use command::Command;
+pub use error::LetterError;
+pub use filter::Filter;
+
+use super::audit::AuditLog;
+use crate::commit::{Beside, Control, DeadLetter, decode_dead_letter};
+use crate::intake::Shared;
+use prepare::Parser;
+use std::sync::{Arc, Mutex, Weak};
+use wal::{Family, Reader};
+
+/// The dead letters of the running daemon.
+pub struct Letters {
+    reader: Reader,
+    control: Control,
+    /// What requests go by; gone once the daemon is.
+    shared: Weak<Shared>,
+    parser: Mutex<Parser>,
+    /// Keeps what is changed over HTTP; the admin socket keeps its own.
+    audit: Arc<AuditLog>,
+    /// One change at a time: what is looked at is what is changed.
+    turn: tokio::sync::Mutex<()>,
+}
+
+/// A stored letter and what is kept beside it.
+struct Kept {
+    id: u64,
+    head: DeadLetter,
+    raw: Vec<u8>,
+    beside: Beside,
+}
+
+impl Letters {
+    /// The letters of a log, changed through `control`.
+    #[must_use]
+    pub fn new(reader: Reader, control: Control, shared: &Arc<Shared>, audit: Arc<AuditLog>) -> Self {
+        let parser = Mutex::new(Parser::new(shared.settings.load().limits.clone(), shared.key.clone()));
+        let (shared, turn) = (Arc::downgrade(shared), tokio::sync::Mutex::default());
+        Letters { reader, control, shared, parser, audit, turn }
+    }
+
+    fn get(&self, id: u64) -> Result<Kept, LetterError> {
+        let stored = self.reader.get(Family::Dead, &id.to_be_bytes())?;
+        let stored = stored.ok_or(LetterError::Missing(id))?;
+        let (head, raw) = decode_dead_letter(&stored).ok_or(LetterError::Unreadable(id))?;
+        Ok(Kept { id, head, raw: raw.to_vec(), beside: Beside::load(&self.reader, id)? })
+    }
+}

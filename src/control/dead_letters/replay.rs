@@ -1,0 +1,128 @@
+//! Replays: a letter's bytes, or those of its edit, go in as any event does; what becomes of the letter is in the same
+//! write as its event.
+
+use super::listing::{cursor, replay as told};
+use super::{Filter, Kept, LetterError, Letters};
+use crate::commit::{Beside, LetterOrder, Replay, Submission};
+use event::{Batch, Refusal, Rejection, Source, UnixMicros};
+use serde_json::{Value, json};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
+
+impl Letters {
+    /// Replays one. One that was replayed before stays as it is, and says what became of it then.
+    pub(super) async fn replay(&self, id: u64) -> Result<Value, LetterError> {
+        let _turn = self.turn.lock().await;
+        let kept = self.get(id)?;
+        if let Some(before) = kept.beside.replay.as_ref().filter(|replay| replay.is_done()) {
+            let mut result = result(id, before);
+            result["repeated"] = true.into();
+            return Ok(result);
+        }
+        kept.can_be_replayed()?;
+        let replay = self.put_in(&kept).await?;
+        self.record("replay", &[id]);
+        Ok(result(id, &replay))
+    }
+
+    /// Replays those of one page that the filter takes and that can be; what became of each.
+    pub(super) async fn replay_all(self: &Arc<Self>, filter: &Filter) -> Result<Value, LetterError> {
+        filter.must_choose()?;
+        let _turn = self.turn.lock().await;
+        let page = self.page_aside(filter).await?;
+        let mut counts = serde_json::Map::new();
+        let (mut results, mut replayed, mut next) = (Vec::new(), Vec::new(), page.next);
+        for kept in &page.found {
+            let status = if kept.can_be_replayed().is_err() {
+                "skipped".to_owned()
+            } else {
+                match self.put_in(kept).await {
+                    Ok(replay) => {
+                        replayed.push(kept.id);
+                        results.push(result(kept.id, &replay));
+                        replay.status
+                    }
+                    // What has gone in so far is told; the rest is for another call.
+                    Err(LetterError::Refused(refusal)) if !replayed.is_empty() => {
+                        counts.insert("refused".to_owned(), refusal.as_str().into());
+                        next = Some(kept.id);
+                        break;
+                    }
+                    Err(error) => return Err(error),
+                }
+            };
+            let count = counts.get(&status).and_then(Value::as_u64).unwrap_or_default();
+            counts.insert(status, (count + 1).into());
+        }
+        self.record("replay", &replayed);
+        let mut answer = json!({"accepted": 0, "duplicate": 0, "rejected": 0, "skipped": 0});
+        counts.into_iter().for_each(|(name, count)| answer[name] = count);
+        answer["results"] = results.into();
+        answer["nextCursor"] = cursor(next);
+        Ok(answer)
+    }
+
+    /// Validates, deduplicates and commits a letter's event.
+    async fn put_in(&self, kept: &Kept) -> Result<Replay, LetterError> {
+        let shared = self.shared.upgrade().ok_or(LetterError::Refused(Refusal::ShuttingDown))?;
+        let permit = shared.admission.enter()?;
+        let now = UnixMicros::now();
+        let source = if kept.head.source == Source::WebSocket as u8 { Source::WebSocket } else { Source::Http };
+        let mut batch = Batch::new(&kept.head.tenant, source, now);
+        batch.traceparent = kept.head.traceparent.as_deref().map(Into::into);
+        let parsed = self.parse(kept.bytes(), now, &mut batch)?;
+        shared.metrics.received.fetch_add(1, Relaxed);
+        if let Err(rejection) = parsed {
+            shared.metrics.reject(rejection.code, 1);
+            let replay = rejected(&rejection, now);
+            self.control.order(LetterOrder::Note { id: kept.id, replay: replay.clone() }).await?;
+            return Ok(replay);
+        }
+        let mut submission = Box::new(Submission::new(batch, permit));
+        submission.replays = Some(kept.id);
+        let submission =
+            self.control.submit(submission).await.inspect_err(|refusal| shared.metrics.refuse(*refusal, 1))?;
+        let receipt = submission.outcome.as_ref().map_err(|refusal| *refusal)?;
+        match receipt.verdicts.first() {
+            Some(verdict) => Ok(Replay::of(*verdict, receipt.committed_at)),
+            // Another replay of it, whose asker has left, came before.
+            None => {
+                shared.metrics.duplicate.fetch_add(1, Relaxed);
+                Ok(Beside::load(&self.reader, kept.id)?.replay.ok_or(Refusal::Unknown)?)
+            }
+        }
+    }
+
+    fn parse(&self, bytes: &[u8], now: UnixMicros, batch: &mut Batch) -> Result<Result<(), Rejection>, LetterError> {
+        let limits = self.limits()?;
+        let mut parser = self.parser.lock().unwrap_or_else(PoisonError::into_inner);
+        parser.set_limits(limits);
+        Ok(parser.single(bytes, now, batch))
+    }
+}
+
+impl Kept {
+    /// The bytes that a replay takes.
+    fn bytes(&self) -> &[u8] {
+        self.beside.edit.as_deref().unwrap_or(&self.raw)
+    }
+}
+
+fn rejected(rejection: &Rejection, at: UnixMicros) -> Replay {
+    let first = rejection.first();
+    Replay {
+        at: at.get(),
+        status: "rejected".into(),
+        seq: None,
+        differs: false,
+        code: Some(rejection.code.as_str().into()),
+        pointer: Some(first.pointer.clone()),
+        detail: Some(first.detail.clone()),
+    }
+}
+
+fn result(id: u64, replay: &Replay) -> Value {
+    let mut result = told(replay);
+    result["id"] = id.to_string().into();
+    result
+}

@@ -1,0 +1,151 @@
+//! What becomes of API keys: revoked, added under load, killed beside, damaged, and asked for anew.
+
+#![allow(missing_docs, clippy::unwrap_used, reason = "what fails here fails a test")]
+
+#[cfg(test)]
+mod support;
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use support::{ApiKey, Daemon, Place, Socket, event, eventually, post_as, tokens, upgrade};
+
+/// Only who sends needs a key; WebSockets are pinged often.
+const INTAKE: [(&str, &str); 2] = [("INGESTD_AUTH_INTAKE", "key"), ("INGESTD_SERVER_PING_INTERVAL_S", "1")];
+
+#[test]
+fn a_revoked_key_ends_its_websockets_the_busy_and_the_idle() {
+    let daemon = Daemon::with(&INTAKE);
+    let (gone, stays) = (ApiKey::add(&daemon, "shop", "intake"), ApiKey::add(&daemon, "shop", "intake"));
+    let open = |key: &ApiKey| Socket::over(upgrade(&daemon, &[("X-API-Key", &key.text)]).1);
+    let (mut busy, mut idle, mut other) = (open(&gone), open(&gone), open(&stays));
+    busy.cart(&event("before"));
+    busy.message("event_ack");
+    gone.revoke(&daemon);
+    busy.cart(&event("after"));
+    assert_eq!(busy.close_code(), Some(1008));
+    // With the next ping.
+    assert_eq!(idle.close_code(), Some(1008));
+    other.cart(&event("other"));
+    other.message("event_ack");
+    assert_eq!(daemon.totals(), [2, 0, 0, 0]);
+    let answer = post_as(&daemon, &gone.bearer(), &event("late"));
+    assert_eq!(answer.problem(401)["code"], "invalid_token");
+}
+
+#[test]
+fn what_was_answered_about_a_key_survives_a_kill() {
+    let mut place = Place::with(&INTAKE);
+    let mut kept = Vec::<ApiKey>::new();
+    let mut revoked = Vec::<ApiKey>::new();
+    for round in 0..8 {
+        let daemon = place.start();
+        for key in &kept {
+            post_as(&daemon, &key.bearer(), &event(&format!("{round}-{}", key.id))).with_status(202);
+        }
+        for key in &revoked {
+            post_as(&daemon, &key.bearer(), &event("never")).problem(401);
+        }
+        if round % 2 == 0 {
+            kept.extend([ApiKey::add(&daemon, "shop", "intake"), ApiKey::add(&daemon, "shop", "intake")]);
+        } else {
+            let key = kept.remove(0);
+            key.revoke(&daemon);
+            revoked.push(key);
+        }
+        place = daemon.kill();
+    }
+    let listed = tokens(&place.start(), &["list"]);
+    let states = listed.as_array().unwrap().iter().filter(|key| key["state"] == "revoked").count();
+    assert_eq!((listed.as_array().unwrap().len(), states), (8, 4), "{listed}");
+}
+
+#[test]
+fn keys_come_and_go_under_load_and_take_effect_at_once() {
+    let daemon = Daemon::with(&INTAKE);
+    let steady = ApiKey::add(&daemon, "shop", "intake");
+    let (stop, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for client in 0..4 {
+            let (daemon, steady, stop, answered) = (&daemon, &steady, &stop, &answered);
+            scope.spawn(move || {
+                let (mut connection, bearer) = (daemon.connect(), steady.bearer());
+                for number in 0.. {
+                    if stop.load(SeqCst) {
+                        break;
+                    }
+                    let body = event(&format!("{client}-{number}")).to_string();
+                    connection.post("/events", &[("Authorization", &bearer)], body.as_bytes()).with_status(202);
+                    answered.fetch_add(1, SeqCst);
+                }
+            });
+        }
+        // Whatever happens in here, the clients are to end.
+        let changing = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for round in 0..20 {
+                let before = answered.load(SeqCst);
+                let key = ApiKey::add(&daemon, "shop", "intake");
+                // On every acceptor: each connection may land on another one.
+                for connection in 0..4 {
+                    post_as(&daemon, &key.bearer(), &event(&format!("r{round}-{connection}"))).with_status(202);
+                }
+                key.revoke(&daemon);
+                for _ in 0..4 {
+                    post_as(&daemon, &key.bearer(), &event("never")).problem(401);
+                }
+                eventually("the others go on", || answered.load(SeqCst) > before);
+            }
+        }));
+        stop.store(true, SeqCst);
+        if let Err(panic) = changing {
+            std::panic::resume_unwind(panic);
+        }
+    });
+    assert_eq!(daemon.totals(), [answered.load(SeqCst) as u64 + 80, 0, 0, 0]);
+}
+
+#[test]
+fn damaged_keys_keep_the_daemon_from_starting_and_none_lets_nobody_in() {
+    let daemon = Daemon::with(&INTAKE);
+    let key = ApiKey::add(&daemon, "shop", "intake");
+    let place = daemon.stop();
+    let file = place.data().join("keys.jsonl");
+    let good = std::fs::read_to_string(&file).unwrap();
+    for bad in ["", &good[..good.len() / 2], &good.replace("\"revoked_us\":null", "\"revoked_us\":1"), "\u{0}"] {
+        std::fs::write(&file, bad).unwrap();
+        let output = place.command(&["serve", "--listen", "127.0.0.1:0"]).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains("keys.jsonl") && text.contains("damaged") && text.contains("put back"), "{text}");
+        let checked = place.command(&["check"]).output().unwrap();
+        assert!(!checked.status.success(), "{checked:?}");
+    }
+    std::fs::write(&file, &good).unwrap();
+    let daemon = place.start();
+    post_as(&daemon, &key.bearer(), &event("e")).with_status(202);
+    let place = daemon.stop();
+    std::fs::remove_file(&file).unwrap();
+    post_as(&place.start(), &key.bearer(), &event("e")).problem(401);
+}
+
+#[test]
+fn what_is_asked_for_changes_with_a_reload_also_for_those_who_are_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("config.toml");
+    let write = |intake: &str| {
+        let text = format!("[server]\nping_interval_s = 1\n[auth]\nintake = \"{intake}\"\n");
+        std::fs::write(&path, text).unwrap();
+    };
+    write("none");
+    let daemon = Daemon::with(&[("INGESTD_CONFIG", path.to_str().unwrap())]);
+    let key = ApiKey::add(&daemon, "shop", "intake");
+    let (mut plain, mut nobody) = (daemon.connect(), Socket::open(&daemon));
+    plain.post("/events", &[], event("nobody").to_string().as_bytes()).with_status(202);
+    write("key");
+    assert!(daemon.admin(&["config", "reload"]).status.success());
+    plain.post("/events", &[], event("nobody").to_string().as_bytes()).problem(401);
+    assert_eq!(nobody.close_code(), Some(1008));
+    post_as(&daemon, &key.bearer(), &event("nobody")).with_status(202);
+    write("none");
+    assert!(daemon.admin(&["config", "reload"]).status.success());
+    assert_eq!(daemon.post("/events", event("nobody").to_string()).with_status(202)["duplicate"], true);
+    assert_eq!(daemon.totals(), [2, 1, 0, 0], "the key's tenant is another one");
+}

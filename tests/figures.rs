@@ -1,0 +1,79 @@
+//! Health and figures on an address of their own.
+
+#![allow(missing_docs, clippy::unwrap_used, reason = "what fails here fails a test")]
+
+#[cfg(test)]
+mod support;
+
+use serde_json::Value;
+use support::{Authority, Connection, Daemon, Files, Place, Stopped, event, request};
+
+const APART: (&str, &str) = ("INGESTD_SERVER_ADMIN_LISTEN", "127.0.0.1:0");
+
+/// Asks where the figures are.
+fn ask(daemon: &Daemon, method: &str, path: &str) -> support::Answer {
+    let mut connection = Connection::open(daemon.figures.unwrap());
+    connection.send(request(method, path, &[], b""));
+    connection.answer()
+}
+
+#[test]
+fn they_are_answered_there_and_no_longer_with_intake() {
+    let daemon = Daemon::with(&[APART]);
+    daemon.post("/events", event("e").to_string()).with_status(202);
+    for path in ["/health", "/metrics", "/pipeline/status", "/events/stats", "/v1/events/stats"] {
+        assert_eq!(ask(&daemon, "GET", path).status, 200, "{path}");
+        let told = daemon.get(path).problem(404);
+        assert!(told["detail"].as_str().unwrap().contains("server.admin_listen"), "{told}");
+    }
+    assert_eq!(ask(&daemon, "GET", "/events/stats").json()["totals"]["accepted"], 1);
+    // What a balancer asks is answered at both.
+    for path in ["/", "/health/live", "/health/ready"] {
+        assert_eq!((ask(&daemon, "GET", path).status, daemon.get(path).status), (200, 200), "{path}");
+    }
+    ask(&daemon, "GET", "/nowhere").problem(404);
+    ask(&daemon, "POST", "/events").problem(404);
+    ask(&daemon, "POST", "/metrics").problem(405);
+    daemon.stop();
+}
+
+#[test]
+fn they_are_answered_while_intake_does_not_turn() {
+    let daemon = Daemon::with(&[APART, ("INGESTD_SERVER_ACCEPTORS", "1")]);
+    let stopped = Stopped::thread(&daemon, "accept-0");
+    let mut waiting = daemon.connect();
+    waiting.send(request("GET", "/health/live", &[], b""));
+    for path in ["/health/live", "/health", "/metrics", "/events/stats", "/pipeline/status"] {
+        assert_eq!(ask(&daemon, "GET", path).status, 200, "{path}");
+    }
+    assert!(!waiting.is_answered(), "intake was to stand still");
+    drop(stopped);
+    assert_eq!(waiting.answer().status, 200);
+}
+
+#[test]
+fn they_are_plain_where_intake_speaks_tls() {
+    let authority = Authority::new("test");
+    let files = Files::new(&authority.server(90));
+    let daemon = Place::with(&[APART]).and_all(files.env()).trusted(authority.trusted(None)).start();
+    assert_eq!(daemon.get("/health/live").status, 200);
+    let text = ask(&daemon, "GET", "/metrics").text();
+    assert!(text.contains("ingestd_tls_handshakes_total 1\n"), "{text}");
+}
+
+#[test]
+fn beyond_loopback_they_are_meant_to_be() {
+    let place = Place::with(&[("INGESTD_SERVER_ADMIN_LISTEN", "0.0.0.0:0"), ("INGESTD_SERVER_LISTEN", "127.0.0.1:0")]);
+    let refused = place.command(&["check", "--json", "--config-only"]).output().unwrap();
+    let report: Value = serde_json::from_slice(&refused.stdout).unwrap();
+    assert_eq!(refused.status.code(), Some(64), "{report}");
+    assert!(report.to_string().contains("server.admin_allow_unauthenticated = true"), "{report}");
+    let place = place.and("INGESTD_SERVER_ADMIN_ALLOW_UNAUTHENTICATED", "true");
+    assert!(place.command(&["check", "--config-only"]).output().unwrap().status.success());
+    let nonsense =
+        Place::with(&[("INGESTD_SERVER_ADMIN_LISTEN", "metrics")]).command(&["check", "--config-only"]).output();
+    let nonsense = nonsense.unwrap();
+    assert_eq!(nonsense.status.code(), Some(64));
+    let said = String::from_utf8_lossy(&nonsense.stderr).into_owned() + &String::from_utf8_lossy(&nonsense.stdout);
+    assert!(said.contains("\"metrics\" is no address such as 127.0.0.1:9001"), "{said}");
+}

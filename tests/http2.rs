@@ -1,0 +1,382 @@
+//! HTTP/2: the same answers, many at once, and what a hostile client gets.
+
+#![allow(missing_docs, clippy::unwrap_used, reason = "what fails here fails a test")]
+
+#[cfg(test)]
+mod support;
+
+use bytes::Bytes;
+use h2::Reason;
+use h2::client::SendRequest;
+use hyper::http::{Request, Response};
+use serde_json::Value;
+use std::collections::HashSet;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use support::{Daemon, event, events, eventually};
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Types of frames (RFC 9113, 6).
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
+const CONTINUATION: u8 = 9;
+/// Flags.
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+/// Errors.
+const NO_ERROR: u32 = 0;
+const ENHANCE_YOUR_CALM: u32 = 11;
+
+/// A client that keeps to the protocol.
+struct Client {
+    runtime: tokio::runtime::Runtime,
+    requests: SendRequest<Bytes>,
+    connection: tokio::task::JoinHandle<Result<(), h2::Error>>,
+}
+
+impl Client {
+    fn open(daemon: &Daemon) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (requests, connection) = runtime.block_on(async {
+            let stream = tokio::net::TcpStream::connect(daemon.address).await.unwrap();
+            let (requests, connection) = h2::client::handshake(stream).await.unwrap();
+            (requests, tokio::spawn(connection))
+        });
+        Client { runtime, requests, connection }
+    }
+
+    /// All answers to requests that are sent at once.
+    fn exchange(&self, requests: Vec<Request<Bytes>>) -> Vec<Response<Bytes>> {
+        self.runtime.block_on(async {
+            let mut pending = tokio::task::JoinSet::new();
+            for (number, request) in requests.into_iter().enumerate() {
+                let requests = self.requests.clone();
+                pending.spawn(async move { (number, one(requests, request).await) });
+            }
+            let mut answers = pending.join_all().await;
+            answers.sort_by_key(|(number, _)| *number);
+            answers.into_iter().map(|(_, answer)| answer).collect()
+        })
+    }
+
+    fn post(&self, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Response<Bytes> {
+        self.exchange(vec![request("POST", path, headers, body)]).remove(0)
+    }
+}
+
+fn request(method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Request<Bytes> {
+    let mut request = Request::builder().method(method).uri(format!("http://test{path}"));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(body.into()).unwrap()
+}
+
+/// One exchange; a refused stream was not looked at, and is sent again (RFC 9113, 8.7).
+async fn one(requests: SendRequest<Bytes>, request: Request<Bytes>) -> Response<Bytes> {
+    loop {
+        match attempt(requests.clone(), request.clone()).await {
+            Err(error) if error.reason() == Some(Reason::REFUSED_STREAM) => {}
+            answer => return answer.unwrap(),
+        }
+    }
+}
+
+async fn attempt(requests: SendRequest<Bytes>, request: Request<Bytes>) -> Result<Response<Bytes>, h2::Error> {
+    let mut requests = requests.ready().await?;
+    let (head, body) = request.into_parts();
+    let (answer, mut sending) = requests.send_request(Request::from_parts(head, ()), body.is_empty())?;
+    if !body.is_empty() {
+        // The daemon may not want all of it.
+        sending.send_data(body, true).ok();
+    }
+    let (head, mut body) = answer.await?.into_parts();
+    let mut whole = Vec::new();
+    while let Some(data) = body.data().await {
+        let data = data?;
+        body.flow_control().release_capacity(data.len())?;
+        whole.extend_from_slice(&data);
+    }
+    Ok(Response::from_parts(head, whole.into()))
+}
+
+fn json(answer: &Response<Bytes>) -> Value {
+    serde_json::from_slice(answer.body()).unwrap_or_else(|error| panic!("{error}: {answer:?}"))
+}
+
+#[track_caller]
+fn assert_problem(answer: &Response<Bytes>, status: u16) {
+    assert_eq!(answer.status(), status, "{answer:?}");
+    assert_eq!(answer.headers()["content-type"], "application/problem+json", "{answer:?}");
+    assert!(answer.headers().contains_key("x-request-id") && json(answer)["detail"].is_string(), "{answer:?}");
+}
+
+#[test]
+fn the_answers_are_those_of_http_1() {
+    let daemon = Daemon::start();
+    let client = Client::open(&daemon);
+    let accepted = client.post("/events", &[("x-request-id", "r-1")], event("e").to_string());
+    assert_eq!((accepted.status().as_u16(), &accepted.headers()["x-request-id"]), (202, &"r-1".parse().unwrap()));
+    assert_eq!((&json(&accepted)["seq"], &json(&accepted)["eventId"]), (&1.into(), &"e".into()));
+    let again = client.post("/v1/events", &[], event("e").to_string());
+    assert_eq!(json(&again)["duplicate"], true);
+    let batch = client.post("/events/batch", &[], Value::Array(events("b", 500)).to_string());
+    assert_eq!(json(&batch)["successful"], 500);
+    assert_problem(&client.post("/nowhere", &[], ""), 404);
+    assert_problem(&client.post("/events", &[("content-type", "text/html")], "{}"), 415);
+    assert_problem(&client.post("/events", &[], vec![b' '; 9 << 20]), 413);
+    assert_problem(&client.exchange(vec![request("DELETE", "/events", &[], "")])[0], 405);
+    assert_eq!(client.exchange(vec![request("GET", "/health/live", &[], "")])[0].status(), 200);
+    let stream = client.exchange(vec![request("GET", "/events/stream", &[], "")]).remove(0);
+    assert_problem(&stream, 426);
+    assert_eq!(daemon.totals(), [501, 1, 0, 0]);
+    assert_eq!(daemon.metric("ingestd_http2_connections_total"), 1.0);
+}
+
+#[test]
+fn curl_speaks_it_with_prior_knowledge() {
+    let daemon = Daemon::start();
+    let mut command = Command::new("curl");
+    command.args([
+        "-sS",
+        "--http2-prior-knowledge",
+        "-w",
+        "\n%{http_code} %{http_version}",
+        "-d",
+        &event("e").to_string(),
+    ]);
+    command.args(["-H", "content-type: application/json", &format!("http://{}/events", daemon.address)]);
+    let output = command.stdin(Stdio::null()).output().expect("curl is installed");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.ends_with("\n202 2"), "{text}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn requests_of_one_connection_run_side_by_side() {
+    let daemon = Daemon::start();
+    let client = Client::open(&daemon);
+    // More than may be at once: the rest waits.
+    let requests = (0..500).map(|number| request("POST", "/events", &[], event(&format!("e-{number}")).to_string()));
+    let answers = client.exchange(requests.collect());
+    let seqs: HashSet<u64> = answers.iter().map(|answer| json(answer)["seq"].as_u64().unwrap()).collect();
+    assert_eq!(seqs.len(), 500);
+    assert!(daemon.metric("ingestd_commits_total") < 500.0, "they shared commits");
+}
+
+#[test]
+fn a_body_counts_against_the_budget_of_all() {
+    let env = [
+        ("INGESTD_LIMITS_EVENT_BYTES_MAX", "1000"),
+        ("INGESTD_LIMITS_BODY_BYTES_MAX", "100000"),
+        ("INGESTD_LIMITS_INFLIGHT_BYTES_MAX", "200000"),
+        ("INGESTD_SERVER_BODY_TIMEOUT_S", "2"),
+    ];
+    let daemon = Daemon::with(&env);
+    let client = Client::open(&daemon);
+    // Bodies of which all but the end has come.
+    let (answers, _held) = client.runtime.block_on(async {
+        let (mut answers, mut held) = (Vec::new(), Vec::new());
+        for _ in 0..3 {
+            let mut requests = client.requests.clone().ready().await.unwrap();
+            let head = Request::post("http://test/events").body(()).unwrap();
+            let (answer, mut sending) = requests.send_request(head, false).unwrap();
+            sending.send_data(vec![b' '; 90_000].into(), false).unwrap();
+            answers.push(tokio::spawn(answer));
+            held.push(sending);
+        }
+        let mut statuses = Vec::new();
+        for answer in answers {
+            statuses.push(answer.await.unwrap().unwrap().status().as_u16());
+        }
+        (statuses, held)
+    });
+    assert_eq!(answers.iter().filter(|status| **status == 503).count(), 1, "{answers:?}");
+    assert_eq!(answers.iter().filter(|status| **status == 408).count(), 2, "{answers:?}");
+}
+
+/// A client that writes what it wants.
+struct Raw(TcpStream);
+
+impl Raw {
+    /// Behind the first exchange of settings.
+    fn open(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream.set_write_timeout(Some(Duration::from_secs(60))).unwrap();
+        let mut raw = Raw(stream);
+        raw.0.write_all(PREFACE).unwrap();
+        raw.send(SETTINGS, 0, 0, b"").unwrap();
+        raw
+    }
+
+    fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> std::io::Result<()> {
+        let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+        frame.extend_from_slice(&[kind, flags]);
+        frame.extend_from_slice(&stream.to_be_bytes());
+        frame.extend_from_slice(payload);
+        self.0.write_all(&frame)
+    }
+
+    /// Type, flags, stream and payload of the next frame.
+    fn frame(&mut self) -> std::io::Result<(u8, u8, u32, Vec<u8>)> {
+        let mut head = [0; 9];
+        self.0.read_exact(&mut head)?;
+        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+        self.0.read_exact(&mut payload)?;
+        Ok((head[3], head[4], u32::from_be_bytes([head[5], head[6], head[7], head[8]]), payload))
+    }
+
+    /// The error of the GOAWAY that ends the connection; `None` where it ends without one.
+    fn goaway(&mut self) -> Option<u32> {
+        let mut error = None;
+        while let Ok((kind, _, _, payload)) = self.frame() {
+            if kind == GOAWAY {
+                error = Some(u32::from_be_bytes(*payload[4..].first_chunk().unwrap()));
+            }
+        }
+        error
+    }
+}
+
+/// Header fields that are not compressed (RFC 7541, 6.2.2).
+fn fields(fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (name, value) in fields {
+        out.push(0);
+        for text in [name, value] {
+            assert!(text.len() < 127);
+            out.push(text.len() as u8);
+            out.extend_from_slice(text.as_bytes());
+        }
+    }
+    out
+}
+
+fn get(path: &str) -> Vec<u8> {
+    fields(&[(":method", "GET"), (":scheme", "http"), (":authority", "test"), (":path", path)])
+}
+
+#[test]
+fn the_preface_may_come_byte_by_byte() {
+    let daemon = Daemon::start();
+    let mut stream = TcpStream::connect(daemon.address).unwrap();
+    stream.set_nodelay(true).unwrap();
+    for byte in PREFACE {
+        stream.write_all(&[*byte]).unwrap();
+    }
+    let mut raw = Raw(stream);
+    raw.send(SETTINGS, 0, 0, b"").unwrap();
+    raw.send(HEADERS, END_STREAM | END_HEADERS, 1, &get("/health/live")).unwrap();
+    let data = loop {
+        let (kind, _, stream, payload) = raw.frame().unwrap();
+        if kind == DATA && stream == 1 {
+            break payload;
+        }
+    };
+    assert_eq!(serde_json::from_slice::<Value>(&data).unwrap()["status"], "live");
+}
+
+#[test]
+fn a_flood_of_resets_ends_the_connection_and_nothing_else() {
+    let daemon = Daemon::start();
+    let mut raw = Raw::open(daemon.address);
+    let mut flood = Vec::new();
+    for number in 0..10_000_u32 {
+        let stream = 2 * number + 1;
+        for (kind, flags, payload) in
+            [(HEADERS, END_STREAM | END_HEADERS, get("/health/live")), (RST_STREAM, 0, 8_u32.to_be_bytes().to_vec())]
+        {
+            flood.extend_from_slice(&(payload.len() as u32).to_be_bytes()[1..]);
+            flood.extend_from_slice(&[kind, flags]);
+            flood.extend_from_slice(&stream.to_be_bytes());
+            flood.extend_from_slice(&payload);
+        }
+    }
+    // It may have ended before all of it is written.
+    raw.0.write_all(&flood).ok();
+    assert_eq!(raw.goaway(), Some(ENHANCE_YOUR_CALM));
+    assert!(daemon.metric("ingestd_http_requests_total") < 5000.0, "most were never looked at");
+    daemon.post("/events", event("e").to_string()).with_status(202);
+}
+
+#[test]
+fn a_head_without_an_end_ends_the_connection() {
+    let daemon = Daemon::start();
+    let filler = "x".repeat(100);
+    // Pieces that hold much, and pieces that hold nothing.
+    for (piece, count) in [(fields(&[("x-filler", filler.as_str()); 100]), 1000), (Vec::new(), 100_000)] {
+        let mut raw = Raw::open(daemon.address);
+        raw.send(HEADERS, END_STREAM, 1, &get("/health/live")).unwrap();
+        // It may have ended before all of it is written.
+        (0..count).take_while(|_| raw.send(CONTINUATION, 0, 1, &piece).is_ok()).for_each(drop);
+        assert_eq!(raw.goaway(), Some(ENHANCE_YOUR_CALM), "pieces of {} bytes", piece.len());
+    }
+    assert_eq!(daemon.totals(), [0; 4]);
+    daemon.post("/events", event("e").to_string()).with_status(202);
+}
+
+#[test]
+fn a_head_that_is_too_large_is_431() {
+    let daemon = Daemon::start();
+    let client = Client::open(&daemon);
+    let long = "x".repeat(12 << 10);
+    let answer = client.post("/events", &[("x-a", &long), ("x-b", &long)], "{}");
+    assert_problem(&answer, 431);
+    // What is larger still is refused by the protocol's own layer.
+    let answer = client.post("/events", &[("x-a", &"x".repeat(100 << 10))], "{}");
+    assert_eq!(answer.status(), 431);
+    assert_eq!(client.post("/events", &[], event("e").to_string()).status(), 202, "only that one");
+}
+
+#[test]
+fn who_asks_for_nothing_is_sent_away() {
+    let daemon = Daemon::with(&[("INGESTD_SERVER_HEAD_TIMEOUT_S", "1")]);
+    let mut idle = Raw::open(daemon.address);
+    assert_eq!(idle.goaway(), Some(NO_ERROR));
+    // A head that never ends asks for nothing, too; nor does half a preface.
+    let mut half = Raw::open(daemon.address);
+    half.send(HEADERS, 0, 1, &get("/health/live")).unwrap();
+    half.goaway();
+    let mut preface = TcpStream::connect(daemon.address).unwrap();
+    preface.write_all(&PREFACE[..10]).unwrap();
+    preface.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let mut rest = Vec::new();
+    preface.read_to_end(&mut rest).unwrap();
+    eventually("they are gone", || daemon.metric("ingestd_http_connections") <= 1.0);
+}
+
+#[test]
+fn a_stop_answers_what_is_under_way_and_says_goodbye() {
+    let daemon = Daemon::start();
+    let client = Client::open(&daemon);
+    assert_eq!(client.post("/events", &[], event("first").to_string()).status(), 202);
+    // A request of which the body's end comes after the stop.
+    let (answer, mut sending) = client.runtime.block_on(async {
+        let mut requests = client.requests.clone().ready().await.unwrap();
+        let head = Request::post("http://test/events").header("x-whatever", "1").body(()).unwrap();
+        let (answer, mut sending) = requests.send_request(head, false).unwrap();
+        sending.send_data(Bytes::from_static(b" "), false).unwrap();
+        (answer, sending)
+    });
+    let mut probe = daemon.connect();
+    eventually("it is under way", || daemon.metric_over(&mut probe, "ingestd_http2_connections_total") == 1.0);
+    drop(probe);
+    daemon.term();
+    eventually("new ones are not accepted", || TcpStream::connect(daemon.address).is_err());
+    sending.send_data(event("last").to_string().into(), true).unwrap();
+    let answer = client.runtime.block_on(answer).unwrap();
+    assert!(matches!(answer.status().as_u16(), 202 | 503), "{answer:?}");
+    let accepted = answer.status() == 202;
+    drop(sending);
+    let Client { runtime, requests, connection } = client;
+    drop(requests);
+    runtime.block_on(connection).unwrap().unwrap();
+    let stored: Vec<_> = daemon.drained().stored().into_iter().map(|event| event.id).collect();
+    assert_eq!(stored.contains(&"last".to_owned()), accepted);
+    assert!(stored.contains(&"first".to_owned()));
+}
