@@ -42,7 +42,7 @@ pub enum LetterOrder {
 }
 
 /// What was done.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Default)]
 pub struct Ordered {
     /// Letters that are as was ordered.
     pub done: BTreeSet<u64>,
@@ -50,6 +50,8 @@ pub struct Ordered {
     pub awaited: BTreeSet<u64>,
     /// The tenant's room for dead letters is used up.
     pub is_full: bool,
+    /// What could not be read and ended it: the letters behind it are as they were.
+    pub ended_by: Option<ReadError>,
 }
 
 /// What became of a letter that was replayed.
@@ -125,10 +127,23 @@ impl DeadLetters {
         reader: &Reader,
         needed: u64,
         writes: &mut Vec<Write>,
-    ) -> Result<Ordered, ReadError> {
+    ) -> Ordered {
         let mut ordered = Ordered::default();
+        ordered.ended_by = self.try_out(order, reader, needed, writes, &mut ordered).err();
+        ordered
+    }
+
+    /// The same up to what cannot be read; what was done before stays done, and stands in `ordered`.
+    fn try_out(
+        &mut self,
+        order: LetterOrder,
+        reader: &Reader,
+        needed: u64,
+        writes: &mut Vec<Write>,
+        ordered: &mut Ordered,
+    ) -> Result<(), ReadError> {
         match order {
-            LetterOrder::Edit { id, bytes } => self.edit(id, bytes, reader, writes, &mut ordered)?,
+            LetterOrder::Edit { id, bytes } => self.edit(id, bytes, reader, writes, ordered)?,
             LetterOrder::Note { id, replay } if self.is_kept(id) => {
                 writes.push(note(id, &replay));
                 ordered.done.insert(id);
@@ -144,7 +159,7 @@ impl DeadLetters {
                 }
             }
         }
-        Ok(ordered)
+        Ok(())
     }
 
     fn edit(
@@ -239,7 +254,9 @@ fn key(what: &[u8], id: u64) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commit::dead_letter::{DeadDraft, DeadLetter};
     use event::Seq;
+    use std::sync::Arc;
 
     #[test]
     fn what_is_stored_never_changes() {
@@ -262,6 +279,70 @@ mod tests {
         let replay: Replay = serde_json::from_str(stored).unwrap();
         assert!(!replay.is_done());
         assert_eq!(serde_json::to_string(&replay).unwrap(), stored);
+    }
+
+    /// Where the tables of a log lie.
+    fn tables(folder: &std::path::Path) -> BTreeSet<std::path::PathBuf> {
+        let (mut found, mut folders) = (BTreeSet::new(), vec![folder.to_owned()]);
+        while let Some(folder) = folders.pop() {
+            for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|extension| extension == "sst") {
+                    found.insert(path);
+                }
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn what_was_removed_before_a_letter_that_cannot_be_read_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = wal::open(dir.path(), &wal::Options::default()).unwrap();
+        let mut letters = DeadLetters::load(&log.reader, Arc::default()).unwrap();
+        let moment = Moment { now: UnixMicros::new(5), age: UnixMicros::new(5), after: Seq::ZERO, incarnation: 1 };
+        let mut tables_before = BTreeSet::new();
+        for _ in 0..2 {
+            tables_before = tables(dir.path());
+            let mut writes = Vec::new();
+            letters.keep_accepted(&draft(), moment, &mut writes);
+            log.writer.commit(&wal::Group { events: None, writes: &writes }).unwrap();
+            log.reader.flush().unwrap();
+        }
+        // The second letter is in tables of its own, which are not what was written.
+        for table in tables(dir.path()).difference(&tables_before) {
+            let file = std::fs::OpenOptions::new().write(true).open(table).unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&file, &[0xff; 8], 0).unwrap();
+        }
+        let mut writes = Vec::new();
+        let order = LetterOrder::Remove { ids: vec![1, 2] };
+        let ordered = letters.carry_out(order, &log.reader, 3, &mut writes);
+        assert_eq!(ordered.done, BTreeSet::from([1]));
+        assert!(ordered.ended_by.is_some(), "{ordered:?}");
+        assert!(writes.contains(&Write::Delete(Family::Dead, 1u64.to_be_bytes().to_vec())), "{writes:?}");
+        assert!(!writes.contains(&Write::Delete(Family::Dead, 2u64.to_be_bytes().to_vec())), "{writes:?}");
+        let ordered = letters.carry_out(LetterOrder::Remove { ids: vec![2] }, &log.reader, 3, &mut writes);
+        assert!(ordered.done.is_empty() && ordered.ended_by.is_some(), "not that it never was: {ordered:?}");
+    }
+
+    fn draft() -> DeadDraft {
+        let letter = DeadLetter {
+            tenant: "default".into(),
+            code: "missing_field".into(),
+            pointer: String::new(),
+            detail: String::new(),
+            event_id: None,
+            received_at: 5,
+            source: 0,
+            sink: None,
+            seq: None,
+            traceparent: None,
+            committed_at: 0,
+            after: 0,
+            incarnation: 0,
+        };
+        DeadDraft { letter, raw: b"{}".to_vec() }
     }
 
     #[test]

@@ -43,8 +43,12 @@ impl Letters {
                         replay.status
                     }
                     // What has gone in so far is told; the rest is for another call.
-                    Err(LetterError::Refused(refusal)) if !replayed.is_empty() => {
-                        counts.insert("refused".to_owned(), refusal.as_str().into());
+                    Err(error) if !replayed.is_empty() => {
+                        let (name, why) = match error {
+                            LetterError::Refused(refusal) => ("refused", refusal.as_str().into()),
+                            error => ("failed", error.to_string().into()),
+                        };
+                        counts.insert(name.to_owned(), why);
                         next = Some(kept.id);
                         break;
                     }
