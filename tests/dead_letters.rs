@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::{Output, Stdio};
-use support::{Answer, Daemon, Place, event, eventually, request, shape};
+use support::{Answer, Daemon, Place, Shim, event, eventually, request, shape};
 
 /// Posts something that is rejected; the id of its dead letter.
 #[track_caller]
@@ -295,6 +295,35 @@ fn what_cannot_be_taken_is_refused_with_its_reason() {
     // Before a sink has told its place nobody knows what it still has to get.
     eventually("it may go", || daemon.request("DELETE", &format!("/dead-letters/{id}"), &[], b"").status == 204);
     reject(&daemon, bad("e-2"));
+}
+
+#[test]
+fn a_disk_that_hangs_under_a_letter_holds_up_no_connection() {
+    let shim = Shim::compiled();
+    let struck = shim.file("struck");
+    let place = Place::with(&[("INGESTD_SERVER_ACCEPTORS", "1")]).and_all(shim.strikes("pread", "*/data/log/*.sst"));
+    let daemon = place.and("FAULT_HANG", "1").and("FAULT_LOG", struck.to_str().unwrap()).start();
+    let letters = ["e-1", "e-2", "e-3", "e-4"].map(|id| reject(&daemon, bad(id)));
+    // Each fills a block of its own, in a table from the checkpoint on; the letters share one, which is read already.
+    letters.iter().for_each(|id| drop(put(&daemon, id, &"x".repeat(100 << 10)).with_status(200)));
+    daemon.checkpoint();
+    show(&daemon, &letters[3]);
+    let strikes = || std::fs::read_to_string(&struck).map_or(0, |lines| lines.lines().count());
+    for (method, path) in [
+        ("PUT", format!("/dead-letters/{}", letters[0])),
+        ("POST", format!("/dead-letters/{}/replay", letters[1])),
+        ("DELETE", format!("/dead-letters/{}", letters[2])),
+    ] {
+        let before = strikes();
+        shim.arm();
+        let mut waiting = daemon.connect();
+        waiting.send(request(method, &path, &[], b"{}"));
+        eventually("the disk hangs", || strikes() > before);
+        assert_eq!(daemon.get("/health/live").status, 200, "{method}");
+        assert!(!waiting.is_answered(), "{method}");
+        shim.disarm();
+        assert!(waiting.answer().status < 500, "{method}");
+    }
 }
 
 #[test]

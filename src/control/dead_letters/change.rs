@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 impl Letters {
     /// Keeps other bytes for a replay beside the letter's own.
-    pub(super) async fn edit(&self, id: u64, bytes: Vec<u8>) -> Result<Value, LetterError> {
+    pub(super) async fn edit(self: &Arc<Self>, id: u64, bytes: Vec<u8>) -> Result<Value, LetterError> {
         let _turn = self.turn.lock().await;
-        let kept = self.get(id)?;
+        let kept = self.aside(move |letters| letters.get(id)).await?;
         kept.can_be_replayed()?;
         if bytes.is_empty() {
             return Err(LetterError::question("the body is the mended event"));
@@ -30,13 +30,13 @@ impl Letters {
             return Err(LetterError::Missing(id));
         }
         self.record("edit", &[id]);
-        self.show(id)
+        self.aside(move |letters| letters.show(id)).await
     }
 
     /// Removes one for good.
-    pub(super) async fn purge(&self, id: u64) -> Result<Value, LetterError> {
+    pub(super) async fn purge(self: &Arc<Self>, id: u64) -> Result<Value, LetterError> {
         let _turn = self.turn.lock().await;
-        self.get(id)?;
+        self.aside(move |letters| letters.get(id)).await?;
         let ordered = self.control.order(LetterOrder::Remove { ids: vec![id] }).await?;
         if let Some(error) = ordered.ended_by {
             return Err(error.into());
@@ -54,10 +54,10 @@ impl Letters {
     }
 
     /// Removes those of one page that the filter takes, up to what cannot be read.
-    pub(super) async fn purge_all(self: &Arc<Self>, filter: &Filter) -> Result<Value, LetterError> {
+    pub(super) async fn purge_all(self: &Arc<Self>, filter: Filter) -> Result<Value, LetterError> {
         filter.must_choose()?;
         let _turn = self.turn.lock().await;
-        let page = self.page_aside(filter).await?;
+        let page = self.aside(move |letters| letters.page(&filter)).await?;
         let ids: Vec<u64> = page.found.iter().map(|kept| kept.id).collect();
         let ordered = self.control.order(LetterOrder::Remove { ids }).await?;
         let purged: Vec<u64> = ordered.done.iter().copied().collect();

@@ -66,21 +66,15 @@ impl Letters {
     /// [`LetterError`]; unless it is [`LetterError::Refused`], nothing was changed.
     pub async fn run(self: Arc<Self>, command: Command) -> Result<Value, LetterError> {
         match command {
-            // They read much from disk.
-            Command::List(filter) => aside(move || self.list(&filter)).await,
-            Command::Show(id) => aside(move || self.show(id)).await,
+            Command::List(filter) => self.aside(move |letters| letters.list(&filter)).await,
+            Command::Show(id) => self.aside(move |letters| letters.show(id)).await,
             Command::Edit(id, bytes) => self.edit(id, bytes).await,
             Command::Replay(id) => self.replay(id).await,
-            Command::ReplayAll(filter) => self.replay_all(&filter).await,
+            Command::ReplayAll(filter) => self.replay_all(filter).await,
             Command::Purge(id) => self.purge(id).await,
-            Command::PurgeAll(filter) => self.purge_all(&filter).await,
+            Command::PurgeAll(filter) => self.purge_all(filter).await,
         }
     }
-}
-
-async fn aside(read: impl FnOnce() -> Result<Value, LetterError> + Send + 'static) -> Result<Value, LetterError> {
-    let read = tokio::task::spawn_blocking(read).await;
-    read.unwrap_or(Err(LetterError::Refused(event::Refusal::ShuttingDown)))
 }
 
 /// A letter's id, as answers tell it.

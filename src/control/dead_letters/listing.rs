@@ -4,10 +4,9 @@ use super::{Filter, Kept, LetterError, Letters};
 use crate::commit::{Beside, Replay, decode_dead_letter};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use event::{Refusal, Source, UnixMicros};
+use event::{Source, UnixMicros};
 use serde_json::{Value, json};
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use wal::Family;
 
 /// Letters, and bytes of them, that one call looks through, whatever it finds: the next one goes on behind.
@@ -21,14 +20,7 @@ pub(super) struct Page {
 }
 
 impl Letters {
-    /// The same as [`Letters::page`], on a thread where reading much, or a disk that hangs, holds up nobody.
-    pub(super) async fn page_aside(self: &Arc<Self>, filter: &Filter) -> Result<Page, LetterError> {
-        let (letters, filter) = (Arc::clone(self), filter.clone());
-        let page = tokio::task::spawn_blocking(move || letters.page(&filter)).await;
-        page.unwrap_or(Err(LetterError::Refused(Refusal::ShuttingDown)))
-    }
-
-    /// Letters that the filter takes, oldest first.
+    /// Letters that the filter takes, oldest first. Blocks.
     pub(super) fn page(&self, filter: &Filter) -> Result<Page, LetterError> {
         let mut page = Page { found: Vec::new(), next: None };
         let (mut looked_at, mut bytes, mut failed) = (0, 0, None);
@@ -57,14 +49,14 @@ impl Letters {
         failed.map_or(Ok(page), |error| Err(error.into()))
     }
 
-    /// `{"items": […], "nextCursor": …}`.
+    /// `{"items": […], "nextCursor": …}`. Blocks.
     pub(super) fn list(&self, filter: &Filter) -> Result<Value, LetterError> {
         let page = self.page(filter)?;
         let items: Vec<Value> = page.found.iter().map(Kept::told).collect();
         Ok(json!({"items": items, "nextCursor": cursor(page.next)}))
     }
 
-    /// One, with its bytes.
+    /// One, with its bytes. Blocks.
     pub(super) fn show(&self, id: u64) -> Result<Value, LetterError> {
         let kept = self.get(id)?;
         let mut told = kept.told();

@@ -21,6 +21,7 @@ pub use filter::Filter;
 use super::audit::AuditLog;
 use crate::commit::{Beside, Control, DeadLetter, decode_dead_letter};
 use crate::intake::Shared;
+use event::Refusal;
 use prepare::Parser;
 use std::sync::{Arc, Mutex, Weak};
 use wal::{Family, Reader};
@@ -55,6 +56,18 @@ impl Letters {
         Letters { reader, control, shared, parser, audit, turn }
     }
 
+    /// Reads on a thread where reading much, or a disk that hangs, holds up nobody: requests are answered on the threads
+    /// of their connections.
+    async fn aside<T: Send + 'static>(
+        self: &Arc<Self>,
+        read: impl FnOnce(&Letters) -> Result<T, LetterError> + Send + 'static,
+    ) -> Result<T, LetterError> {
+        let letters = Arc::clone(self);
+        let read = tokio::task::spawn_blocking(move || read(&letters)).await;
+        read.unwrap_or(Err(LetterError::Refused(Refusal::ShuttingDown)))
+    }
+
+    /// Blocks.
     fn get(&self, id: u64) -> Result<Kept, LetterError> {
         let stored = self.reader.get(Family::Dead, &id.to_be_bytes())?;
         let stored = stored.ok_or(LetterError::Missing(id))?;

@@ -11,9 +11,9 @@ use std::sync::{Arc, PoisonError};
 
 impl Letters {
     /// Replays one. One that was replayed before stays as it is, and says what became of it then.
-    pub(super) async fn replay(&self, id: u64) -> Result<Value, LetterError> {
+    pub(super) async fn replay(self: &Arc<Self>, id: u64) -> Result<Value, LetterError> {
         let _turn = self.turn.lock().await;
-        let kept = self.get(id)?;
+        let kept = self.aside(move |letters| letters.get(id)).await?;
         if let Some(before) = kept.beside.replay.as_ref().filter(|replay| replay.is_done()) {
             let mut result = result(id, before);
             result["repeated"] = true.into();
@@ -26,10 +26,10 @@ impl Letters {
     }
 
     /// Replays those of one page that the filter takes and that can be; what became of each.
-    pub(super) async fn replay_all(self: &Arc<Self>, filter: &Filter) -> Result<Value, LetterError> {
+    pub(super) async fn replay_all(self: &Arc<Self>, filter: Filter) -> Result<Value, LetterError> {
         filter.must_choose()?;
         let _turn = self.turn.lock().await;
-        let page = self.page_aside(filter).await?;
+        let page = self.aside(move |letters| letters.page(&filter)).await?;
         let mut counts = serde_json::Map::new();
         let (mut results, mut replayed, mut next) = (Vec::new(), Vec::new(), page.next);
         for kept in &page.found {
@@ -67,7 +67,7 @@ impl Letters {
     }
 
     /// Validates, deduplicates and commits a letter's event.
-    async fn put_in(&self, kept: &Kept) -> Result<Replay, LetterError> {
+    async fn put_in(self: &Arc<Self>, kept: &Kept) -> Result<Replay, LetterError> {
         let shared = self.shared.upgrade().ok_or(LetterError::Refused(Refusal::ShuttingDown))?;
         let permit = shared.admission.enter()?;
         let now = UnixMicros::now();
@@ -92,7 +92,9 @@ impl Letters {
             // Another replay of it, whose asker has left, came before.
             None => {
                 shared.metrics.duplicate.fetch_add(1, Relaxed);
-                Ok(Beside::load(&self.reader, kept.id)?.replay.ok_or(Refusal::Unknown)?)
+                let id = kept.id;
+                let beside = self.aside(move |letters| Ok(Beside::load(&letters.reader, id)?)).await?;
+                Ok(beside.replay.ok_or(Refusal::Unknown)?)
             }
         }
     }
