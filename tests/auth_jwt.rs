@@ -108,6 +108,25 @@ fn both_kinds_are_taken_where_both_are_and_a_scope_need_not_be_asked_for() {
 }
 
 #[test]
+fn a_token_shows_the_dead_letters_of_its_tenant_alone() {
+    let issuer = Issuer::new();
+    let daemon = Place::with(&[]).and_all(issuer.env()).and("INGESTD_AUTH_READ", "jwt").start();
+    let tokens = ["rs256", "other_tenant"].map(|name| format!("Bearer {}", issuer.token(name)));
+    let letters = tokens.each_ref().map(|token| {
+        let answer = post_as(&daemon, token, &serde_json::json!({"eventId": "e"})).with_status(400);
+        answer["deadLetterId"].as_str().unwrap().to_owned()
+    });
+    for (own, token) in letters.iter().zip(&tokens) {
+        let look = |path: &str| daemon.request("GET", path, &[("Authorization", token)], b"");
+        let items = look("/dead-letters").with_status(200)["items"].take();
+        assert_eq!((items.as_array().unwrap().len(), &items[0]["id"]), (1, &own.as_str().into()), "{items}");
+        for id in &letters {
+            assert_eq!(look(&format!("/dead-letters/{id}")).status == 200, id == own, "{id}");
+        }
+    }
+}
+
+#[test]
 fn a_websocket_ends_with_its_token() {
     let issuer = Issuer::new();
     let daemon = Place::with(&[]).and_all(issuer.env()).and("INGESTD_AUTH_LEEWAY_S", "0").start();

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::{Output, Stdio};
-use support::{Answer, Daemon, Place, Shim, event, eventually, request, shape};
+use support::{Answer, ApiKey, Daemon, Place, Shim, event, eventually, post_as, request, shape};
 
 /// Posts something that is rejected; the id of its dead letter.
 #[track_caller]
@@ -336,6 +336,95 @@ fn pages_and_proxies_are_kept_out() {
         }
     }
     assert_eq!(show(&daemon, &id)["state"], "open");
+}
+
+/// A daemon that asks everybody who he is.
+fn guarded() -> Daemon {
+    let groups = ["INGESTD_AUTH_INTAKE", "INGESTD_AUTH_READ", "INGESTD_AUTH_MANAGE"];
+    Daemon::with(&groups.map(|group| (group, "key")))
+}
+
+#[track_caller]
+fn reject_as(daemon: &Daemon, key: &ApiKey, id: &str) -> String {
+    let headers = [("X-API-Key", key.text.as_str())];
+    let body = daemon.request("POST", "/events", &headers, bad(id).as_bytes()).with_status(400);
+    body["deadLetterId"].as_str().unwrap().to_owned()
+}
+
+fn ask_as(daemon: &Daemon, key: &ApiKey, method: &str, path: &str, body: impl ToString) -> Answer {
+    let headers = [("X-API-Key", key.text.as_str())];
+    daemon.request(method, &format!("/dead-letters{path}"), &headers, body.to_string().as_bytes())
+}
+
+#[test]
+fn a_tenant_has_no_letters_but_its_own() {
+    let daemon = guarded();
+    let [one, two] = ["one", "two"].map(|tenant| ApiKey::add(&daemon, tenant, "intake,read,manage"));
+    let (own, foreign) = (reject_as(&daemon, &one, "e-1"), reject_as(&daemon, &two, "e-1"));
+    let list = |query: &str| ids(&ask_as(&daemon, &one, "GET", query, "").with_status(200));
+    for query in ["", "?tenant=one", "?code=unknown_event_type", "?state=open"] {
+        assert_eq!(list(query), std::slice::from_ref(&own), "{query}");
+    }
+    assert_eq!(list("?tenant=two"), Vec::<String>::new());
+    assert_eq!(ask_as(&daemon, &one, "GET", &format!("/{own}"), "").with_status(200)["raw"], bad("e-1"));
+    // Another tenant's is as one that never was.
+    for (method, what) in [("GET", ""), ("PUT", ""), ("POST", "/replay"), ("DELETE", "")] {
+        let told = |id: &str| {
+            let problem = ask_as(&daemon, &one, method, &format!("/{id}{what}"), "{}").problem(404);
+            problem["detail"].as_str().unwrap().replace(id, "ID")
+        };
+        assert_eq!(told(&foreign), told("999"), "{method} {what}");
+    }
+    for (filter, touched) in [(json!({"all": true}), 1), (json!({"state": "open"}), 1), (json!({"tenant": "two"}), 0)] {
+        let replayed = ask_as(&daemon, &one, "POST", "/replay", &filter).with_status(200);
+        let results = replayed["results"].as_array().unwrap();
+        assert!(results.len() == touched && results.iter().all(|result| result["id"] == *own), "{filter}: {replayed}");
+    }
+    let purge = |filter: Value| ask_as(&daemon, &one, "POST", "/purge", filter).with_status(200);
+    // Before a sink has told its place nobody knows what it still has to get.
+    eventually("its own is purged", || purge(json!({"all": true}))["purged"] == 1);
+    for filter in [json!({"all": true}), json!({"tenant": "two"})] {
+        let purged = purge(filter);
+        assert_eq!((&purged["purged"], &purged["kept"]), (&0.into(), &json!([])));
+    }
+    let shown = ask_as(&daemon, &two, "GET", &format!("/{foreign}"), "").with_status(200);
+    assert_eq!((&shown["state"], &shown["replay"], &shown["edited"]), (&"open".into(), &Value::Null, &Value::Null));
+    assert_eq!(ids(&ask_as(&daemon, &two, "GET", "", "").with_status(200)), std::slice::from_ref(&foreign));
+    // The operator's reach is everything.
+    let all = printed(&admin(&daemon, &["list", "--tenant", "two", "--json"], ""));
+    assert_eq!(ids(&serde_json::from_str(&all).unwrap()), [foreign]);
+}
+
+#[test]
+fn an_edit_moves_no_letter_into_another_tenant() {
+    let daemon = guarded();
+    let [one, two] = ["one", "two"].map(|tenant| ApiKey::add(&daemon, tenant, "intake,read,manage"));
+    let id = reject_as(&daemon, &one, "e-1");
+    let mut mended = event("e-1");
+    for name in ["tenant", "tenantId", "organizationId"] {
+        (mended[name], mended["data"][name]) = ("two".into(), "two".into());
+    }
+    let edited = ask_as(&daemon, &one, "PUT", &format!("/{id}"), &mended).with_status(200);
+    assert_eq!(edited["tenant"], "one");
+    ask_as(&daemon, &two, "GET", &format!("/{id}"), "").problem(404);
+    let done = ask_as(&daemon, &one, "POST", &format!("/{id}/replay"), "").with_status(200);
+    assert_eq!(done["status"], "accepted", "{done}");
+    for (key, duplicate) in [(&one, json!(true)), (&two, Value::Null)] {
+        assert_eq!(post_as(&daemon, &key.bearer(), &mended).with_status(202)["duplicate"], duplicate);
+    }
+}
+
+#[test]
+fn where_nobody_is_asked_who_he_is_this_machine_sees_all_tenants() {
+    let daemon = Daemon::with(&[("INGESTD_AUTH_INTAKE", "key"), ("INGESTD_AUTH_MANAGE", "key")]);
+    let keys = ["one", "two"].map(|tenant| ApiKey::add(&daemon, tenant, "intake,manage"));
+    let letters = keys.each_ref().map(|key| reject_as(&daemon, key, "e-1"));
+    assert_eq!(ids(&list(&daemon, "")), letters);
+    assert_eq!(ids(&list(&daemon, "?tenant=two")), &letters[1..]);
+    assert_eq!(show(&daemon, &letters[1])["tenant"], "two");
+    // Changing is asked about here, and looking is not.
+    ask_as(&daemon, &keys[0], "POST", &format!("/{}/replay", letters[1]), "").problem(404);
+    assert_eq!(show(&daemon, &letters[1])["replay"], Value::Null);
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //! | `dead_edit/`, id (u64 big-endian) | the bytes that a replay takes instead of those that were received |
 //! | `dead_replay/`, id (u64 big-endian) | the newest [`Replay`], JSON, so that fields can be added |
 
-use super::dead_letter::{DeadLetters, Moment, decode};
+use super::dead_letter::{DeadLetter, DeadLetters, Moment, decode};
 use super::submission::Submission;
 use event::{Receipt, UnixMicros, Verdict};
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,27 @@ use wal::{Family, ReadError, Reader, Write};
 const EDIT: &[u8] = b"dead_edit/";
 const REPLAY: &[u8] = b"dead_replay/";
 
-/// What is to be done.
+/// Whose letters are within somebody's reach. To him there are no others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whose {
+    /// Everybody's: the operator's reach.
+    All,
+    /// One tenant's.
+    Tenant(Box<str>),
+}
+
+impl Whose {
+    /// Whether a letter is within reach. One that cannot be read is nobody's.
+    #[must_use]
+    pub fn holds(&self, letter: Option<&DeadLetter>) -> bool {
+        match self {
+            Whose::All => true,
+            Whose::Tenant(tenant) => letter.is_some_and(|letter| letter.tenant == **tenant),
+        }
+    }
+}
+
+/// What is to be done. Of letters that are not within reach nothing is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LetterOrder {
     /// Keeps other bytes beside the letter's own.
@@ -26,6 +46,8 @@ pub enum LetterOrder {
         id: u64,
         /// The bytes.
         bytes: Vec<u8>,
+        /// Whose it may be.
+        whose: Whose,
     },
     /// Keeps what became of a replay that stored nothing.
     Note {
@@ -38,6 +60,8 @@ pub enum LetterOrder {
     Remove {
         /// The letters.
         ids: Vec<u64>,
+        /// Whose they may be.
+        whose: Whose,
     },
 }
 
@@ -143,17 +167,17 @@ impl DeadLetters {
         ordered: &mut Ordered,
     ) -> Result<(), ReadError> {
         match order {
-            LetterOrder::Edit { id, bytes } => self.edit(id, bytes, reader, writes, ordered)?,
+            LetterOrder::Edit { id, bytes, whose } => self.edit((id, bytes), &whose, reader, writes, ordered)?,
             LetterOrder::Note { id, replay } if self.is_kept(id) => {
                 writes.push(note(id, &replay));
                 ordered.done.insert(id);
             }
             LetterOrder::Note { .. } => {}
-            LetterOrder::Remove { ids } => {
+            LetterOrder::Remove { ids, whose } => {
                 for id in ids.into_iter().collect::<BTreeSet<_>>() {
                     if id >= needed {
                         ordered.awaited.insert(id);
-                    } else if self.remove(id, reader, writes)? {
+                    } else if self.remove(id, &whose, reader, writes)? {
                         ordered.done.insert(id);
                     }
                 }
@@ -164,14 +188,17 @@ impl DeadLetters {
 
     fn edit(
         &mut self,
-        id: u64,
-        bytes: Vec<u8>,
+        (id, bytes): (u64, Vec<u8>),
+        whose: &Whose,
         reader: &Reader,
         writes: &mut Vec<Write>,
         ordered: &mut Ordered,
     ) -> Result<(), ReadError> {
         let stored = if self.is_kept(id) { reader.get(Family::Dead, &id.to_be_bytes())? } else { None };
         let Some((letter, _)) = stored.as_deref().and_then(decode) else { return Ok(()) };
+        if !whose.holds(Some(&letter)) {
+            return Ok(());
+        }
         let before = edit_bytes(reader, id)?;
         let tenant_bytes_max = self.tenant_bytes_max();
         let used = self.used_by(&letter.tenant);
@@ -187,11 +214,21 @@ impl DeadLetters {
     }
 
     /// Adds the removal of one; false if it is not there.
-    fn remove(&mut self, id: u64, reader: &Reader, writes: &mut Vec<Write>) -> Result<bool, ReadError> {
+    fn remove(
+        &mut self,
+        id: u64,
+        whose: &Whose,
+        reader: &Reader,
+        writes: &mut Vec<Write>,
+    ) -> Result<bool, ReadError> {
         let stored = if self.is_kept(id) { reader.get(Family::Dead, &id.to_be_bytes())? } else { None };
         let Some(value) = stored else { return Ok(false) };
+        let letter = decode(&value).map(|(letter, _)| letter);
+        if !whose.holds(letter.as_ref()) {
+            return Ok(false);
+        }
         let edit = edit_bytes(reader, id)?;
-        if let Some((letter, _)) = decode(&value) {
+        if let Some(letter) = letter {
             let used = self.used_by(&letter.tenant);
             *used = used.saturating_sub(value.len() as u64 + edit);
         }
@@ -254,7 +291,7 @@ fn key(what: &[u8], id: u64) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commit::dead_letter::{DeadDraft, DeadLetter};
+    use crate::commit::dead_letter::DeadDraft;
     use event::Seq;
     use std::sync::Arc;
 
@@ -316,14 +353,36 @@ mod tests {
             std::os::unix::fs::FileExt::write_all_at(&file, &[0xff; 8], 0).unwrap();
         }
         let mut writes = Vec::new();
-        let order = LetterOrder::Remove { ids: vec![1, 2] };
+        let order = LetterOrder::Remove { ids: vec![1, 2], whose: Whose::All };
         let ordered = letters.carry_out(order, &log.reader, 3, &mut writes);
         assert_eq!(ordered.done, BTreeSet::from([1]));
         assert!(ordered.ended_by.is_some(), "{ordered:?}");
         assert!(writes.contains(&Write::Delete(Family::Dead, 1u64.to_be_bytes().to_vec())), "{writes:?}");
         assert!(!writes.contains(&Write::Delete(Family::Dead, 2u64.to_be_bytes().to_vec())), "{writes:?}");
-        let ordered = letters.carry_out(LetterOrder::Remove { ids: vec![2] }, &log.reader, 3, &mut writes);
+        let order = LetterOrder::Remove { ids: vec![2], whose: Whose::All };
+        let ordered = letters.carry_out(order, &log.reader, 3, &mut writes);
         assert!(ordered.done.is_empty() && ordered.ended_by.is_some(), "not that it never was: {ordered:?}");
+    }
+
+    #[test]
+    fn the_writer_itself_leaves_letters_of_other_tenants_as_they_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = wal::open(dir.path(), &wal::Options::default()).unwrap();
+        let mut letters = DeadLetters::load(&log.reader, Arc::default()).unwrap();
+        let moment = Moment { now: UnixMicros::new(5), age: UnixMicros::new(5), after: Seq::ZERO, incarnation: 1 };
+        let mut writes = Vec::new();
+        letters.keep_accepted(&draft(), moment, &mut writes);
+        log.writer.commit(&wal::Group { events: None, writes: &writes }).unwrap();
+        for (tenant, done) in [("other", BTreeSet::new()), ("default", BTreeSet::from([1]))] {
+            let whose = || Whose::Tenant(tenant.into());
+            let edit = LetterOrder::Edit { id: 1, bytes: b"{}".to_vec(), whose: whose() };
+            for order in [edit, LetterOrder::Remove { ids: vec![1], whose: whose() }] {
+                let mut writes = Vec::new();
+                assert_eq!(letters.carry_out(order, &log.reader, 2, &mut writes).done, done, "{tenant}");
+                assert_eq!(writes.is_empty(), done.is_empty(), "{writes:?}");
+            }
+        }
+        assert!(!Whose::Tenant("default".into()).holds(None) && Whose::All.holds(None));
     }
 
     fn draft() -> DeadDraft {

@@ -2,15 +2,15 @@
 
 use super::listing::cursor;
 use super::{Filter, Kept, LetterError, Letters};
-use crate::commit::{LetterOrder, Ordered};
+use crate::commit::{LetterOrder, Ordered, Whose};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
 impl Letters {
     /// Keeps other bytes for a replay beside the letter's own.
-    pub(super) async fn edit(self: &Arc<Self>, id: u64, bytes: Vec<u8>) -> Result<Value, LetterError> {
+    pub(super) async fn edit(self: &Arc<Self>, id: u64, bytes: Vec<u8>, whose: Whose) -> Result<Value, LetterError> {
         let _turn = self.turn.lock().await;
-        let kept = self.aside(move |letters| letters.get(id)).await?;
+        let kept = self.get_aside(id, &whose).await?;
         kept.can_be_replayed()?;
         if bytes.is_empty() {
             return Err(LetterError::question("the body is the mended event"));
@@ -19,7 +19,7 @@ impl Letters {
         if bytes.len() > max {
             return Err(LetterError::TooLarge(max));
         }
-        let ordered = self.control.order(LetterOrder::Edit { id, bytes }).await?;
+        let ordered = self.control.order(LetterOrder::Edit { id, bytes, whose: whose.clone() }).await?;
         if let Some(error) = ordered.ended_by {
             return Err(error.into());
         }
@@ -30,14 +30,14 @@ impl Letters {
             return Err(LetterError::Missing(id));
         }
         self.record("edit", &[id]);
-        self.aside(move |letters| letters.show(id)).await
+        self.aside(move |letters| letters.show(id, &whose)).await
     }
 
     /// Removes one for good.
-    pub(super) async fn purge(self: &Arc<Self>, id: u64) -> Result<Value, LetterError> {
+    pub(super) async fn purge(self: &Arc<Self>, id: u64, whose: Whose) -> Result<Value, LetterError> {
         let _turn = self.turn.lock().await;
-        self.aside(move |letters| letters.get(id)).await?;
-        let ordered = self.control.order(LetterOrder::Remove { ids: vec![id] }).await?;
+        self.get_aside(id, &whose).await?;
+        let ordered = self.control.order(LetterOrder::Remove { ids: vec![id], whose }).await?;
         if let Some(error) = ordered.ended_by {
             return Err(error.into());
         }
@@ -54,12 +54,12 @@ impl Letters {
     }
 
     /// Removes those of one page that the filter takes, up to what cannot be read.
-    pub(super) async fn purge_all(self: &Arc<Self>, filter: Filter) -> Result<Value, LetterError> {
+    pub(super) async fn purge_all(self: &Arc<Self>, filter: Filter, whose: Whose) -> Result<Value, LetterError> {
         filter.must_choose()?;
         let _turn = self.turn.lock().await;
-        let page = self.aside(move |letters| letters.page(&filter)).await?;
+        let page = self.page_aside(filter, &whose).await?;
         let ids: Vec<u64> = page.found.iter().map(|kept| kept.id).collect();
-        let ordered = self.control.order(LetterOrder::Remove { ids }).await?;
+        let ordered = self.control.order(LetterOrder::Remove { ids, whose }).await?;
         let purged: Vec<u64> = ordered.done.iter().copied().collect();
         self.record("purge", &purged);
         purged_of(ordered, page.next)

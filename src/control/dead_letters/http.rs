@@ -44,14 +44,16 @@ impl Letters {
 impl Letters {
     /// Does it, between two entries of the audit log where it changes something.
     async fn recorded(self: Arc<Self>, command: Command, order: &Order) -> Result<Value, LetterError> {
-        let Some((action, target)) = command.change() else { return self.run(command).await };
+        let Some((action, target)) = command.change() else {
+            return self.run(command, order.whose.clone()).await;
+        };
         let entry = Entry::new(Actor::unknown(Via::Http), action).on(target.map(|id| id.to_string()));
         let mut asked = json!({"address": order.peer.to_string(), "tenant": order.tenant});
         if target.is_none() {
             asked["filter"] = serde_json::from_slice(&order.body).unwrap_or_default();
         }
         let of = self.append(entry.clone().with(asked).outcome(Outcome::Begun)).await?;
-        let done = Arc::clone(&self).run(command).await;
+        let done = Arc::clone(&self).run(command, order.whose.clone()).await;
         let (outcome, details) = match &done {
             Ok(result) if target.is_none() => (Outcome::Done, result.clone()),
             Ok(_) => (Outcome::Done, json!({})),

@@ -19,7 +19,7 @@ pub use error::LetterError;
 pub use filter::Filter;
 
 use super::audit::AuditLog;
-use crate::commit::{Beside, Control, DeadLetter, decode_dead_letter};
+use crate::commit::{Beside, Control, DeadLetter, Whose, decode_dead_letter};
 use crate::intake::Shared;
 use event::Refusal;
 use prepare::Parser;
@@ -67,11 +67,20 @@ impl Letters {
         read.unwrap_or(Err(LetterError::Refused(Refusal::ShuttingDown)))
     }
 
-    /// Blocks.
-    fn get(&self, id: u64) -> Result<Kept, LetterError> {
+    async fn get_aside(self: &Arc<Self>, id: u64, whose: &Whose) -> Result<Kept, LetterError> {
+        let whose = whose.clone();
+        self.aside(move |letters| letters.get(id, &whose)).await
+    }
+
+    /// One that is within reach. Blocks.
+    fn get(&self, id: u64, whose: &Whose) -> Result<Kept, LetterError> {
         let stored = self.reader.get(Family::Dead, &id.to_be_bytes())?;
         let stored = stored.ok_or(LetterError::Missing(id))?;
-        let (head, raw) = decode_dead_letter(&stored).ok_or(LetterError::Unreadable(id))?;
+        let found = decode_dead_letter(&stored);
+        if !whose.holds(found.as_ref().map(|(head, _)| head)) {
+            return Err(LetterError::Missing(id));
+        }
+        let (head, raw) = found.ok_or(LetterError::Unreadable(id))?;
         Ok(Kept { id, head, raw: raw.to_vec(), beside: Beside::load(&self.reader, id)? })
     }
 }
