@@ -131,6 +131,9 @@ fn lists_go_page_by_page_and_by_what_is_asked_for() {
     }
     daemon.get("/dead-letters/999").problem(404);
     daemon.get("/dead-letters/nonsense").problem(404);
+    for wrong in ["/dead-letters/dead-letters", "/dead-letters/", "/dead-letters//"] {
+        daemon.get(&format!("{wrong}/{}", all[0])).problem(404);
+    }
     daemon.request("PATCH", "/dead-letters", &[], b"").problem(405);
     daemon.request("PATCH", &format!("/dead-letters/{}", all[0]), &[], b"").problem(405);
     daemon.get(&format!("/dead-letters/{}/replay", all[0])).problem(405);

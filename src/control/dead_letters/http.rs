@@ -73,7 +73,8 @@ impl Letters {
 }
 
 fn command(order: &Order) -> Result<Command, Box<Answer>> {
-    let rest = order.path.trim_start_matches("/dead-letters").trim_start_matches('/');
+    let rest = order.path.strip_prefix("/dead-letters").unwrap_or(&order.path);
+    let rest = rest.strip_prefix('/').unwrap_or(rest);
     let path: Vec<&str> = rest.split('/').collect();
     let (method, refuse) = (&order.method, |error: LetterError| Box::new(told(&error)));
     let filter = || of_body(&order.body).map_err(refuse);
