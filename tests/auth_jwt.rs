@@ -3,8 +3,12 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "what fails here fails a test")]
 
 #[cfg(test)]
+#[path = "support/asked.rs"]
+mod asked;
+#[cfg(test)]
 mod support;
 
+use asked::recorded;
 use rustix::process::Signal;
 use support::{Answer, ApiKey, Daemon, Issuer, Place, Socket, event, eventually, post_as, upgrade};
 
@@ -124,6 +128,23 @@ fn a_token_shows_the_dead_letters_of_its_tenant_alone() {
             assert_eq!(look(&format!("/dead-letters/{id}")).status == 200, id == own, "{id}");
         }
     }
+}
+
+#[test]
+fn what_a_token_changes_is_on_record_with_its_subject() {
+    let issuer = Issuer::new();
+    let daemon = Place::with(&[]).and_all(issuer.env()).and("INGESTD_AUTH_MANAGE", "jwt").start();
+    let token = format!("Bearer {}", issuer.token("managing"));
+    let answer = post_as(&daemon, &token, &serde_json::json!({"eventId": "e"})).with_status(400);
+    let path = format!("/dead-letters/{}/replay", answer["deadLetterId"].as_str().unwrap());
+    // Verified, and then remembered.
+    for _ in 0..2 {
+        daemon.request("POST", &path, &[("Authorization", &token)], b"").with_status(200);
+    }
+    let begun = recorded(&daemon, "dead_letter_replay").into_iter().filter(|entry| entry["outcome"] == "begun");
+    let who: Vec<_> =
+        begun.map(|entry| [&entry["details"]["tenant"], &entry["details"]["subject"]].map(Clone::clone)).collect();
+    assert_eq!(who, [["shop", "anna@shop.test"], ["shop", "anna@shop.test"]]);
 }
 
 #[test]

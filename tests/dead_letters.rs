@@ -3,8 +3,12 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "what fails here fails a test")]
 
 #[cfg(test)]
+#[path = "support/asked.rs"]
+mod asked;
+#[cfg(test)]
 mod support;
 
+use asked::{outcomes, recorded};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -414,6 +418,23 @@ fn an_edit_moves_no_letter_into_another_tenant() {
     assert_eq!(done["status"], "accepted", "{done}");
     for (key, duplicate) in [(&one, json!(true)), (&two, Value::Null)] {
         assert_eq!(post_as(&daemon, &key.bearer(), &mended).with_status(202)["duplicate"], duplicate);
+    }
+}
+
+#[test]
+fn what_is_changed_is_on_record_with_the_key_of_whoever_changed_it() {
+    let daemon = guarded();
+    let [one, two] = ["one", "one"].map(|tenant| ApiKey::add(&daemon, tenant, "intake,manage"));
+    let id = reject_as(&daemon, &one, "e-1");
+    ask_as(&daemon, &one, "PUT", &format!("/{id}"), event("e-1")).with_status(200);
+    ask_as(&daemon, &two, "POST", "/replay", json!({"all": true})).with_status(200);
+    for (action, key) in [("dead_letter_edit", &one), ("dead_letters_replay", &two)] {
+        let entries = recorded(&daemon, action);
+        assert_eq!(outcomes(&entries), ["begun", "done"]);
+        let details = &entries[0]["details"];
+        let who = [&details["key"], &details["tenant"], &details["address"]];
+        assert_eq!(who, [&json!(key.id), &json!("one"), &json!("127.0.0.1")]);
+        assert!(!entries[0].to_string().contains(&key.text), "a credential is on record");
     }
 }
 

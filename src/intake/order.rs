@@ -31,10 +31,8 @@ pub struct Order {
     pub query: Option<String>,
     /// Its body.
     pub body: Vec<u8>,
-    /// Its address, for whoever keeps a record.
-    pub peer: IpAddr,
-    /// On whose behalf.
-    pub tenant: Box<str>,
+    /// Who wants it, for whoever keeps a record.
+    pub caller: Caller,
     /// Whose letters it is for: those of its tenant, or all where nobody is asked who he is.
     pub whose: Whose,
 }
@@ -81,8 +79,7 @@ pub(super) async fn answer(
         path: path.to_owned(),
         query,
         body,
-        peer: caller.address,
-        tenant: caller.tenant.clone(),
+        caller: caller.clone(),
         whose,
     })
     .await
