@@ -11,7 +11,8 @@ mod support;
 use asked::{outcomes, recorded};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixListener;
 use std::process::{Output, Stdio};
 use support::{Answer, ApiKey, Daemon, Place, Shim, event, eventually, post_as, request, shape};
 
@@ -343,6 +344,32 @@ fn pages_and_proxies_are_kept_out() {
         }
     }
     assert_eq!(show(&daemon, &id)["state"], "open");
+}
+
+#[test]
+fn what_was_done_before_the_daemon_could_not_go_on_is_told() {
+    let place = Place::with(&[]);
+    std::fs::create_dir_all(place.data()).unwrap();
+    let page = json!({"ok": true, "result": {"purged": 3, "kept": [], "nextCursor": "4"}});
+    let broken_off = json!({"ok": true, "result": {"purged": 2, "kept": [], "failed": "damage", "nextCursor": "6"}});
+    let refused = json!({"ok": false, "code": "refused", "error": "damage"});
+    for (last, told) in [(broken_off, "the rest failed: damage, 0 kept, 5 purged"), (refused, "3 purged")] {
+        let socket = place.data().join("admin.sock");
+        std::fs::remove_file(&socket).ok();
+        // A daemon of a few words.
+        let (listener, answers) = (UnixListener::bind(socket).unwrap(), [page.clone(), last]);
+        let daemon = std::thread::spawn(move || {
+            for answer in answers {
+                let mut asker = BufReader::new(listener.accept().unwrap().0);
+                asker.read_line(&mut String::new()).unwrap();
+                writeln!(asker.get_mut(), "{answer}").unwrap();
+            }
+        });
+        let output = place.command(&["admin", "dead-letters", "purge", "--all"]).output().unwrap();
+        daemon.join().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert_eq!(String::from_utf8(output.stdout).unwrap().trim_end(), told);
+    }
 }
 
 /// A daemon that asks everybody who he is.

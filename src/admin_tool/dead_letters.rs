@@ -114,15 +114,12 @@ impl Asking<'_> {
         (request["all"], request["limit"]) = (which.all.into(), PAGE.into());
         let mut total = json!({});
         loop {
-            let mut page = match self.ask(&request) {
-                Ok(page) => page,
+            let asked = self.ask(&request);
+            if asked.is_err() && !request["cursor"].is_null() {
                 // What the pages before have done is told all the same.
-                Err(error) if !request["cursor"].is_null() => {
-                    self.sum_up(total);
-                    return Err(error);
-                }
-                Err(error) => return Err(error),
-            };
+                self.sum_up(&total);
+            }
+            let mut page = asked?;
             add(&mut total, &page);
             request["cursor"] = page["nextCursor"].take();
             if request["cursor"].is_null() || !page["refused"].is_null() || !page["failed"].is_null() {
@@ -130,14 +127,14 @@ impl Asking<'_> {
             }
         }
         let is_done = ["rejected", "skipped", "refused", "failed", "kept"].iter().all(|name| is_nothing(&total[*name]));
-        self.sum_up(total);
+        self.sum_up(&total);
         Ok(is_done)
     }
 
-    fn sum_up(&self, total: Value) {
+    fn sum_up(&self, total: &Value) {
         match self.json {
             true => say(total),
-            false => say(told(&total)),
+            false => say(told(total)),
         }
     }
 

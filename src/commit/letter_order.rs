@@ -214,13 +214,7 @@ impl DeadLetters {
     }
 
     /// Adds the removal of one; false if it is not there.
-    fn remove(
-        &mut self,
-        id: u64,
-        whose: &Whose,
-        reader: &Reader,
-        writes: &mut Vec<Write>,
-    ) -> Result<bool, ReadError> {
+    fn remove(&mut self, id: u64, whose: &Whose, reader: &Reader, writes: &mut Vec<Write>) -> Result<bool, ReadError> {
         let stored = if self.is_kept(id) { reader.get(Family::Dead, &id.to_be_bytes())? } else { None };
         let Some(value) = stored else { return Ok(false) };
         let letter = decode(&value).map(|(letter, _)| letter);

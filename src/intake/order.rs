@@ -74,15 +74,7 @@ pub(super) async fn answer(
         (Credential::None, Mode::None) => Whose::All,
         _ => Whose::Tenant(caller.tenant.clone()),
     };
-    (acceptor.shared.orders)(Order {
-        method,
-        path: path.to_owned(),
-        query,
-        body,
-        caller: caller.clone(),
-        whose,
-    })
-    .await
+    (acceptor.shared.orders)(Order { method, path: path.to_owned(), query, body, caller: caller.clone(), whose }).await
 }
 
 /// While nobody can say who he is, only who is on this machine is answered: dead letters hold what shoppers did. A

@@ -12,9 +12,7 @@ pub(super) async fn run(parts: &AdminParts, request: &Request) -> Result<Value, 
     let refused = |error: crate::control::dead_letters::LetterError| Refusal::from(error.to_string());
     let fields = Value::Object(request.fields.clone());
     match Command::of_request(&request.command, &fields) {
-        Some(command) => {
-            Arc::clone(&parts.letters).run(command.map_err(refused)?, Whose::All).await.map_err(refused)
-        }
+        Some(command) => Arc::clone(&parts.letters).run(command.map_err(refused)?, Whose::All).await.map_err(refused),
         None => Err(format!("`{}` is not carried out by this daemon", request.command).into()),
     }
 }
