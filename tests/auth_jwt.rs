@@ -3,8 +3,12 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "what fails here fails a test")]
 
 #[cfg(test)]
+#[path = "support/asked.rs"]
+mod asked;
+#[cfg(test)]
 mod support;
 
+use asked::recorded;
 use rustix::process::Signal;
 use support::{Answer, ApiKey, Daemon, Issuer, Place, Socket, event, eventually, post_as, upgrade};
 
@@ -105,6 +109,42 @@ fn both_kinds_are_taken_where_both_are_and_a_scope_need_not_be_asked_for() {
         |token: &str| daemon.request("GET", "/events/stats", &[("Authorization", &format!("Bearer {token}"))], b"");
     assert_eq!(look(issuer.token("rs256")).problem(403)["code"], "insufficient_scope", "intake, and no other");
     look(&key.text).problem(401);
+}
+
+#[test]
+fn a_token_shows_the_dead_letters_of_its_tenant_alone() {
+    let issuer = Issuer::new();
+    let daemon = Place::with(&[]).and_all(issuer.env()).and("INGESTD_AUTH_READ", "jwt").start();
+    let tokens = ["rs256", "other_tenant"].map(|name| format!("Bearer {}", issuer.token(name)));
+    let letters = tokens.each_ref().map(|token| {
+        let answer = post_as(&daemon, token, &serde_json::json!({"eventId": "e"})).with_status(400);
+        answer["deadLetterId"].as_str().unwrap().to_owned()
+    });
+    for (own, token) in letters.iter().zip(&tokens) {
+        let look = |path: &str| daemon.request("GET", path, &[("Authorization", token)], b"");
+        let items = look("/dead-letters").with_status(200)["items"].take();
+        assert_eq!((items.as_array().unwrap().len(), &items[0]["id"]), (1, &own.as_str().into()), "{items}");
+        for id in &letters {
+            assert_eq!(look(&format!("/dead-letters/{id}")).status == 200, id == own, "{id}");
+        }
+    }
+}
+
+#[test]
+fn what_a_token_changes_is_on_record_with_its_subject() {
+    let issuer = Issuer::new();
+    let daemon = Place::with(&[]).and_all(issuer.env()).and("INGESTD_AUTH_MANAGE", "jwt").start();
+    let token = format!("Bearer {}", issuer.token("managing"));
+    let answer = post_as(&daemon, &token, &serde_json::json!({"eventId": "e"})).with_status(400);
+    let path = format!("/dead-letters/{}/replay", answer["deadLetterId"].as_str().unwrap());
+    // Verified, and then remembered.
+    for _ in 0..2 {
+        daemon.request("POST", &path, &[("Authorization", &token)], b"").with_status(200);
+    }
+    let begun = recorded(&daemon, "dead_letter_replay").into_iter().filter(|entry| entry["outcome"] == "begun");
+    let who: Vec<_> =
+        begun.map(|entry| [&entry["details"]["tenant"], &entry["details"]["subject"]].map(Clone::clone)).collect();
+    assert_eq!(who, [["shop", "anna@shop.test"], ["shop", "anna@shop.test"]]);
 }
 
 #[test]

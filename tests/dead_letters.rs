@@ -3,13 +3,18 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "what fails here fails a test")]
 
 #[cfg(test)]
+#[path = "support/asked.rs"]
+mod asked;
+#[cfg(test)]
 mod support;
 
+use asked::{outcomes, recorded};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixListener;
 use std::process::{Output, Stdio};
-use support::{Answer, Daemon, Place, event, eventually, request, shape};
+use support::{Answer, ApiKey, Daemon, Place, Shim, event, eventually, post_as, request, shape};
 
 /// Posts something that is rejected; the id of its dead letter.
 #[track_caller]
@@ -131,6 +136,9 @@ fn lists_go_page_by_page_and_by_what_is_asked_for() {
     }
     daemon.get("/dead-letters/999").problem(404);
     daemon.get("/dead-letters/nonsense").problem(404);
+    for wrong in ["/dead-letters/dead-letters", "/dead-letters/", "/dead-letters//"] {
+        daemon.get(&format!("{wrong}/{}", all[0])).problem(404);
+    }
     daemon.request("PATCH", "/dead-letters", &[], b"").problem(405);
     daemon.request("PATCH", &format!("/dead-letters/{}", all[0]), &[], b"").problem(405);
     daemon.get(&format!("/dead-letters/{}/replay", all[0])).problem(405);
@@ -298,6 +306,35 @@ fn what_cannot_be_taken_is_refused_with_its_reason() {
 }
 
 #[test]
+fn a_disk_that_hangs_under_a_letter_holds_up_no_connection() {
+    let shim = Shim::compiled();
+    let struck = shim.file("struck");
+    let place = Place::with(&[("INGESTD_SERVER_ACCEPTORS", "1")]).and_all(shim.strikes("pread", "*/data/log/*.sst"));
+    let daemon = place.and("FAULT_HANG", "1").and("FAULT_LOG", struck.to_str().unwrap()).start();
+    let letters = ["e-1", "e-2", "e-3", "e-4"].map(|id| reject(&daemon, bad(id)));
+    // Each fills a block of its own, in a table from the checkpoint on; the letters share one, which is read already.
+    letters.iter().for_each(|id| drop(put(&daemon, id, &"x".repeat(100 << 10)).with_status(200)));
+    daemon.checkpoint();
+    show(&daemon, &letters[3]);
+    let strikes = || std::fs::read_to_string(&struck).map_or(0, |lines| lines.lines().count());
+    for (method, path) in [
+        ("PUT", format!("/dead-letters/{}", letters[0])),
+        ("POST", format!("/dead-letters/{}/replay", letters[1])),
+        ("DELETE", format!("/dead-letters/{}", letters[2])),
+    ] {
+        let before = strikes();
+        shim.arm();
+        let mut waiting = daemon.connect();
+        waiting.send(request(method, &path, &[], b"{}"));
+        eventually("the disk hangs", || strikes() > before);
+        assert_eq!(daemon.get("/health/live").status, 200, "{method}");
+        assert!(!waiting.is_answered(), "{method}");
+        shim.disarm();
+        assert!(waiting.answer().status < 500, "{method}");
+    }
+}
+
+#[test]
 fn pages_and_proxies_are_kept_out() {
     let daemon = Daemon::start();
     let id = reject(&daemon, bad("e-1"));
@@ -307,6 +344,138 @@ fn pages_and_proxies_are_kept_out() {
         }
     }
     assert_eq!(show(&daemon, &id)["state"], "open");
+}
+
+#[test]
+fn what_was_done_before_the_daemon_could_not_go_on_is_told() {
+    let place = Place::with(&[]);
+    std::fs::create_dir_all(place.data()).unwrap();
+    let page = json!({"ok": true, "result": {"purged": 3, "kept": [], "nextCursor": "4"}});
+    let broken_off = json!({"ok": true, "result": {"purged": 2, "kept": [], "failed": "damage", "nextCursor": "6"}});
+    let refused = json!({"ok": false, "code": "refused", "error": "damage"});
+    for (last, told) in [(broken_off, "the rest failed: damage, 0 kept, 5 purged"), (refused, "3 purged")] {
+        let socket = place.data().join("admin.sock");
+        std::fs::remove_file(&socket).ok();
+        // A daemon of a few words.
+        let (listener, answers) = (UnixListener::bind(socket).unwrap(), [page.clone(), last]);
+        let daemon = std::thread::spawn(move || {
+            for answer in answers {
+                let mut asker = BufReader::new(listener.accept().unwrap().0);
+                asker.read_line(&mut String::new()).unwrap();
+                writeln!(asker.get_mut(), "{answer}").unwrap();
+            }
+        });
+        let output = place.command(&["admin", "dead-letters", "purge", "--all"]).output().unwrap();
+        daemon.join().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert_eq!(String::from_utf8(output.stdout).unwrap().trim_end(), told);
+    }
+}
+
+/// A daemon that asks everybody who he is.
+fn guarded() -> Daemon {
+    let groups = ["INGESTD_AUTH_INTAKE", "INGESTD_AUTH_READ", "INGESTD_AUTH_MANAGE"];
+    Daemon::with(&groups.map(|group| (group, "key")))
+}
+
+#[track_caller]
+fn reject_as(daemon: &Daemon, key: &ApiKey, id: &str) -> String {
+    let headers = [("X-API-Key", key.text.as_str())];
+    let body = daemon.request("POST", "/events", &headers, bad(id).as_bytes()).with_status(400);
+    body["deadLetterId"].as_str().unwrap().to_owned()
+}
+
+fn ask_as(daemon: &Daemon, key: &ApiKey, method: &str, path: &str, body: impl ToString) -> Answer {
+    let headers = [("X-API-Key", key.text.as_str())];
+    daemon.request(method, &format!("/dead-letters{path}"), &headers, body.to_string().as_bytes())
+}
+
+#[test]
+fn a_tenant_has_no_letters_but_its_own() {
+    let daemon = guarded();
+    let [one, two] = ["one", "two"].map(|tenant| ApiKey::add(&daemon, tenant, "intake,read,manage"));
+    let (own, foreign) = (reject_as(&daemon, &one, "e-1"), reject_as(&daemon, &two, "e-1"));
+    let list = |query: &str| ids(&ask_as(&daemon, &one, "GET", query, "").with_status(200));
+    for query in ["", "?tenant=one", "?code=unknown_event_type", "?state=open"] {
+        assert_eq!(list(query), std::slice::from_ref(&own), "{query}");
+    }
+    assert_eq!(list("?tenant=two"), Vec::<String>::new());
+    assert_eq!(ask_as(&daemon, &one, "GET", &format!("/{own}"), "").with_status(200)["raw"], bad("e-1"));
+    // Another tenant's is as one that never was.
+    for (method, what) in [("GET", ""), ("PUT", ""), ("POST", "/replay"), ("DELETE", "")] {
+        let told = |id: &str| {
+            let problem = ask_as(&daemon, &one, method, &format!("/{id}{what}"), "{}").problem(404);
+            problem["detail"].as_str().unwrap().replace(id, "ID")
+        };
+        assert_eq!(told(&foreign), told("999"), "{method} {what}");
+    }
+    for (filter, touched) in [(json!({"all": true}), 1), (json!({"state": "open"}), 1), (json!({"tenant": "two"}), 0)] {
+        let replayed = ask_as(&daemon, &one, "POST", "/replay", &filter).with_status(200);
+        let results = replayed["results"].as_array().unwrap();
+        assert!(results.len() == touched && results.iter().all(|result| result["id"] == *own), "{filter}: {replayed}");
+    }
+    let purge = |filter: Value| ask_as(&daemon, &one, "POST", "/purge", filter).with_status(200);
+    // Before a sink has told its place nobody knows what it still has to get.
+    eventually("its own is purged", || purge(json!({"all": true}))["purged"] == 1);
+    for filter in [json!({"all": true}), json!({"tenant": "two"})] {
+        let purged = purge(filter);
+        assert_eq!((&purged["purged"], &purged["kept"]), (&0.into(), &json!([])));
+    }
+    let shown = ask_as(&daemon, &two, "GET", &format!("/{foreign}"), "").with_status(200);
+    assert_eq!((&shown["state"], &shown["replay"], &shown["edited"]), (&"open".into(), &Value::Null, &Value::Null));
+    assert_eq!(ids(&ask_as(&daemon, &two, "GET", "", "").with_status(200)), std::slice::from_ref(&foreign));
+    // The operator's reach is everything.
+    let all = printed(&admin(&daemon, &["list", "--tenant", "two", "--json"], ""));
+    assert_eq!(ids(&serde_json::from_str(&all).unwrap()), [foreign]);
+}
+
+#[test]
+fn an_edit_moves_no_letter_into_another_tenant() {
+    let daemon = guarded();
+    let [one, two] = ["one", "two"].map(|tenant| ApiKey::add(&daemon, tenant, "intake,read,manage"));
+    let id = reject_as(&daemon, &one, "e-1");
+    let mut mended = event("e-1");
+    for name in ["tenant", "tenantId", "organizationId"] {
+        (mended[name], mended["data"][name]) = ("two".into(), "two".into());
+    }
+    let edited = ask_as(&daemon, &one, "PUT", &format!("/{id}"), &mended).with_status(200);
+    assert_eq!(edited["tenant"], "one");
+    ask_as(&daemon, &two, "GET", &format!("/{id}"), "").problem(404);
+    let done = ask_as(&daemon, &one, "POST", &format!("/{id}/replay"), "").with_status(200);
+    assert_eq!(done["status"], "accepted", "{done}");
+    for (key, duplicate) in [(&one, json!(true)), (&two, Value::Null)] {
+        assert_eq!(post_as(&daemon, &key.bearer(), &mended).with_status(202)["duplicate"], duplicate);
+    }
+}
+
+#[test]
+fn what_is_changed_is_on_record_with_the_key_of_whoever_changed_it() {
+    let daemon = guarded();
+    let [one, two] = ["one", "one"].map(|tenant| ApiKey::add(&daemon, tenant, "intake,manage"));
+    let id = reject_as(&daemon, &one, "e-1");
+    ask_as(&daemon, &one, "PUT", &format!("/{id}"), event("e-1")).with_status(200);
+    ask_as(&daemon, &two, "POST", "/replay", json!({"all": true})).with_status(200);
+    for (action, key) in [("dead_letter_edit", &one), ("dead_letters_replay", &two)] {
+        let entries = recorded(&daemon, action);
+        assert_eq!(outcomes(&entries), ["begun", "done"]);
+        let details = &entries[0]["details"];
+        let who = [&details["key"], &details["tenant"], &details["address"]];
+        assert_eq!(who, [&json!(key.id), &json!("one"), &json!("127.0.0.1")]);
+        assert!(!entries[0].to_string().contains(&key.text), "a credential is on record");
+    }
+}
+
+#[test]
+fn where_nobody_is_asked_who_he_is_this_machine_sees_all_tenants() {
+    let daemon = Daemon::with(&[("INGESTD_AUTH_INTAKE", "key"), ("INGESTD_AUTH_MANAGE", "key")]);
+    let keys = ["one", "two"].map(|tenant| ApiKey::add(&daemon, tenant, "intake,manage"));
+    let letters = keys.each_ref().map(|key| reject_as(&daemon, key, "e-1"));
+    assert_eq!(ids(&list(&daemon, "")), letters);
+    assert_eq!(ids(&list(&daemon, "?tenant=two")), &letters[1..]);
+    assert_eq!(show(&daemon, &letters[1])["tenant"], "two");
+    // Changing is asked about here, and looking is not.
+    ask_as(&daemon, &keys[0], "POST", &format!("/{}/replay", letters[1]), "").problem(404);
+    assert_eq!(show(&daemon, &letters[1])["replay"], Value::Null);
 }
 
 #[test]

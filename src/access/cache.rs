@@ -57,7 +57,8 @@ mod tests {
 
     #[test]
     fn it_stays_small_keeps_who_comes_again_and_forgets_with_the_verifier() {
-        let verified = Verified { tenant: "shop".into(), scopes: Scopes::default(), expires_at_s: 1, signer: 2 };
+        let (tenant, scopes) = ("shop".into(), Scopes::default());
+        let verified = Verified { tenant, scopes, subject: None, expires_at_s: 1, signer: 2 };
         let mut cache = Cache::default();
         assert!(cache.get(1, &digest(0)).is_none());
         for number in 0..20 * GENERATION_MAX {

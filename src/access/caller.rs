@@ -12,6 +12,8 @@ pub struct Caller {
     pub address: IpAddr,
     /// What it has shown.
     pub credential: Credential,
+    /// Whom its JWT was made for (`sub`), if it has shown one that says so.
+    pub subject: Option<Box<str>>,
     /// The subject of the client's certificate (RFC 4514), if it has shown one that was verified.
     pub certificate: Option<Box<str>>,
 }
@@ -36,7 +38,8 @@ impl Caller {
     /// Somebody who has not said who it is, where nobody has to.
     #[must_use]
     pub fn anonymous(address: IpAddr) -> Self {
-        Caller { tenant: record::DEFAULT_TENANT.into(), address, credential: Credential::None, certificate: None }
+        let (tenant, credential) = (record::DEFAULT_TENANT.into(), Credential::None);
+        Caller { tenant, address, credential, subject: None, certificate: None }
     }
 
     /// What tells its API key from others, where it has shown one.

@@ -133,7 +133,7 @@ impl Access {
             return Ok(Caller::anonymous(address));
         }
         let text = credential()?;
-        let (tenant, scopes, credential) = if text.starts_with(PREFIX.as_bytes()) {
+        let (tenant, scopes, credential, subject) = if text.starts_with(PREFIX.as_bytes()) {
             self.key(mode, text, now)?
         } else {
             policy.jwt(cache, mode, text, now)?
@@ -141,7 +141,7 @@ impl Access {
         if !scopes.has(group) {
             return Err(Failure::Scope);
         }
-        Ok(Caller { tenant, address, credential, certificate: None })
+        Ok(Caller { tenant, address, credential, subject, certificate: None })
     }
 
     /// Whether a caller that was admitted to the intake would be again.
@@ -171,12 +171,12 @@ impl Access {
             return Err(Failure::NotTaken);
         }
         let key = self.keyring.find(text, now)?;
-        Ok((key.tenant.clone(), key.scopes, Credential::Key(key.id)))
+        Ok((key.tenant.clone(), key.scopes, Credential::Key(key.id), None))
     }
 }
 
-/// Whose it is, what it may do, and how that is seen again later.
-type Shown = (Box<str>, Scopes, Credential);
+/// Whose it is, what it may do, how that is seen again later, and whom it was made for.
+type Shown = (Box<str>, Scopes, Credential, Option<Box<str>>);
 
 impl Policy {
     fn jwt(&self, cache: &mut Cache, mode: Mode, text: &[u8], now: UnixMicros) -> Result<Shown, Failure> {
@@ -199,8 +199,8 @@ impl Policy {
                 verified
             }
         };
-        let Verified { tenant, scopes, expires_at_s, signer } = verified;
-        Ok((tenant, scopes, Credential::Jwt { expires_at_s, signer }))
+        let Verified { tenant, scopes, subject, expires_at_s, signer } = verified;
+        Ok((tenant, scopes, Credential::Jwt { expires_at_s, signer }, subject))
     }
 }
 

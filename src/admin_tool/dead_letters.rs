@@ -114,19 +114,28 @@ impl Asking<'_> {
         (request["all"], request["limit"]) = (which.all.into(), PAGE.into());
         let mut total = json!({});
         loop {
-            let mut page = self.ask(&request)?;
+            let asked = self.ask(&request);
+            if asked.is_err() && !request["cursor"].is_null() {
+                // What the pages before have done is told all the same.
+                self.sum_up(&total);
+            }
+            let mut page = asked?;
             add(&mut total, &page);
             request["cursor"] = page["nextCursor"].take();
-            if request["cursor"].is_null() || !page["refused"].is_null() {
+            if request["cursor"].is_null() || !page["refused"].is_null() || !page["failed"].is_null() {
                 break;
             }
         }
-        let is_done = ["rejected", "skipped", "refused", "kept"].iter().all(|name| is_nothing(&total[*name]));
+        let is_done = ["rejected", "skipped", "refused", "failed", "kept"].iter().all(|name| is_nothing(&total[*name]));
+        self.sum_up(&total);
+        Ok(is_done)
+    }
+
+    fn sum_up(&self, total: &Value) {
         match self.json {
             true => say(total),
-            false => say(told(&total)),
+            false => say(told(total)),
         }
-        Ok(is_done)
     }
 
     fn each(&self, ids: &[String], what: &str) -> Done {

@@ -298,9 +298,7 @@ impl<S: Store> Engine<S> {
         for control in &mut self.controls {
             self.writes.append(&mut control.writes);
             if let Some(order) = control.order.take() {
-                let reader = &self.parts.reader;
-                // What cannot be read is not changed; whoever lists the dead letters is told.
-                control.done = self.dead.carry_out(order, reader, needed, &mut self.writes).unwrap_or_default();
+                control.done = self.dead.carry_out(order, &self.parts.reader, needed, &mut self.writes);
             }
             for draft in control.dead.drain(..) {
                 self.dead.keep_accepted(&draft, moment, &mut self.writes);

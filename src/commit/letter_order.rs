@@ -6,7 +6,7 @@
 //! | `dead_edit/`, id (u64 big-endian) | the bytes that a replay takes instead of those that were received |
 //! | `dead_replay/`, id (u64 big-endian) | the newest [`Replay`], JSON, so that fields can be added |
 
-use super::dead_letter::{DeadLetters, Moment, decode};
+use super::dead_letter::{DeadLetter, DeadLetters, Moment, decode};
 use super::submission::Submission;
 use event::{Receipt, UnixMicros, Verdict};
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,27 @@ use wal::{Family, ReadError, Reader, Write};
 const EDIT: &[u8] = b"dead_edit/";
 const REPLAY: &[u8] = b"dead_replay/";
 
-/// What is to be done.
+/// Whose letters are within somebody's reach. To him there are no others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whose {
+    /// Everybody's: the operator's reach.
+    All,
+    /// One tenant's.
+    Tenant(Box<str>),
+}
+
+impl Whose {
+    /// Whether a letter is within reach. One that cannot be read is nobody's.
+    #[must_use]
+    pub fn holds(&self, letter: Option<&DeadLetter>) -> bool {
+        match self {
+            Whose::All => true,
+            Whose::Tenant(tenant) => letter.is_some_and(|letter| letter.tenant == **tenant),
+        }
+    }
+}
+
+/// What is to be done. Of letters that are not within reach nothing is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LetterOrder {
     /// Keeps other bytes beside the letter's own.
@@ -26,6 +46,8 @@ pub enum LetterOrder {
         id: u64,
         /// The bytes.
         bytes: Vec<u8>,
+        /// Whose it may be.
+        whose: Whose,
     },
     /// Keeps what became of a replay that stored nothing.
     Note {
@@ -38,11 +60,13 @@ pub enum LetterOrder {
     Remove {
         /// The letters.
         ids: Vec<u64>,
+        /// Whose they may be.
+        whose: Whose,
     },
 }
 
 /// What was done.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Default)]
 pub struct Ordered {
     /// Letters that are as was ordered.
     pub done: BTreeSet<u64>,
@@ -50,6 +74,8 @@ pub struct Ordered {
     pub awaited: BTreeSet<u64>,
     /// The tenant's room for dead letters is used up.
     pub is_full: bool,
+    /// What could not be read and ended it: the letters behind it are as they were.
+    pub ended_by: Option<ReadError>,
 }
 
 /// What became of a letter that was replayed.
@@ -125,38 +151,54 @@ impl DeadLetters {
         reader: &Reader,
         needed: u64,
         writes: &mut Vec<Write>,
-    ) -> Result<Ordered, ReadError> {
+    ) -> Ordered {
         let mut ordered = Ordered::default();
+        ordered.ended_by = self.try_out(order, reader, needed, writes, &mut ordered).err();
+        ordered
+    }
+
+    /// The same up to what cannot be read; what was done before stays done, and stands in `ordered`.
+    fn try_out(
+        &mut self,
+        order: LetterOrder,
+        reader: &Reader,
+        needed: u64,
+        writes: &mut Vec<Write>,
+        ordered: &mut Ordered,
+    ) -> Result<(), ReadError> {
         match order {
-            LetterOrder::Edit { id, bytes } => self.edit(id, bytes, reader, writes, &mut ordered)?,
+            LetterOrder::Edit { id, bytes, whose } => self.edit((id, bytes), &whose, reader, writes, ordered)?,
             LetterOrder::Note { id, replay } if self.is_kept(id) => {
                 writes.push(note(id, &replay));
                 ordered.done.insert(id);
             }
             LetterOrder::Note { .. } => {}
-            LetterOrder::Remove { ids } => {
+            LetterOrder::Remove { ids, whose } => {
                 for id in ids.into_iter().collect::<BTreeSet<_>>() {
                     if id >= needed {
                         ordered.awaited.insert(id);
-                    } else if self.remove(id, reader, writes)? {
+                    } else if self.remove(id, &whose, reader, writes)? {
                         ordered.done.insert(id);
                     }
                 }
             }
         }
-        Ok(ordered)
+        Ok(())
     }
 
     fn edit(
         &mut self,
-        id: u64,
-        bytes: Vec<u8>,
+        (id, bytes): (u64, Vec<u8>),
+        whose: &Whose,
         reader: &Reader,
         writes: &mut Vec<Write>,
         ordered: &mut Ordered,
     ) -> Result<(), ReadError> {
         let stored = if self.is_kept(id) { reader.get(Family::Dead, &id.to_be_bytes())? } else { None };
         let Some((letter, _)) = stored.as_deref().and_then(decode) else { return Ok(()) };
+        if !whose.holds(Some(&letter)) {
+            return Ok(());
+        }
         let before = edit_bytes(reader, id)?;
         let tenant_bytes_max = self.tenant_bytes_max();
         let used = self.used_by(&letter.tenant);
@@ -172,11 +214,15 @@ impl DeadLetters {
     }
 
     /// Adds the removal of one; false if it is not there.
-    fn remove(&mut self, id: u64, reader: &Reader, writes: &mut Vec<Write>) -> Result<bool, ReadError> {
+    fn remove(&mut self, id: u64, whose: &Whose, reader: &Reader, writes: &mut Vec<Write>) -> Result<bool, ReadError> {
         let stored = if self.is_kept(id) { reader.get(Family::Dead, &id.to_be_bytes())? } else { None };
         let Some(value) = stored else { return Ok(false) };
+        let letter = decode(&value).map(|(letter, _)| letter);
+        if !whose.holds(letter.as_ref()) {
+            return Ok(false);
+        }
         let edit = edit_bytes(reader, id)?;
-        if let Some((letter, _)) = decode(&value) {
+        if let Some(letter) = letter {
             let used = self.used_by(&letter.tenant);
             *used = used.saturating_sub(value.len() as u64 + edit);
         }
@@ -239,7 +285,9 @@ fn key(what: &[u8], id: u64) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commit::dead_letter::DeadDraft;
     use event::Seq;
+    use std::sync::Arc;
 
     #[test]
     fn what_is_stored_never_changes() {
@@ -262,6 +310,92 @@ mod tests {
         let replay: Replay = serde_json::from_str(stored).unwrap();
         assert!(!replay.is_done());
         assert_eq!(serde_json::to_string(&replay).unwrap(), stored);
+    }
+
+    /// Where the tables of a log lie.
+    fn tables(folder: &std::path::Path) -> BTreeSet<std::path::PathBuf> {
+        let (mut found, mut folders) = (BTreeSet::new(), vec![folder.to_owned()]);
+        while let Some(folder) = folders.pop() {
+            for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|extension| extension == "sst") {
+                    found.insert(path);
+                }
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn what_was_removed_before_a_letter_that_cannot_be_read_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = wal::open(dir.path(), &wal::Options::default()).unwrap();
+        let mut letters = DeadLetters::load(&log.reader, Arc::default()).unwrap();
+        let moment = Moment { now: UnixMicros::new(5), age: UnixMicros::new(5), after: Seq::ZERO, incarnation: 1 };
+        let mut tables_before = BTreeSet::new();
+        for _ in 0..2 {
+            tables_before = tables(dir.path());
+            let mut writes = Vec::new();
+            letters.keep_accepted(&draft(), moment, &mut writes);
+            log.writer.commit(&wal::Group { events: None, writes: &writes }).unwrap();
+            log.reader.flush().unwrap();
+        }
+        // The second letter is in tables of its own, which are not what was written.
+        for table in tables(dir.path()).difference(&tables_before) {
+            let file = std::fs::OpenOptions::new().write(true).open(table).unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&file, &[0xff; 8], 0).unwrap();
+        }
+        let mut writes = Vec::new();
+        let order = LetterOrder::Remove { ids: vec![1, 2], whose: Whose::All };
+        let ordered = letters.carry_out(order, &log.reader, 3, &mut writes);
+        assert_eq!(ordered.done, BTreeSet::from([1]));
+        assert!(ordered.ended_by.is_some(), "{ordered:?}");
+        assert!(writes.contains(&Write::Delete(Family::Dead, 1u64.to_be_bytes().to_vec())), "{writes:?}");
+        assert!(!writes.contains(&Write::Delete(Family::Dead, 2u64.to_be_bytes().to_vec())), "{writes:?}");
+        let order = LetterOrder::Remove { ids: vec![2], whose: Whose::All };
+        let ordered = letters.carry_out(order, &log.reader, 3, &mut writes);
+        assert!(ordered.done.is_empty() && ordered.ended_by.is_some(), "not that it never was: {ordered:?}");
+    }
+
+    #[test]
+    fn the_writer_itself_leaves_letters_of_other_tenants_as_they_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = wal::open(dir.path(), &wal::Options::default()).unwrap();
+        let mut letters = DeadLetters::load(&log.reader, Arc::default()).unwrap();
+        let moment = Moment { now: UnixMicros::new(5), age: UnixMicros::new(5), after: Seq::ZERO, incarnation: 1 };
+        let mut writes = Vec::new();
+        letters.keep_accepted(&draft(), moment, &mut writes);
+        log.writer.commit(&wal::Group { events: None, writes: &writes }).unwrap();
+        for (tenant, done) in [("other", BTreeSet::new()), ("default", BTreeSet::from([1]))] {
+            let whose = || Whose::Tenant(tenant.into());
+            let edit = LetterOrder::Edit { id: 1, bytes: b"{}".to_vec(), whose: whose() };
+            for order in [edit, LetterOrder::Remove { ids: vec![1], whose: whose() }] {
+                let mut writes = Vec::new();
+                assert_eq!(letters.carry_out(order, &log.reader, 2, &mut writes).done, done, "{tenant}");
+                assert_eq!(writes.is_empty(), done.is_empty(), "{writes:?}");
+            }
+        }
+        assert!(!Whose::Tenant("default".into()).holds(None) && Whose::All.holds(None));
+    }
+
+    fn draft() -> DeadDraft {
+        let letter = DeadLetter {
+            tenant: "default".into(),
+            code: "missing_field".into(),
+            pointer: String::new(),
+            detail: String::new(),
+            event_id: None,
+            received_at: 5,
+            source: 0,
+            sink: None,
+            seq: None,
+            traceparent: None,
+            committed_at: 0,
+            after: 0,
+            incarnation: 0,
+        };
+        DeadDraft { letter, raw: b"{}".to_vec() }
     }
 
     #[test]

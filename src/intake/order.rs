@@ -4,7 +4,8 @@ use super::acceptor::Acceptor;
 use super::answer::{Answer, problem};
 use super::body::{self, Arriving};
 use super::entry;
-use crate::access::{Caller, Mode};
+use crate::access::{Caller, Credential, Mode};
+use crate::commit::Whose;
 use hyper::header::{CONTENT_ENCODING, FORWARDED, HeaderMap, HeaderName, ORIGIN};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
@@ -30,10 +31,10 @@ pub struct Order {
     pub query: Option<String>,
     /// Its body.
     pub body: Vec<u8>,
-    /// Its address, for whoever keeps a record.
-    pub peer: IpAddr,
-    /// On whose behalf.
-    pub tenant: Box<str>,
+    /// Who wants it, for whoever keeps a record.
+    pub caller: Caller,
+    /// Whose letters it is for: those of its tenant, or all where nobody is asked who he is.
+    pub whose: Whose,
 }
 
 /// Answers orders.
@@ -68,15 +69,12 @@ pub(super) async fn answer(
         Err(answer) => return *answer,
     };
     let (method, query) = (head.method.clone(), head.uri.query().map(str::to_owned));
-    (acceptor.shared.orders)(Order {
-        method,
-        path: path.to_owned(),
-        query,
-        body,
-        peer: caller.address,
-        tenant: caller.tenant.clone(),
-    })
-    .await
+    // A reload may have come in between: all are only for whom nobody asked before, nor would now.
+    let whose = match (caller.credential, acceptor.shared.access.mode(entry::group_of(&method))) {
+        (Credential::None, Mode::None) => Whose::All,
+        _ => Whose::Tenant(caller.tenant.clone()),
+    };
+    (acceptor.shared.orders)(Order { method, path: path.to_owned(), query, body, caller: caller.clone(), whose }).await
 }
 
 /// While nobody can say who he is, only who is on this machine is answered: dead letters hold what shoppers did. A

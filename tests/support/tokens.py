@@ -91,6 +91,7 @@ def everything(folder):
         "hs256_jwks": jwt.encode(claims(), oct_secret, "HS256", headers={"kid": "oct"}),
         "audiences": rs256(claims(aud=["other", "ingestd"], scope=["intake"], nbf=NOW - 10)),
         "other_tenant": rs256(claims(tenant="other")),
+        "managing": rs256(claims(sub="anna@shop.test", scope="intake manage")),
         "just_expired": rs256(claims(exp=NOW - 5)),
         "rotated": rs256(claims(), "rsa-2", other_rsa),
         "no_scope": rs256(claims(scope=None)),

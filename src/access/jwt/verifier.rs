@@ -15,6 +15,8 @@ use serde_json::{Map, Value};
 pub(in crate::access) struct Verified {
     pub(in crate::access) tenant: Box<str>,
     pub(in crate::access) scopes: Scopes,
+    /// Whom it was made for, if it says so.
+    pub(in crate::access) subject: Option<Box<str>>,
     /// Seconds since 1970, before any leeway.
     pub(in crate::access) expires_at_s: u64,
     /// The fingerprint of its key.
@@ -52,6 +54,7 @@ impl Verifier {
         Ok(Verified {
             tenant: tenant.ok_or(Failure::Tenant)?.into(),
             scopes: self.scopes(claims),
+            subject: claims.get("sub").and_then(Value::as_str).map(Into::into),
             expires_at_s: seconds(claims.get("exp")).ok_or(Failure::Claims)?,
             signer: signer.fingerprint,
         })

@@ -2,15 +2,15 @@
 
 use super::listing::cursor;
 use super::{Filter, Kept, LetterError, Letters};
-use crate::commit::LetterOrder;
+use crate::commit::{LetterOrder, Ordered, Whose};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
 impl Letters {
     /// Keeps other bytes for a replay beside the letter's own.
-    pub(super) async fn edit(&self, id: u64, bytes: Vec<u8>) -> Result<Value, LetterError> {
+    pub(super) async fn edit(self: &Arc<Self>, id: u64, bytes: Vec<u8>, whose: Whose) -> Result<Value, LetterError> {
         let _turn = self.turn.lock().await;
-        let kept = self.get(id)?;
+        let kept = self.get_aside(id, &whose).await?;
         kept.can_be_replayed()?;
         if bytes.is_empty() {
             return Err(LetterError::question("the body is the mended event"));
@@ -19,7 +19,10 @@ impl Letters {
         if bytes.len() > max {
             return Err(LetterError::TooLarge(max));
         }
-        let ordered = self.control.order(LetterOrder::Edit { id, bytes }).await?;
+        let ordered = self.control.order(LetterOrder::Edit { id, bytes, whose: whose.clone() }).await?;
+        if let Some(error) = ordered.ended_by {
+            return Err(error.into());
+        }
         if ordered.is_full {
             return Err(LetterError::Full);
         }
@@ -27,14 +30,17 @@ impl Letters {
             return Err(LetterError::Missing(id));
         }
         self.record("edit", &[id]);
-        self.show(id)
+        self.aside(move |letters| letters.show(id, &whose)).await
     }
 
     /// Removes one for good.
-    pub(super) async fn purge(&self, id: u64) -> Result<Value, LetterError> {
+    pub(super) async fn purge(self: &Arc<Self>, id: u64, whose: Whose) -> Result<Value, LetterError> {
         let _turn = self.turn.lock().await;
-        self.get(id)?;
-        let ordered = self.control.order(LetterOrder::Remove { ids: vec![id] }).await?;
+        self.get_aside(id, &whose).await?;
+        let ordered = self.control.order(LetterOrder::Remove { ids: vec![id], whose }).await?;
+        if let Some(error) = ordered.ended_by {
+            return Err(error.into());
+        }
         if ordered.awaited.contains(&id) {
             return Err(LetterError::Conflict(format!(
                 "a sink that takes dead letters has not got {id} yet: wait for it (`ingestd admin sinks`)"
@@ -47,17 +53,16 @@ impl Letters {
         Ok(json!({"id": id.to_string(), "status": "purged"}))
     }
 
-    /// Removes those of one page that the filter takes.
-    pub(super) async fn purge_all(self: &Arc<Self>, filter: &Filter) -> Result<Value, LetterError> {
+    /// Removes those of one page that the filter takes, up to what cannot be read.
+    pub(super) async fn purge_all(self: &Arc<Self>, filter: Filter, whose: Whose) -> Result<Value, LetterError> {
         filter.must_choose()?;
         let _turn = self.turn.lock().await;
-        let page = self.page_aside(filter).await?;
+        let page = self.page_aside(filter, &whose).await?;
         let ids: Vec<u64> = page.found.iter().map(|kept| kept.id).collect();
-        let ordered = self.control.order(LetterOrder::Remove { ids }).await?;
+        let ordered = self.control.order(LetterOrder::Remove { ids, whose }).await?;
         let purged: Vec<u64> = ordered.done.iter().copied().collect();
         self.record("purge", &purged);
-        let kept: Vec<String> = ordered.awaited.iter().map(u64::to_string).collect();
-        Ok(json!({"purged": purged.len(), "kept": kept, "nextCursor": cursor(page.next)}))
+        purged_of(ordered, page.next)
     }
 
     /// The one place that hears of every change that was made; never of what is in a letter.
@@ -71,6 +76,19 @@ impl Letters {
         let shared = self.shared.upgrade().ok_or(LetterError::Refused(event::Refusal::ShuttingDown))?;
         Ok(shared.settings.load().limits.clone())
     }
+}
+
+/// What became of a page of letters. What was removed before one could not be read is told, as with replays; where that is
+/// nothing, it is an error.
+fn purged_of(ordered: Ordered, next: Option<u64>) -> Result<Value, LetterError> {
+    let kept: Vec<String> = ordered.awaited.iter().map(u64::to_string).collect();
+    let mut answer = json!({"purged": ordered.done.len(), "kept": kept, "nextCursor": cursor(next)});
+    if let Some(error) = ordered.ended_by {
+        let Some(last) = ordered.done.last() else { return Err(error.into()) };
+        answer["failed"] = error.to_string().into();
+        answer["nextCursor"] = cursor(Some(last + 1));
+    }
+    Ok(answer)
 }
 
 impl Kept {
@@ -90,5 +108,27 @@ impl Kept {
             )));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use event::Seq;
+
+    fn unreadable() -> wal::ReadError {
+        wal::ReadError::Gap { from: Seq::new(1), until: Seq::new(2) }
+    }
+
+    #[test]
+    fn what_was_purged_before_a_letter_could_not_be_read_is_told() {
+        let ordered = Ordered { done: [3, 5].into(), ended_by: Some(unreadable()), ..Ordered::default() };
+        let answer = purged_of(ordered, Some(90)).unwrap();
+        assert_eq!((&answer["purged"], &answer["nextCursor"]), (&2.into(), &"6".into()));
+        assert_eq!(answer["failed"], unreadable().to_string());
+        let nothing = Ordered { awaited: [3].into(), ended_by: Some(unreadable()), ..Ordered::default() };
+        assert!(matches!(purged_of(nothing, None), Err(LetterError::Read(_))));
+        let all = purged_of(Ordered { done: [3].into(), ..Ordered::default() }, None).unwrap();
+        assert_eq!(all, json!({"purged": 1, "kept": [], "nextCursor": null}));
     }
 }

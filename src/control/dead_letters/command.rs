@@ -1,6 +1,7 @@
 //! What can be asked, whoever asks.
 
 use super::{Filter, LetterError, Letters};
+use crate::commit::Whose;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -60,27 +61,21 @@ impl Command {
 }
 
 impl Letters {
-    /// Does what is asked.
+    /// Does what is asked, with the letters that are within reach.
     ///
     /// # Errors
     /// [`LetterError`]; unless it is [`LetterError::Refused`], nothing was changed.
-    pub async fn run(self: Arc<Self>, command: Command) -> Result<Value, LetterError> {
+    pub async fn run(self: Arc<Self>, command: Command, whose: Whose) -> Result<Value, LetterError> {
         match command {
-            // They read much from disk.
-            Command::List(filter) => aside(move || self.list(&filter)).await,
-            Command::Show(id) => aside(move || self.show(id)).await,
-            Command::Edit(id, bytes) => self.edit(id, bytes).await,
-            Command::Replay(id) => self.replay(id).await,
-            Command::ReplayAll(filter) => self.replay_all(&filter).await,
-            Command::Purge(id) => self.purge(id).await,
-            Command::PurgeAll(filter) => self.purge_all(&filter).await,
+            Command::List(filter) => self.aside(move |letters| letters.list(&filter, &whose)).await,
+            Command::Show(id) => self.aside(move |letters| letters.show(id, &whose)).await,
+            Command::Edit(id, bytes) => self.edit(id, bytes, whose).await,
+            Command::Replay(id) => self.replay(id, &whose).await,
+            Command::ReplayAll(filter) => self.replay_all(filter, &whose).await,
+            Command::Purge(id) => self.purge(id, whose).await,
+            Command::PurgeAll(filter) => self.purge_all(filter, whose).await,
         }
     }
-}
-
-async fn aside(read: impl FnOnce() -> Result<Value, LetterError> + Send + 'static) -> Result<Value, LetterError> {
-    let read = tokio::task::spawn_blocking(read).await;
-    read.unwrap_or(Err(LetterError::Refused(event::Refusal::ShuttingDown)))
 }
 
 /// A letter's id, as answers tell it.

@@ -13,6 +13,7 @@
 use super::super::audit::{Actor, Entry, Outcome, Via};
 use super::command::id_of;
 use super::{Command, Filter, LetterError, Letters};
+use crate::access::{Caller, Credential};
 use crate::intake::{Answer, Order, problem};
 use event::Refusal;
 use http_body_util::Full;
@@ -44,14 +45,16 @@ impl Letters {
 impl Letters {
     /// Does it, between two entries of the audit log where it changes something.
     async fn recorded(self: Arc<Self>, command: Command, order: &Order) -> Result<Value, LetterError> {
-        let Some((action, target)) = command.change() else { return self.run(command).await };
+        let Some((action, target)) = command.change() else {
+            return self.run(command, order.whose.clone()).await;
+        };
         let entry = Entry::new(Actor::unknown(Via::Http), action).on(target.map(|id| id.to_string()));
-        let mut asked = json!({"address": order.peer.to_string(), "tenant": order.tenant});
+        let mut asked = told_of(&order.caller);
         if target.is_none() {
             asked["filter"] = serde_json::from_slice(&order.body).unwrap_or_default();
         }
         let of = self.append(entry.clone().with(asked).outcome(Outcome::Begun)).await?;
-        let done = Arc::clone(&self).run(command).await;
+        let done = Arc::clone(&self).run(command, order.whose.clone()).await;
         let (outcome, details) = match &done {
             Ok(result) if target.is_none() => (Outcome::Done, result.clone()),
             Ok(_) => (Outcome::Done, json!({})),
@@ -70,8 +73,23 @@ impl Letters {
     }
 }
 
+/// What the audit log has of whoever asks: by what he is known, never what he has shown.
+fn told_of(caller: &Caller) -> Value {
+    let mut told = json!({"address": caller.address.to_string(), "tenant": caller.tenant});
+    if let Credential::Key(id) = caller.credential {
+        told["key"] = id.to_string().into();
+    }
+    for (name, known) in [("subject", &caller.subject), ("certificate", &caller.certificate)] {
+        if let Some(known) = known {
+            told[name] = known.as_ref().into();
+        }
+    }
+    told
+}
+
 fn command(order: &Order) -> Result<Command, Box<Answer>> {
-    let rest = order.path.trim_start_matches("/dead-letters").trim_start_matches('/');
+    let rest = order.path.strip_prefix("/dead-letters").unwrap_or(&order.path);
+    let rest = rest.strip_prefix('/').unwrap_or(rest);
     let path: Vec<&str> = rest.split('/').collect();
     let (method, refuse) = (&order.method, |error: LetterError| Box::new(told(&error)));
     let filter = || of_body(&order.body).map_err(refuse);
@@ -144,4 +162,22 @@ fn told(error: &LetterError) -> Answer {
         answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_record_names_what_is_known_of_the_caller_and_nothing_else() {
+        let anonymous = Caller::anonymous("127.0.0.1".parse().unwrap());
+        assert_eq!(told_of(&anonymous), json!({"address": "127.0.0.1", "tenant": "default"}));
+        let certificate = Some("CN=till-7".into());
+        let credential = Credential::Jwt { expires_at_s: 1, signer: 2 };
+        let known = Caller { credential, subject: Some("anna".into()), certificate, ..anonymous };
+        assert_eq!(
+            told_of(&known),
+            json!({"address": "127.0.0.1", "tenant": "default", "subject": "anna", "certificate": "CN=till-7"})
+        );
+    }
 }

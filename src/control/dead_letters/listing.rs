@@ -1,10 +1,10 @@
 //! Letters as they are told.
 
 use super::{Filter, Kept, LetterError, Letters};
-use crate::commit::{Beside, Replay, decode_dead_letter};
+use crate::commit::{Beside, Replay, Whose, decode_dead_letter};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use event::{Refusal, Source, UnixMicros};
+use event::{Source, UnixMicros};
 use serde_json::{Value, json};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -21,15 +21,13 @@ pub(super) struct Page {
 }
 
 impl Letters {
-    /// The same as [`Letters::page`], on a thread where reading much, or a disk that hangs, holds up nobody.
-    pub(super) async fn page_aside(self: &Arc<Self>, filter: &Filter) -> Result<Page, LetterError> {
-        let (letters, filter) = (Arc::clone(self), filter.clone());
-        let page = tokio::task::spawn_blocking(move || letters.page(&filter)).await;
-        page.unwrap_or(Err(LetterError::Refused(Refusal::ShuttingDown)))
+    pub(super) async fn page_aside(self: &Arc<Self>, filter: Filter, whose: &Whose) -> Result<Page, LetterError> {
+        let whose = whose.clone();
+        self.aside(move |letters| letters.page(&filter, &whose)).await
     }
 
-    /// Letters that the filter takes, oldest first.
-    pub(super) fn page(&self, filter: &Filter) -> Result<Page, LetterError> {
+    /// Letters within reach that the filter takes, oldest first. Blocks.
+    pub(super) fn page(&self, filter: &Filter, whose: &Whose) -> Result<Page, LetterError> {
         let mut page = Page { found: Vec::new(), next: None };
         let (mut looked_at, mut bytes, mut failed) = (0, 0, None);
         self.reader.scan(Family::Dead, &filter.from.to_be_bytes(), |key, value| {
@@ -41,6 +39,9 @@ impl Letters {
             looked_at += 1;
             bytes += value.len();
             let Some((head, raw)) = decode_dead_letter(value) else { return ControlFlow::Continue(()) };
+            if !whose.holds(Some(&head)) {
+                return ControlFlow::Continue(());
+            }
             let beside = match Beside::load(&self.reader, id) {
                 Ok(beside) => beside,
                 Err(error) => {
@@ -57,16 +58,16 @@ impl Letters {
         failed.map_or(Ok(page), |error| Err(error.into()))
     }
 
-    /// `{"items": […], "nextCursor": …}`.
-    pub(super) fn list(&self, filter: &Filter) -> Result<Value, LetterError> {
-        let page = self.page(filter)?;
+    /// `{"items": […], "nextCursor": …}`. Blocks.
+    pub(super) fn list(&self, filter: &Filter, whose: &Whose) -> Result<Value, LetterError> {
+        let page = self.page(filter, whose)?;
         let items: Vec<Value> = page.found.iter().map(Kept::told).collect();
         Ok(json!({"items": items, "nextCursor": cursor(page.next)}))
     }
 
-    /// One, with its bytes.
-    pub(super) fn show(&self, id: u64) -> Result<Value, LetterError> {
-        let kept = self.get(id)?;
+    /// One, with its bytes. Blocks.
+    pub(super) fn show(&self, id: u64, whose: &Whose) -> Result<Value, LetterError> {
+        let kept = self.get(id, whose)?;
         let mut told = kept.told();
         put_bytes(&mut told, "raw", &kept.raw);
         if let Some(edit) = &kept.beside.edit {

@@ -19,8 +19,9 @@ pub use error::LetterError;
 pub use filter::Filter;
 
 use super::audit::AuditLog;
-use crate::commit::{Beside, Control, DeadLetter, decode_dead_letter};
+use crate::commit::{Beside, Control, DeadLetter, Whose, decode_dead_letter};
 use crate::intake::Shared;
+use event::Refusal;
 use prepare::Parser;
 use std::sync::{Arc, Mutex, Weak};
 use wal::{Family, Reader};
@@ -55,10 +56,31 @@ impl Letters {
         Letters { reader, control, shared, parser, audit, turn }
     }
 
-    fn get(&self, id: u64) -> Result<Kept, LetterError> {
+    /// Reads on a thread where reading much, or a disk that hangs, holds up nobody: requests are answered on the threads
+    /// of their connections.
+    async fn aside<T: Send + 'static>(
+        self: &Arc<Self>,
+        read: impl FnOnce(&Letters) -> Result<T, LetterError> + Send + 'static,
+    ) -> Result<T, LetterError> {
+        let letters = Arc::clone(self);
+        let read = tokio::task::spawn_blocking(move || read(&letters)).await;
+        read.unwrap_or(Err(LetterError::Refused(Refusal::ShuttingDown)))
+    }
+
+    async fn get_aside(self: &Arc<Self>, id: u64, whose: &Whose) -> Result<Kept, LetterError> {
+        let whose = whose.clone();
+        self.aside(move |letters| letters.get(id, &whose)).await
+    }
+
+    /// One that is within reach. Blocks.
+    fn get(&self, id: u64, whose: &Whose) -> Result<Kept, LetterError> {
         let stored = self.reader.get(Family::Dead, &id.to_be_bytes())?;
         let stored = stored.ok_or(LetterError::Missing(id))?;
-        let (head, raw) = decode_dead_letter(&stored).ok_or(LetterError::Unreadable(id))?;
+        let found = decode_dead_letter(&stored);
+        if !whose.holds(found.as_ref().map(|(head, _)| head)) {
+            return Err(LetterError::Missing(id));
+        }
+        let (head, raw) = found.ok_or(LetterError::Unreadable(id))?;
         Ok(Kept { id, head, raw: raw.to_vec(), beside: Beside::load(&self.reader, id)? })
     }
 }

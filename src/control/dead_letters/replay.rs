@@ -3,7 +3,7 @@
 
 use super::listing::{cursor, replay as told};
 use super::{Filter, Kept, LetterError, Letters};
-use crate::commit::{Beside, LetterOrder, Replay, Submission};
+use crate::commit::{Beside, LetterOrder, Replay, Submission, Whose};
 use event::{Batch, Refusal, Rejection, Source, UnixMicros};
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering::Relaxed;
@@ -11,9 +11,9 @@ use std::sync::{Arc, PoisonError};
 
 impl Letters {
     /// Replays one. One that was replayed before stays as it is, and says what became of it then.
-    pub(super) async fn replay(&self, id: u64) -> Result<Value, LetterError> {
+    pub(super) async fn replay(self: &Arc<Self>, id: u64, whose: &Whose) -> Result<Value, LetterError> {
         let _turn = self.turn.lock().await;
-        let kept = self.get(id)?;
+        let kept = self.get_aside(id, whose).await?;
         if let Some(before) = kept.beside.replay.as_ref().filter(|replay| replay.is_done()) {
             let mut result = result(id, before);
             result["repeated"] = true.into();
@@ -26,10 +26,10 @@ impl Letters {
     }
 
     /// Replays those of one page that the filter takes and that can be; what became of each.
-    pub(super) async fn replay_all(self: &Arc<Self>, filter: &Filter) -> Result<Value, LetterError> {
+    pub(super) async fn replay_all(self: &Arc<Self>, filter: Filter, whose: &Whose) -> Result<Value, LetterError> {
         filter.must_choose()?;
         let _turn = self.turn.lock().await;
-        let page = self.page_aside(filter).await?;
+        let page = self.page_aside(filter, whose).await?;
         let mut counts = serde_json::Map::new();
         let (mut results, mut replayed, mut next) = (Vec::new(), Vec::new(), page.next);
         for kept in &page.found {
@@ -43,8 +43,12 @@ impl Letters {
                         replay.status
                     }
                     // What has gone in so far is told; the rest is for another call.
-                    Err(LetterError::Refused(refusal)) if !replayed.is_empty() => {
-                        counts.insert("refused".to_owned(), refusal.as_str().into());
+                    Err(error) if !replayed.is_empty() => {
+                        let (name, why) = match error {
+                            LetterError::Refused(refusal) => ("refused", refusal.as_str().into()),
+                            error => ("failed", error.to_string().into()),
+                        };
+                        counts.insert(name.to_owned(), why);
                         next = Some(kept.id);
                         break;
                     }
@@ -62,8 +66,8 @@ impl Letters {
         Ok(answer)
     }
 
-    /// Validates, deduplicates and commits a letter's event.
-    async fn put_in(&self, kept: &Kept) -> Result<Replay, LetterError> {
+    /// Validates, deduplicates and commits a letter's event: the letter's tenant is its owner, whatever an edit says.
+    async fn put_in(self: &Arc<Self>, kept: &Kept) -> Result<Replay, LetterError> {
         let shared = self.shared.upgrade().ok_or(LetterError::Refused(Refusal::ShuttingDown))?;
         let permit = shared.admission.enter()?;
         let now = UnixMicros::now();
@@ -88,7 +92,9 @@ impl Letters {
             // Another replay of it, whose asker has left, came before.
             None => {
                 shared.metrics.duplicate.fetch_add(1, Relaxed);
-                Ok(Beside::load(&self.reader, kept.id)?.replay.ok_or(Refusal::Unknown)?)
+                let id = kept.id;
+                let beside = self.aside(move |letters| Ok(Beside::load(&letters.reader, id)?)).await?;
+                Ok(beside.replay.ok_or(Refusal::Unknown)?)
             }
         }
     }

@@ -1,8 +1,8 @@
 /*
  * Makes chosen system calls of an unmodified program fail (LD_PRELOAD).
  *
- *   FAULT_CALL          which calls, by comma: open write pwrite writev pwritev fdatasync fsync sync_file_range rename
- *                       link unlink ftruncate fallocate
+ *   FAULT_CALL          which calls, by comma: open pread write pwrite writev pwritev fdatasync fsync sync_file_range
+ *                       rename link unlink ftruncate fallocate
  *   FAULT_PATH          which files: a prefix of the absolute path, or a glob if it holds one of * ? [
  *   FAULT_NTH           which of the matching calls fails, from 1 (default 1)
  *   FAULT_STICKY        1: all later ones fail too (default 0)
@@ -148,6 +148,12 @@ WRITER(writev, "writev", (int fd, const struct iovec *parts, int count), (int, c
        (fd, parts, count), count)
 WRITER(pwritev, "pwritev", (int fd, const struct iovec *parts, int count, off_t at),
        (int, const struct iovec *, int, off_t), (fd, parts, count, at), count)
+
+/* Reading at a place, as RocksDB reads its tables, is the same but for the direction. */
+WRITER(pread, "pread", (int fd, void *data, size_t bytes, off_t at), (int, void *, size_t, off_t), (fd, data, bytes, at),
+       bytes)
+WRITER(pread64, "pread", (int fd, void *data, size_t bytes, off64_t at), (int, void *, size_t, off64_t),
+       (fd, data, bytes, at), bytes)
 
 #define CALL_FD(symbol, chosen, params, types, args)                           \
     int symbol params {                                                        \
