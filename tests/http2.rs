@@ -139,6 +139,15 @@ fn the_answers_are_those_of_http_1() {
 }
 
 #[test]
+fn dead_letters_are_shown_at_this_machines_own_names_only() {
+    let daemon = Daemon::start();
+    let client = Client::open(&daemon);
+    let to = |authority: &str| Request::get(format!("http://{authority}/dead-letters")).body(Bytes::new()).unwrap();
+    assert_eq!(client.exchange(vec![to("localhost:3001")])[0].status(), 200);
+    assert_problem(&client.exchange(vec![to("shop.example:3001")])[0], 403);
+}
+
+#[test]
 fn curl_speaks_it_with_prior_knowledge() {
     let daemon = Daemon::start();
     let mut command = Command::new("curl");
