@@ -166,7 +166,7 @@ async fn admitted(
 fn about(acceptor: &Acceptor, caller: &Caller, head: &Parts) -> Result<Answer, Box<Answer>> {
     let answer = (acceptor.shared.fallback)(&head.method, head.uri.path(), head.uri.query(), &head.headers);
     if answer.status().is_client_error() {
-        entry::pay(acceptor, caller, 0)?;
+        entry::pay_in_vain(acceptor, caller)?;
     }
     Ok(answer)
 }
