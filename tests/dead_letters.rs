@@ -338,12 +338,48 @@ fn a_disk_that_hangs_under_a_letter_holds_up_no_connection() {
 fn pages_and_proxies_are_kept_out() {
     let daemon = Daemon::start();
     let id = reject(&daemon, bad("e-1"));
-    for header in ["Origin", "X-Forwarded-For", "Forwarded", "X-Real-IP"] {
+    for (header, value) in [
+        ("Origin", "http://example.org"),
+        ("Sec-Fetch-Site", "same-origin"),
+        ("X-Forwarded-For", "192.0.2.1"),
+        ("X-Forwarded-Host", "localhost"),
+        ("X-Forwarded-Proto", "http"),
+        ("Forwarded", "for=192.0.2.1"),
+        ("X-Real-IP", "192.0.2.1"),
+        ("Via", "1.1 balancer"),
+        // A page whose site's name was pointed here.
+        ("Host", "shop.example:3001"),
+        ("Host", "localhost.shop.example"),
+    ] {
         for (method, path) in [("GET", "/dead-letters".to_owned()), ("POST", format!("/dead-letters/{id}/replay"))] {
-            daemon.request(method, &path, &[(header, "http://example.org")], b"").problem(403);
+            let problem = daemon.request(method, &path, &[(header, value)], b"").problem(403);
+            assert!(problem["detail"].as_str().unwrap().contains("`ingestd admin dead-letters`"), "{problem}");
         }
     }
+    // Proxies that are as they came.
+    for head in ["GET /dead-letters HTTP/1.0\r\nHost: 127.0.0.1", "GET /dead-letters HTTP/1.0"] {
+        let mut connection = daemon.connect();
+        connection.send(format!("{head}\r\n\r\n"));
+        connection.answer().problem(403);
+    }
+    let mut connection = daemon.connect();
+    connection.send("GET http://shop.example/dead-letters HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    connection.answer().problem(403);
     assert_eq!(show(&daemon, &id)["state"], "open");
+    for host in ["127.0.0.1:3001", "[::1]:3001", "LOCALHOST"] {
+        daemon.request("GET", "/dead-letters", &[("Host", host), ("Sec-Fetch-Site", "none")], b"").with_status(200);
+    }
+}
+
+#[test]
+fn a_trusted_proxy_on_this_machine_is_kept_out_whatever_it_says() {
+    let daemon = Daemon::with(&[("INGESTD_SERVER_TRUSTED_PROXIES", "127.0.0.1")]);
+    daemon.get("/dead-letters").problem(403);
+    // Whoever can be asked who he is needs not be here.
+    let daemon = Daemon::with(&[("INGESTD_AUTH_READ", "key"), ("INGESTD_SERVER_TRUSTED_PROXIES", "127.0.0.1")]);
+    let key = ApiKey::add(&daemon, "default", "read").bearer();
+    let headers = [("Authorization", key.as_str()), ("X-Forwarded-For", "192.0.2.1"), ("Host", "shop.example")];
+    daemon.request("GET", "/dead-letters", &headers, b"").with_status(200);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 mod support;
 
 use serde_json::Value;
+use std::io::ErrorKind;
 use support::{Authority, Connection, Daemon, Files, Place, Stopped, event, request};
 
 const APART: (&str, &str) = ("INGESTD_SERVER_ADMIN_LISTEN", "127.0.0.1:0");
@@ -49,6 +50,17 @@ fn they_are_answered_while_intake_does_not_turn() {
     assert!(!waiting.is_answered(), "intake was to stand still");
     drop(stopped);
     assert_eq!(waiting.answer().status, 200);
+}
+
+#[test]
+fn who_never_reads_them_is_given_up() {
+    let daemon = Daemon::with(&[APART, ("INGESTD_SERVER_WRITE_TIMEOUT_S", "1")]);
+    let mut connection = Connection::narrow(daemon.figures.unwrap());
+    let asked = request("GET", "/metrics", &[], b"").repeat(100);
+    // Ends with a reset, not with this test's patience.
+    let error = std::iter::repeat_with(|| connection.try_send(&asked)).find_map(Result::err).unwrap();
+    assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{error}");
+    assert_eq!(ask(&daemon, "GET", "/health/live").status, 200);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use h2::client::SendRequest;
 use hyper::http::{Request, Response};
 use serde_json::Value;
 use std::collections::HashSet;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -24,13 +24,20 @@ const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 /// Flags.
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
+/// `:status: 200` (RFC 7541, appendix A).
+const STATUS_200: u8 = 0x88;
 /// Errors.
 const NO_ERROR: u32 = 0;
 const ENHANCE_YOUR_CALM: u32 = 11;
+
+/// So that no other deadline ends a connection.
+const PATIENT: [(&str, &str); 2] =
+    [("INGESTD_SERVER_HEAD_TIMEOUT_S", "3600"), ("INGESTD_SERVER_PING_INTERVAL_S", "3600")];
 
 /// A client that keeps to the protocol.
 struct Client {
@@ -139,6 +146,15 @@ fn the_answers_are_those_of_http_1() {
 }
 
 #[test]
+fn dead_letters_are_shown_at_this_machines_own_names_only() {
+    let daemon = Daemon::start();
+    let client = Client::open(&daemon);
+    let to = |authority: &str| Request::get(format!("http://{authority}/dead-letters")).body(Bytes::new()).unwrap();
+    assert_eq!(client.exchange(vec![to("localhost:3001")])[0].status(), 200);
+    assert_problem(&client.exchange(vec![to("shop.example:3001")])[0], 403);
+}
+
+#[test]
 fn curl_speaks_it_with_prior_knowledge() {
     let daemon = Daemon::start();
     let mut command = Command::new("curl");
@@ -231,6 +247,22 @@ impl Raw {
         Ok((head[3], head[4], u32::from_be_bytes([head[5], head[6], head[7], head[8]]), payload))
     }
 
+    /// Lets so much of each answer through.
+    fn window(&mut self, bytes: u32) {
+        let initial_window_size = [&4_u16.to_be_bytes()[..], &bytes.to_be_bytes()].concat();
+        self.send(SETTINGS, 0, 0, &initial_window_size).unwrap();
+    }
+
+    /// Whether the daemon ends the connection; waits for it.
+    fn is_cut_off(&mut self) -> bool {
+        loop {
+            match self.frame() {
+                Ok(_) => {}
+                Err(error) => return matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset),
+            }
+        }
+    }
+
     /// The error of the GOAWAY that ends the connection; `None` where it ends without one.
     fn goaway(&mut self) -> Option<u32> {
         let mut error = None;
@@ -318,6 +350,51 @@ fn a_head_without_an_end_ends_the_connection() {
     }
     assert_eq!(daemon.totals(), [0; 4]);
     daemon.post("/events", event("e").to_string()).with_status(202);
+}
+
+/// A client that lets nothing through but heads.
+fn shut(daemon: &Daemon) -> Raw {
+    let mut raw = Raw::open(daemon.address);
+    raw.window(0);
+    raw
+}
+
+#[test]
+fn who_does_not_read_gets_no_more_answers_until_it_does() {
+    const ASKED: u32 = 100;
+    let daemon = Daemon::start();
+    let mut raw = shut(&daemon);
+    for stream in 0..ASKED {
+        raw.send(HEADERS, END_STREAM | END_HEADERS, 2 * stream + 1, &get("/metrics")).unwrap();
+    }
+    let mut heads = Vec::new();
+    while heads.len() < ASKED as usize {
+        if let (HEADERS, _, _, payload) = raw.frame().unwrap() {
+            heads.push(payload[0] == STATUS_200);
+        }
+    }
+    let given = heads.iter().filter(|is_given| **is_given).count();
+    assert!((1..ASKED as usize / 2).contains(&given), "{given}");
+    assert!(heads[..given].iter().all(|is_given| *is_given), "the first ones");
+    // All that was begun arrives, and then there is more.
+    raw.window(1 << 20);
+    raw.send(WINDOW_UPDATE, 0, 0, &(8_u32 << 20).to_be_bytes()).unwrap();
+    let mut ended = 0;
+    while ended < ASKED {
+        let (kind, flags, _, _) = raw.frame().unwrap();
+        ended += u32::from(kind == DATA && flags & END_STREAM != 0);
+    }
+    raw.send(HEADERS, END_STREAM | END_HEADERS, 2 * ASKED + 1, &get("/metrics")).unwrap();
+    let head = std::iter::repeat_with(|| raw.frame().unwrap()).find(|(kind, ..)| *kind == HEADERS).unwrap();
+    assert_eq!((head.2, head.3[0]), (2 * ASKED + 1, STATUS_200));
+}
+
+#[test]
+fn who_takes_none_of_its_answers_is_given_up() {
+    let daemon = Daemon::with(&[&PATIENT[..], &[("INGESTD_SERVER_WRITE_TIMEOUT_S", "1")]].concat());
+    let mut raw = shut(&daemon);
+    raw.send(HEADERS, END_STREAM | END_HEADERS, 1, &get("/metrics")).unwrap();
+    assert!(raw.is_cut_off());
 }
 
 #[test]

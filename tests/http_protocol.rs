@@ -247,6 +247,29 @@ fn what_cannot_be_read_is_told_behind_the_answers_of_what_could() {
 }
 
 #[test]
+fn an_id_that_looks_like_an_answer_is_an_id() {
+    let daemon = Daemon::start();
+    let id = [("X-Request-Id", "HTTP/1.1 404 x")];
+    let mut connection = daemon.connect();
+    for (method, path, status) in
+        [("HEAD", "/nowhere", 404), ("HEAD", "/health/live", 200), ("OPTIONS", "/events", 204)]
+    {
+        // Nothing comes behind its head but the next answer.
+        connection.send([request(method, path, &id, b""), request("GET", "/health/live", &id, b"")].concat());
+        let (first, second) = (connection.head(), connection.answer());
+        assert_eq!((first.status, first.header("x-request-id")), (status, Some(id[0].1)), "{first:?}");
+        assert!(first.header("date").is_some(), "{first:?}");
+        assert_eq!(
+            (&second.with_status(200)["status"], second.header("x-request-id")),
+            (&"live".into(), Some(id[0].1))
+        );
+    }
+    connection.send(b"NO HTTP\r\n\r\n");
+    connection.answer().problem(400);
+    assert!(connection.is_closed());
+}
+
+#[test]
 fn http_1_0_oddities_are_told_in_the_same_way() {
     let daemon = Daemon::start();
     for request in ["GET /health/live\r\n\r\n", "GET  /health/live HTTP/1.0\r\n\r\n", "get / HTTP/1.0 x\r\n\r\n"] {

@@ -421,6 +421,48 @@ fn each_key_has_its_own_limit_and_each_tenant_its_own_day() {
 }
 
 #[test]
+fn nothing_that_a_stranger_asks_for_uses_up_what_the_default_tenant_may() {
+    let daemon = Daemon::with(&[
+        ("INGESTD_AUTH_INTAKE", "key"),
+        ("INGESTD_AUTH_MANAGE", "key"),
+        ("INGESTD_RATE_LIMITS_TENANT_REQUESTS_PER_S", "1"),
+        ("INGESTD_RATE_LIMITS_TENANT_EVENTS_PER_DAY", "20"),
+        ("INGESTD_RATE_LIMITS_BURST_S", "20"),
+    ]);
+    let key = ApiKey::add(&daemon, "default", "intake").bearer();
+    let wrong = [("Authorization", "Bearer guess")];
+    let one = event("e").to_string();
+    for _ in 0..30 {
+        for headers in [&[][..], &wrong[..]] {
+            daemon.request("POST", "/events", headers, one.as_bytes()).problem(401);
+            daemon.request("POST", "/events/batch", headers, &batch("b", 30)).problem(401);
+            daemon.request("DELETE", "/nowhere", headers, b"").problem(401);
+            // Nobody is asked who he is here.
+            daemon.request("GET", "/nowhere", headers, b"").problem(404);
+        }
+    }
+    let answer = daemon.request("POST", "/events", &[("Authorization", &key)], one.as_bytes());
+    answer.with_status(202);
+    assert!(answer.header("ratelimit").unwrap().contains("r=19"), "{answer:?}");
+}
+
+#[test]
+fn each_keys_requests_are_its_own() {
+    let daemon = Daemon::with(&[
+        ("INGESTD_AUTH_INTAKE", "key"),
+        ("INGESTD_RATE_LIMITS_KEY_REQUESTS_PER_S", "1"),
+        ("INGESTD_RATE_LIMITS_BURST_S", "20"),
+    ]);
+    let [one, two] = ["till", "shop"].map(|_| ApiKey::add(&daemon, "shop", "intake").bearer());
+    let (taken, refused) = until_refused(&mut daemon.connect(), "a", &[("Authorization", &one)]);
+    assert!(taken >= 20, "{taken}");
+    assert_limited(&refused, "key-requests");
+    let (taken, refused) = until_refused(&mut daemon.connect(), "b", &[("Authorization", &two)]);
+    assert!(taken >= 20, "{taken}");
+    assert_limited(&refused, "key-requests");
+}
+
+#[test]
 fn whoever_guesses_credentials_is_limited_and_costs_no_tenant_anything() {
     let daemon = Daemon::with(&[
         ("INGESTD_AUTH_INTAKE", "key"),

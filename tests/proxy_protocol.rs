@@ -127,6 +127,17 @@ fn nobody_else_may_say_whose_connection_it_is() {
 }
 
 #[test]
+fn nobody_behind_it_is_taken_for_somebody_on_this_machine() {
+    let daemon = daemon(&[]);
+    let headers = [text("127.0.0.1"), binary(Ipv4Addr::LOCALHOST), local(), b"PROXY UNKNOWN\r\n".to_vec()];
+    for header in headers {
+        let mut connection = begun(&daemon, &header);
+        connection.send(request("GET", "/dead-letters", &[], b""));
+        connection.answer().problem(403);
+    }
+}
+
+#[test]
 fn a_header_that_does_not_come_is_not_waited_for() {
     let daemon = daemon(&[("INGESTD_SERVER_HEAD_TIMEOUT_S", "1")]);
     let mut silent = daemon.connect();

@@ -3,7 +3,7 @@
 
 use super::Exporter;
 use crate::intake::Answer;
-use crate::net::{ConnectionGate, ConnectionPermit, accept};
+use crate::net::{ConnectionGate, ConnectionPermit, Patient, Stream, accept};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue};
@@ -15,7 +15,7 @@ use std::io;
 use std::net;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::runtime::LocalOptions;
 use tokio::sync::watch;
 
@@ -26,26 +26,31 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of a head.
 const BUFFER_BYTES_MAX: usize = 16 << 10;
 
-/// Answers on `listener` until `stop`. Blocks: it wants a thread to itself.
+/// Answers on `listener` until `stop`; `patience` says how long a peer may take nothing of what is written to it. Blocks:
+/// it wants a thread to itself.
 ///
 /// # Errors
 /// When the runtime cannot be built.
 pub fn serve_figures(
     exporter: Arc<Exporter>,
     listener: net::TcpListener,
+    patience: impl Fn() -> Duration,
     stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     runtime.block_on(async move {
         let listener = TcpListener::from_std(listener)?;
         let gate = ConnectionGate::new(CONNECTIONS_MAX);
-        let serve = |stream, _, permit| drop(tokio::task::spawn_local(converse(Arc::clone(&exporter), stream, permit)));
+        let serve = |stream, _, permit| {
+            let stream = Patient::new(Stream::Plain(stream), patience());
+            tokio::task::spawn_local(converse(Arc::clone(&exporter), stream, permit));
+        };
         accept(&listener, false, &gate, stop, serve, || {}).await;
         Ok(())
     })
 }
 
-async fn converse(exporter: Arc<Exporter>, stream: TcpStream, permit: ConnectionPermit) {
+async fn converse(exporter: Arc<Exporter>, stream: Patient, permit: ConnectionPermit) {
     let service = service_fn(|request: Request<Incoming>| {
         let answer = answer(&exporter, &request);
         async { Ok::<_, Infallible>(answer) }

@@ -362,9 +362,11 @@ impl Bound {
         }
         let figures = self.figures.as_ref().map(|figures| figures.address);
         for listener in self.figures.into_iter().flat_map(|figures| figures.sockets) {
-            let (exporter, stop) = (Arc::clone(&self.exporter), shipping.clone());
-            let serve =
-                move || serve_figures(exporter, listener.socket, stop).map_err(|error| format!("figures: {error}"));
+            let (exporter, stop, shared) = (Arc::clone(&self.exporter), shipping.clone(), Arc::clone(&self.shared));
+            let patience = move || shared.settings.load().deadlines.write;
+            let serve = move || {
+                serve_figures(exporter, listener.socket, patience, stop).map_err(|error| format!("figures: {error}"))
+            };
             shippers.push(thread(spawn("figures", &fatal, serve))?);
         }
         if let Some(exporter) = self.spans {

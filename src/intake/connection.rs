@@ -47,11 +47,14 @@ pub(super) struct Fate {
     pub(super) upgraded: Cell<bool>,
     /// It ends with something unread.
     pub(super) unread: Cell<bool>,
+    /// Its client has asked for more than it reads.
+    pub(super) behind: Cell<bool>,
 }
 
 impl Fate {
     pub(super) fn new(anonymous: Rc<Caller>) -> Self {
-        Fate { caller: RefCell::new(anonymous), upgraded: Cell::new(false), unread: Cell::new(false) }
+        let caller = RefCell::new(anonymous);
+        Fate { caller, upgraded: Cell::new(false), unread: Cell::new(false), behind: Cell::new(false) }
     }
 }
 

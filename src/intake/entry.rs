@@ -8,7 +8,7 @@ use super::http::Route;
 use super::limited::{limited, reason};
 use super::websocket::{SUBPROTOCOL, token_in};
 use crate::access::limits::{Exceeded, Payer, Standing};
-use crate::access::{Caller, Failure, Mode, Presented, Scope};
+use crate::access::{Caller, Credential, Failure, Mode, Presented, Scope};
 use crate::net::block_of;
 use event::UnixMicros;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL, WWW_AUTHENTICATE};
@@ -179,6 +179,18 @@ pub(super) fn pay(acceptor: &Acceptor, caller: &Caller, events: u64) -> Result<O
         acceptor.shared.metrics.refuse_request(reason(&exceeded));
         too_much(acceptor, &exceeded)
     })
+}
+
+/// Charges a request for what is not there: its sender pays, or its address where nobody has been asked for.
+///
+/// # Errors
+/// The answer, where a limit is used up.
+pub(super) fn pay_in_vain(acceptor: &Acceptor, caller: &Caller) -> Result<(), Box<Answer>> {
+    match caller.credential {
+        // That its tenant is `default` is nothing that it has shown, and others may be it with a key.
+        Credential::None => pay_as_stranger(acceptor, caller),
+        Credential::Key(_) | Credential::Jwt { .. } => pay(acceptor, caller, 0).map(drop),
+    }
 }
 
 /// Charges a request of somebody who is nobody here: no tenant pays for it.

@@ -2,12 +2,14 @@
 //! HTTP/1 are.
 //!
 //! What a peer may hold is bounded: requests at once, bytes of heads, bytes of bodies that nobody has read (the windows;
-//! what is read counts against the budget of all), resets (crate `h2` ends a connection that resets what it has just
-//! opened, or that never ends a head). A connection on which nothing is under way has as long as one of HTTP/1.
+//! what is read counts against the budget of all), bytes of answers that it does not take (`unread`), resets (crate `h2`
+//! ends a connection that resets what it has just opened, or that never ends a head). A connection on which nothing is
+//! under way has as long as one of HTTP/1.
 
 use super::acceptor::{Acceptor, Guest};
 use super::connection::{BUFFER_BYTES_MAX, Fate, LINGER};
 use super::http;
+use super::unread::Unread;
 use crate::access::Caller;
 use crate::net::{Patient, Rewound, linger};
 use bytes::{Bytes, BytesMut};
@@ -21,6 +23,7 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -73,13 +76,16 @@ pub(super) async fn serve(acceptor: &Rc<Acceptor>, caller: Rc<Caller>, stream: R
     acceptor.shared.metrics.http2_connections.fetch_add(1, Relaxed);
     let (stream, deadlines) = (Shared(Rc::new(RefCell::new(stream))), acceptor.shared.deadlines());
     let activity = Rc::new(Activity { requests: Cell::new(0), since: Cell::new(Instant::now()) });
+    let unread = Arc::new(Unread::default());
     let service = {
-        let (acceptor, activity) = (Rc::clone(acceptor), Rc::clone(&activity));
+        let (acceptor, activity, unread) = (Rc::clone(acceptor), Rc::clone(&activity), Arc::clone(&unread));
         service_fn(move |request| {
             let (acceptor, fate, active) =
                 (Rc::clone(&acceptor), Fate::new(Rc::clone(&caller)), Active::new(&activity));
+            let unread = Arc::clone(&unread);
             Box::pin(async move {
-                let answer = http::answer(acceptor, request, &fate).await;
+                fate.behind.set(unread.is_full());
+                let answer = unread.count(http::answer(acceptor, request, &fate).await);
                 drop(active);
                 Ok::<_, Infallible>(answer)
             })
@@ -104,6 +110,8 @@ pub(super) async fn serve(acceptor: &Rc<Acceptor>, caller: Rc<Caller>, stream: R
         _ = connection.as_mut() => None,
         _ = stop.wait_for(|stop| *stop) => Some(true),
         () = activity.idle(deadlines.head) => Some(false),
+        // There is nothing to wait for.
+        () = unread.is_hopeless(deadlines.write) => None,
     };
     match is_stopping {
         None => {}

@@ -32,6 +32,7 @@ mod settings;
 mod share;
 mod single;
 mod unpack;
+mod unread;
 mod websocket;
 
 pub use acceptor::{Shared, run};

@@ -6,16 +6,25 @@ use super::body::{self, Arriving};
 use super::entry;
 use crate::access::{Caller, Credential, Mode};
 use crate::commit::Whose;
-use hyper::header::{CONTENT_ENCODING, FORWARDED, HeaderMap, HeaderName, ORIGIN};
+use hyper::header::{CONTENT_ENCODING, FORWARDED, HOST, HeaderName, ORIGIN, VIA};
 use hyper::http::request::Parts;
-use hyper::{Method, StatusCode};
+use hyper::http::uri::Authority;
+use hyper::{Method, StatusCode, Version};
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 
 /// Set by proxies: the peer is then not who asks.
-const PROXIED: [HeaderName; 3] =
-    [FORWARDED, HeaderName::from_static("x-forwarded-for"), HeaderName::from_static("x-real-ip")];
+const PROXIED: [HeaderName; 6] = [
+    FORWARDED,
+    VIA,
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-real-ip"),
+];
+/// What a browser says of the page that asks; `none`: somebody has typed the address.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Largest body.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -56,10 +65,13 @@ pub(super) async fn answer(
     body: &mut Arriving,
 ) -> Answer {
     // Letters are kept for all tenants, and who may read or mend them is for `auth.read` and `auth.manage` to say.
-    if acceptor.shared.access.mode(entry::group_of(&head.method)) == Mode::None
-        && let Err(why) = may_ask(&head.headers, caller.address)
-    {
-        return problem(StatusCode::FORBIDDEN, why);
+    if acceptor.shared.access.mode(entry::group_of(&head.method)) == Mode::None {
+        let settings = acceptor.shared.settings.load();
+        // Also where the header before the connection names nobody, or somebody on this machine.
+        let by_proxy = settings.proxy_protocol || settings.proxies.trusts(caller.address);
+        if let Err(why) = may_ask(head, caller.address, by_proxy) {
+            return problem(StatusCode::FORBIDDEN, why);
+        }
     }
     if head.headers.contains_key(CONTENT_ENCODING) {
         return problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bodies are taken as they are, not packed");
@@ -79,38 +91,113 @@ pub(super) async fn answer(
 
 /// While nobody can say who he is, only who is on this machine is answered: dead letters hold what shoppers did. A
 /// browser there runs what others wrote, and a proxy there speaks for others.
-fn may_ask(headers: &HeaderMap, peer: IpAddr) -> Result<(), &'static str> {
+fn may_ask(head: &Parts, peer: IpAddr, by_proxy: bool) -> Result<(), &'static str> {
     if !peer.to_canonical().is_loopback() {
         return Err("dead letters are shown and changed from this machine only, or by `ingestd admin dead-letters`");
     }
-    if headers.contains_key(ORIGIN) {
-        return Err("dead letters are not for pages in a browser");
+    // No program but a proxy still asks with HTTP/1.0, and one that is as it came adds no header.
+    let is_passed_on = head.version < Version::HTTP_11 || PROXIED.iter().any(|name| head.headers.contains_key(name));
+    if by_proxy || is_passed_on {
+        return Err(
+            "dead letters are not shown through a proxy: use `ingestd admin dead-letters`, or have callers say \
+             who they are (auth.read, auth.manage)",
+        );
     }
-    if PROXIED.iter().any(|name| headers.contains_key(name)) {
-        return Err("dead letters are not shown through a proxy: use `ingestd admin dead-letters`");
+    if head.headers.contains_key(ORIGIN) || head.headers.get_all(SEC_FETCH_SITE).iter().any(|site| site != "none") {
+        return Err("dead letters are not for pages in a browser: use `ingestd admin dead-letters`");
+    }
+    if !is_to_this_machine(head) {
+        return Err(
+            "dead letters are shown at localhost, 127.0.0.1 or [::1], and at no other name: use one of them or \
+             `ingestd admin dead-letters`, or have callers say who they are (auth.read, auth.manage)",
+        );
     }
     Ok(())
+}
+
+/// Whether every name that the request gives its server stands for this machine, whoever is asked about it. Any other
+/// may be that of a page's own site, which was pointed here so that the browser takes us for that site (DNS rebinding).
+fn is_to_this_machine(head: &Parts) -> bool {
+    let hosts = head.headers.get_all(HOST).iter().map(|host| Authority::try_from(host.as_bytes()).ok());
+    let mut named = head.uri.authority().cloned().map(Some).into_iter().chain(hosts).peekable();
+    named.peek().is_some() && named.all(|name| name.is_some_and(|name| is_this_machine(name.host())))
+}
+
+fn is_this_machine(host: &str) -> bool {
+    let literal = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    let is_loopback = |address: IpAddr| address.to_canonical().is_loopback();
+    host.eq_ignore_ascii_case("localhost") || literal.parse().is_ok_and(is_loopback)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hyper::header::HeaderValue;
+    use hyper::Request;
+    use hyper::http::request::Builder;
+
+    const LOCAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    fn local() -> Builder {
+        Request::get("/dead-letters").header("host", "localhost:3001")
+    }
+
+    fn may(request: Builder, peer: IpAddr, by_proxy: bool) -> bool {
+        may_ask(&request.body(()).unwrap().into_parts().0, peer, by_proxy).is_ok()
+    }
 
     #[test]
     fn only_this_machine_may_ask_and_nobody_through_it() {
-        let with = |name: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(name, HeaderValue::from_static("x"));
-            headers
-        };
-        let local = "127.0.0.1".parse().unwrap();
-        assert!(may_ask(&HeaderMap::new(), local).is_ok());
-        assert!(may_ask(&HeaderMap::new(), "::ffff:127.0.0.1".parse().unwrap()).is_ok());
-        assert!(may_ask(&HeaderMap::new(), "192.0.2.1".parse().unwrap()).is_err());
-        for name in ["origin", "forwarded", "x-forwarded-for", "x-real-ip"] {
-            assert!(may_ask(&with(name), local).is_err(), "{name}");
+        assert!(may(local(), LOCAL, false));
+        assert!(may(local(), "::ffff:127.0.0.1".parse().unwrap(), false));
+        assert!(!may(local(), "192.0.2.1".parse().unwrap(), false));
+        assert!(!may(local(), LOCAL, true));
+        assert!(!may(local().version(Version::HTTP_10), LOCAL, false));
+        for name in ["origin", "forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"] {
+            assert!(!may(local().header(name, "x"), LOCAL, false), "{name}");
         }
+        assert!(!may(local().header("x-real-ip", "127.0.0.1"), LOCAL, false));
+    }
+
+    #[test]
+    fn a_page_may_not_ask_but_who_types_the_address_may() {
+        assert!(may(local().header(SEC_FETCH_SITE, "none"), LOCAL, false));
+        for site in ["same-origin", "same-site", "cross-site", "None", ""] {
+            assert!(!may(local().header(SEC_FETCH_SITE, site), LOCAL, false), "{site}");
+        }
+        assert!(!may(local().header(SEC_FETCH_SITE, "none").header(SEC_FETCH_SITE, "same-origin"), LOCAL, false));
+    }
+
+    #[test]
+    fn only_by_a_name_that_nobody_can_point_here() {
+        let to = |host: &str| may(Request::get("/dead-letters").header("host", host), LOCAL, false);
+        for host in
+            ["localhost", "LocalHost:80", "127.0.0.1", "127.8.9.1:3001", "[::1]", "[::1]:3001", "[::ffff:127.0.0.1]"]
+        {
+            assert!(to(host), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "evil.example:3001",
+            "localhost.evil.example",
+            "a.localhost",
+            "localhost.",
+            "127.0.0.1.evil.example",
+            "127.1",
+            "0.0.0.0:3001",
+            "192.0.2.1",
+            "[::]:3001",
+            "localhost@evil.example",
+            "localhost evil",
+            "",
+        ] {
+            assert!(!to(host), "{host}");
+        }
+        assert!(!may(Request::get("/dead-letters"), LOCAL, false));
+        assert!(!may(local().header("host", "evil.example"), LOCAL, false));
+        // HTTP/2, and the absolute form.
+        assert!(may(Request::get("http://[::1]:3001/dead-letters").version(Version::HTTP_2), LOCAL, false));
+        assert!(!may(Request::get("http://evil.example/dead-letters").version(Version::HTTP_2), LOCAL, false));
+        assert!(!may(Request::get("http://evil.example/dead-letters").header("host", "localhost"), LOCAL, false));
     }
 
     #[test]

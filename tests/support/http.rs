@@ -16,7 +16,7 @@ pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) 
     let has = |wanted: &str| headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted));
     let mut head = format!("{method} {path} HTTP/1.1\r\n");
     if !has("host") {
-        head += "Host: test\r\n";
+        head += "Host: localhost\r\n";
     }
     let bodiless = body.is_empty() && method != "POST";
     if !(bodiless || has("content-length") || has("transfer-encoding")) {

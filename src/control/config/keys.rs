@@ -218,7 +218,7 @@ pub const KEYS: &[Key] = &[
     Key::new("server.ping_interval_s", "Time between WebSocket pings; a peer that misses two is closed.")
         .number("seconds", 1, YEAR_S)
         .hot(),
-    Key::new("server.write_timeout_s", "How long a WebSocket client may take to read what is written to it.")
+    Key::new("server.write_timeout_s", "How long a client may take to read what is written to it.")
         .number("seconds", 1, YEAR_S)
         .hot(),
     Key::new("server.drain_timeout_s", "Time for requests under way when the daemon stops.")
