@@ -6,7 +6,7 @@
 mod support;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use support::{ApiKey, Daemon, Place, Socket, event, eventually, post_as, tokens, upgrade};
+use support::{ApiKey, Daemon, Place, Socket, event, events, eventually, post_as, request, tokens, upgrade};
 
 /// Only who sends needs a key; WebSockets are pinged often.
 const INTAKE: [(&str, &str); 2] = [("INGESTD_AUTH_INTAKE", "key"), ("INGESTD_SERVER_PING_INTERVAL_S", "1")];
@@ -29,6 +29,46 @@ fn a_revoked_key_ends_its_websockets_the_busy_and_the_idle() {
     assert_eq!(daemon.totals(), [2, 0, 0, 0]);
     let answer = post_as(&daemon, &gone.bearer(), &event("late"));
     assert_eq!(answer.problem(401)["code"], "invalid_token");
+}
+
+#[test]
+fn a_key_that_is_revoked_while_a_body_is_on_its_way_stores_nothing() {
+    let daemon = Daemon::with(&[("INGESTD_AUTH_INTAKE", "key"), ("INGESTD_AUTH_MANAGE", "key")]);
+    let batch = format!("[{}]", event("e"));
+    for (method, path, body) in [
+        ("POST", "/events", event("e").to_string()),
+        ("POST", "/events/batch", batch),
+        ("PUT", "/dead-letters/7", event("e").to_string()),
+    ] {
+        let key = ApiKey::add(&daemon, "shop", "intake,manage");
+        let (bearer, length) = (key.bearer(), body.len().to_string());
+        let headers = [("Authorization", &*bearer), ("Content-Length", &length), ("Expect", "100-continue")];
+        let mut connection = daemon.connect();
+        connection.send(request(method, path, &headers, b""));
+        // It was let in: its body is asked for.
+        assert_eq!(connection.answer().status, 100);
+        key.revoke(&daemon);
+        connection.send(body);
+        assert_eq!(connection.answer().problem(401)["code"], "invalid_token", "{path}");
+    }
+    assert_eq!(daemon.totals(), [0, 0, 0, 0]);
+}
+
+#[test]
+fn a_key_that_is_revoked_while_its_websocket_is_slowed_stores_nothing_more() {
+    let limited = [("INGESTD_RATE_LIMITS_KEY_EVENTS_PER_S", "1"), ("INGESTD_RATE_LIMITS_BURST_S", "4")];
+    let daemon = Daemon::with(&[&INTAKE[..], &limited].concat());
+    let key = ApiKey::add(&daemon, "shop", "intake");
+    let mut socket = Socket::over(upgrade(&daemon, &[("X-API-Key", &key.text)]).1);
+    socket.cart(&serde_json::Value::from(events("first", 4)));
+    for _ in 0..4 {
+        socket.message("event_ack");
+    }
+    socket.cart(&serde_json::Value::from(events("second", 4)));
+    eventually("it waits", || daemon.metric("ingestd_websocket_slowed_total") >= 1.0);
+    key.revoke(&daemon);
+    assert_eq!(socket.message("event_error")["code"], "rate_limited");
+    assert_eq!(daemon.totals()[0], 4);
 }
 
 #[test]

@@ -378,3 +378,18 @@ fn a_stop_while_the_disk_hangs_answers_what_waits_once_it_goes_on() {
     }
     assert_eq!(daemon.drained().stored().len(), 50);
 }
+
+#[test]
+fn a_stop_is_begun_though_the_audit_log_hangs() {
+    let shim = Shim::compiled();
+    let place = Place::with(&[]).and_all(shim.strikes("fdatasync", "*/audit.log"));
+    let daemon = place.and("FAULT_HANG", "1").start();
+    daemon.post("/events", event("e").to_string()).with_status(202);
+    shim.arm();
+    daemon.term();
+    eventually("nobody is let in any more", || Connection::try_open(daemon.address).is_err());
+    shim.disarm();
+    let daemon = daemon.drained().start();
+    let output = daemon.admin(&["audit-log", "--json"]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("\"stop\""), "{output:?}");
+}

@@ -144,13 +144,13 @@ impl Access {
         Ok(Caller { tenant, address, credential, subject, certificate: None })
     }
 
-    /// Whether a caller that was admitted to the intake would be again.
+    /// Whether a caller that was admitted to a group of routes would be again.
     ///
     /// # Errors
     /// Why it would not.
-    pub fn standing(&self, caller: &Caller, now: UnixMicros) -> Result<(), Failure> {
+    pub fn standing(&self, caller: &Caller, group: Scope, now: UnixMicros) -> Result<(), Failure> {
         let policy = self.policy.load();
-        let mode = policy.prepared.rules.intake;
+        let mode = policy.prepared.rules.mode(group);
         match caller.credential {
             _ if mode == Mode::None => Ok(()),
             Credential::None => Err(Failure::Missing),

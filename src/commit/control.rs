@@ -8,11 +8,14 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use event::Refusal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tokio::sync::oneshot;
 use wal::Write;
 
 /// Far more than there are shippers, each of which has one write under way.
 const WRITES_MAX: usize = 1024;
+/// Pause between two looks for room among them.
+const ROOM_RETRY: Duration = Duration::from_millis(20);
 /// Submissions that come from elsewhere than an acceptor, at once; they all fit one group.
 const HANDED_MAX: usize = 64;
 
@@ -90,8 +93,17 @@ impl Control {
         order: Option<LetterOrder>,
     ) -> Result<Ordered, Refusal> {
         let (reply, answer) = oneshot::channel();
-        let write = ControlWrite { writes, dead, order, done: Ordered::default(), reply };
-        self.writes.try_send(write).map_err(|_| Refusal::ShuttingDown)?;
+        let mut write = ControlWrite { writes, dead, order, done: Ordered::default(), reply };
+        loop {
+            match self.writes.try_send(write) {
+                Ok(()) => break,
+                // A disk that hangs: what is handed in and not waited for has piled up.
+                Err(TrySendError::Full(back)) => write = back,
+                Err(TrySendError::Disconnected(_)) => return Err(Refusal::ShuttingDown),
+            }
+            self.nudge();
+            tokio::time::sleep(ROOM_RETRY).await;
+        }
         self.nudge();
         answer.await.unwrap_or(Err(Refusal::ShuttingDown))
     }
@@ -158,5 +170,33 @@ impl StopHandle {
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Release);
         self.ring.try_send(Item::Nudge).ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_waits_for_its_write_waits_for_room_too() {
+        let (ring, _turning) = bounded(1);
+        let (control, inbox) = Control::new(ring);
+        while control.post(Vec::new()) {}
+        let mut asked = Box::pin(control.write(Vec::new()));
+        let soon = tokio::time::timeout(3 * ROOM_RETRY, &mut asked).await;
+        assert!(soon.is_err(), "that there is no room now is no end: {soon:?}");
+        inbox.writes.try_iter().for_each(drop);
+        let answered = async {
+            let write = loop {
+                match inbox.writes.try_recv() {
+                    Ok(write) => break write,
+                    Err(_) => tokio::task::yield_now().await,
+                }
+            };
+            write.reply.send(Ok(Ordered::default())).unwrap();
+        };
+        assert_eq!(tokio::join!(asked, answered).0, Ok(()));
+        drop(inbox);
+        assert_eq!(control.write(Vec::new()).await, Err(Refusal::ShuttingDown));
     }
 }

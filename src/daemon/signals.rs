@@ -142,16 +142,15 @@ pub fn run_until_signal(mut running: Running, signals: Signals) -> Result<(), St
     // The second-signal task needs a turning runtime while this thread drains.
     let drained = std::thread::scope(|scope| {
         let failed = fatal.is_some();
-        let drain = scope.spawn(move || {
-            match audit.record(stop) {
-                // What the daemon has failed for is to be the last word.
-                Err(error) if !failed => tracing::error!(%error, "the audit log does not say that the daemon stops"),
-                _ => {}
-            }
-            running.drain(failed)
+        // Beside the drain: a disk that hangs is not to keep the daemon from refusing what comes.
+        let told = scope.spawn(move || match audit.record(stop) {
+            // What the daemon has failed for is to be the last word.
+            Err(error) if !failed => tracing::error!(%error, "the audit log does not say that the daemon stops"),
+            _ => {}
         });
+        let drain = scope.spawn(move || running.drain(failed));
         runtime.block_on(async {
-            while !drain.is_finished() {
+            while !(drain.is_finished() && told.is_finished()) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         });

@@ -3,9 +3,10 @@
 
 use super::acceptor::Acceptor;
 use super::answer::{Answer, problem};
+use super::entry;
 use super::share::Unfinished;
 use super::unpack::{Codec, Unpack, codec, unpack};
-use crate::access::Caller;
+use crate::access::{Caller, Scope};
 use crate::commit::Permit;
 use bytes::{Bytes, BytesMut};
 use event::Refusal;
@@ -128,6 +129,7 @@ pub(super) async fn read(
         Ok(collected) => collected?,
         Err(_) => return Err(Box::new(late())),
     };
+    entry::admit_again(acceptor, caller, Scope::Intake)?;
     let Some(codec) = codec else { return Ok(packed) };
     match unpacked(codec, packed, max).await {
         Ok(bytes) if permit.grow(bytes.len()) => Ok(bytes),

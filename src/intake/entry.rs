@@ -85,6 +85,14 @@ fn known<'a>(
     Ok(Rc::new(Caller { certificate: client.certificate.clone(), ..caller }))
 }
 
+/// Lets whoever was let in go on, once its body is there: a key may have been revoked while that was waited for.
+pub(super) fn admit_again(acceptor: &Acceptor, caller: &Caller, group: Scope) -> Result<(), Box<Answer>> {
+    acceptor.shared.access.standing(caller, group, UnixMicros::now()).map_err(|failure| {
+        acceptor.shared.metrics.turn_away(failure);
+        Box::new(turned_away(failure, group))
+    })
+}
+
 /// Whoever looks whether the daemon runs has no credentials.
 fn is_open_to_all(head: &Parts) -> bool {
     matches!(head.uri.path(), "/health/live" | "/health/ready") && is_reading(&head.method)

@@ -76,7 +76,9 @@ pub(super) async fn answer(
     if head.headers.contains_key(CONTENT_ENCODING) {
         return problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bodies are taken as they are, not packed");
     }
-    let body = match body::read_small(acceptor, body, BODY_BYTES_MAX).await {
+    let read = body::read_small(acceptor, body, BODY_BYTES_MAX).await;
+    let group = entry::group_of(&head.method);
+    let body = match read.and_then(|body| entry::admit_again(acceptor, caller, group).map(|()| body)) {
         Ok(body) => body,
         Err(answer) => return *answer,
     };

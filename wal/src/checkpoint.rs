@@ -10,11 +10,11 @@ use crate::lock::Lock;
 use crate::mark::Mark;
 use crate::open::{Compactions, Options, inspect, open_families, sync_folder};
 use crate::reader::Shared;
-use crate::salvage::remove_folder;
 use crate::{OpenError, Reader, format};
 use event::{Seq, UnixMicros};
 use rocksdb::checkpoint;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -149,7 +149,7 @@ impl Checkpointer {
         let made = self.fill(&part, reserve).and_then(|made| publish(&part, &target).map(|()| made));
         if made.is_err() {
             // What stays behind is removed the next time.
-            remove_folder(&part).ok();
+            remove_part(&part).ok();
         }
         made
     }
@@ -245,14 +245,31 @@ impl Checkpointer {
 fn begin(part: &Path) -> Result<Lock, CheckpointError> {
     if part.exists() {
         // Only what such a copy has left is removed, and only if nobody is at work there.
-        if !part.join("lock").is_file() {
+        if part.join("lock").is_file() {
+            drop(Lock::take(part)?);
+            remove_part(part).map_err(io("remove", part))?;
+        } else if fs::remove_dir(part).is_err() {
+            // One that was killed before its lock was made, or after that was removed, has left nothing in it.
             return Err(CheckpointError::Exists(part.to_path_buf()));
         }
-        drop(Lock::take(part)?);
-        remove_folder(part).map_err(io("remove", part))?;
     }
     fs::create_dir(part).map_err(io("create", part))?;
     Ok(Lock::take(part)?)
+}
+
+/// Removes what a copy has left; its lock last, for nothing else says that it is one.
+fn remove_part(part: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(part)? {
+        let entry = entry?;
+        if entry.file_name() == "lock" {
+            continue;
+        }
+        match entry.file_type()?.is_dir() {
+            true => fs::remove_dir_all(entry.path())?,
+            false => fs::remove_file(entry.path())?,
+        }
+    }
+    fs::remove_dir_all(part)
 }
 
 /// Whether tables can be shared; two folders of one disk may still be two mounts.
@@ -294,10 +311,20 @@ fn copy_file(from: &Path, to: &Path) -> Result<(), CheckpointError> {
 
 /// Gives the copy its name, for good.
 fn publish(part: &Path, target: &Path) -> Result<(), CheckpointError> {
-    renameat_with(CWD, part, CWD, target, RenameFlags::NOREPLACE)
-        .map_err(|error| io("give its name to", part)(error.into()))?;
+    let named = match renameat_with(CWD, part, CWD, target, RenameFlags::NOREPLACE) {
+        // Some file systems, NFS among them, do not know that (renameat2(2)).
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => rename_onto_nothing(part, target),
+        named => named.map_err(io::Error::from),
+    };
+    named.map_err(io("give its name to", part))?;
     let parent = target.parent().unwrap_or(Path::new("/"));
     sync_folder(parent).map_err(io("sync", parent))
+}
+
+/// Renames a folder onto an empty one, which is there for that moment: rename(2) replaces no other.
+fn rename_onto_nothing(part: &Path, target: &Path) -> io::Result<()> {
+    fs::create_dir(target)?;
+    fs::rename(part, target).inspect_err(|_| drop(fs::remove_dir(target)))
 }
 
 /// Bytes of all files below a folder, as far as they can be looked at: some go meanwhile.
@@ -314,4 +341,29 @@ fn folder_bytes(folder: &Path) -> u64 {
 fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> CheckpointError {
     let path = path.into();
     move |cause| CheckpointError::Io { action, path, cause }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_rename_replaces_nothing_by_itself_it_still_replaces_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (part, target) = (dir.path().join("copy.part"), dir.path().join("copy"));
+        let fill = |folder: &Path| {
+            fs::create_dir(folder).and_then(|()| fs::write(folder.join("whose"), folder.as_os_str().as_encoded_bytes()))
+        };
+        fill(&part).unwrap();
+        rename_onto_nothing(&part, &target).unwrap();
+        assert!(!part.exists() && target.join("whose").exists());
+        fill(&part).unwrap();
+        assert_eq!(rename_onto_nothing(&part, &target).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert!(part.join("whose").exists());
+        assert_eq!(fs::read(target.join("whose")).unwrap(), part.as_os_str().as_encoded_bytes());
+        // What is there when it cannot be renamed is taken away again.
+        fs::remove_dir_all(&target).unwrap();
+        assert!(rename_onto_nothing(&dir.path().join("nothing"), &target).is_err());
+        assert!(!target.exists());
+    }
 }

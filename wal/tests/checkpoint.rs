@@ -97,7 +97,19 @@ fn there_is_one_copy_at_a_time_and_none_in_the_place_of_something() {
     lock.lock().unwrap();
     assert!(matches!(refused(&target), CheckpointError::Log(OpenError::InUse(_))));
     drop(lock);
+    std::fs::create_dir_all(part.join("log/folder")).unwrap();
     checkpointer.make(&target, 0).unwrap();
     assert!(!part.exists());
+    // One that was killed before it had a lock, too; but nothing that somebody else has there.
+    std::fs::create_dir(&part).unwrap();
+    std::fs::remove_dir_all(&target).unwrap();
+    checkpointer.make(&target, 0).unwrap();
+    assert!(!part.exists());
+    std::fs::remove_dir_all(&target).unwrap();
+    std::fs::create_dir(&part).unwrap();
+    std::fs::write(part.join("diary"), "mine").unwrap();
+    assert!(matches!(refused(&target), CheckpointError::Exists(_)));
+    std::fs::remove_dir_all(&part).unwrap();
+    checkpointer.make(&target, 0).unwrap();
     assert!(matches!(refused(&target), CheckpointError::Exists(_)));
 }

@@ -2,7 +2,7 @@
 
 use super::outgoing::{put_confirmation, put_lagged};
 use super::round::{Ids, Round, Step, Stored};
-use crate::access::Caller;
+use crate::access::{Caller, Scope};
 use crate::commit::{Confirmation, ConfirmationStatus, Permit, Reject, Submission};
 use crate::intake::acceptor::{Acceptor, Guest, Shared};
 use crate::intake::entry::charge;
@@ -132,7 +132,7 @@ impl Socket {
     /// Whether whoever opened it would still be let in: its key may be revoked, its JWT over. Looked at whenever something
     /// happens, so that nothing passes from then on, and with each ping, so that the connection ends.
     fn is_welcome(&self) -> bool {
-        let standing = self.acceptor.shared.access.standing(&self.caller, UnixMicros::now());
+        let standing = self.acceptor.shared.access.standing(&self.caller, Scope::Intake, UnixMicros::now());
         standing.map_err(|failure| self.acceptor.shared.metrics.turn_away(failure)).is_ok()
     }
 
@@ -166,7 +166,7 @@ impl Socket {
             Some(Gathering { permit: Some(permit), unfinished, .. }) => (Some(permit), unfinished),
             _ => (self.admitted().await, None),
         };
-        if self.acceptor.stopping() {
+        if self.acceptor.stopping() || !self.is_welcome() {
             // What was not read is neither stored nor answered.
             return ControlFlow::Continue(());
         }
@@ -225,7 +225,7 @@ impl Socket {
     /// meanwhile, so that TCP slows it down. While it waits it holds no place that others could use.
     ///
     /// # Errors
-    /// Why its events are refused.
+    /// Why its events are refused; also where nothing may pass any more.
     async fn paid(&self, messages: u64, events: u64, permit: &mut Option<Permit>) -> Result<(), Refusal> {
         let Err(mut exceeded) = charge(&self.acceptor, &self.caller, messages, events) else { return Ok(()) };
         let deadline = Instant::now() + SLOWED_MAX;
@@ -238,6 +238,9 @@ impl Socket {
             tokio::select! {
                 () = tokio::time::sleep_until(deadline.min(Instant::now() + exceeded.wait)) => {}
                 _ = stop.wait_for(|stop| *stop) => {}
+            }
+            if !self.is_welcome() {
+                break;
             }
             match charge(&self.acceptor, &self.caller, messages, events) {
                 Ok(_) => return Ok(()),
