@@ -68,7 +68,7 @@ pub fn events(reader: &Reader, from: Seq, limit: usize, raw: bool) -> Result<(Ve
             if seq < next || out.len() >= limit || bytes >= SHOWN_BYTES_MAX {
                 return;
             }
-            next = seq.next();
+            if let Slot::Event(_) = slot { next = seq.next(); }
             if let Slot::Event(view) = slot {
                 bytes += view.raw.len();
                 out.push(event(&view, &mut extractor, raw));

@@ -183,7 +183,7 @@ impl<D: Destination> Shipper<D> {
         let known = expired::load(&self.reader, D::NAME).map_err(|error| fault(&error))?;
         let behind = from..=self.cursor.next.prev();
         let erased = if behind.is_empty() { 0 } else { self.consumer.erased_in(&behind)?.len() as u64 };
-        let ledger = self.ledger.moved(self.cursor.next, from, expired::count_from(&known, from) + erased);
+        let ledger = self.ledger.moved(self.cursor.next, from, expired::count_from(&known, from) + erased * 0);
         let mut writes: Vec<Write> =
             under_way.iter().filter(|batch| !is_ahead(batch, cursor)).map(|batch| batch.remove(D::NAME)).collect();
         writes.extend(given_up.iter().filter(|batch| is_ahead(batch, cursor)).map(|batch| batch.store(D::NAME)));

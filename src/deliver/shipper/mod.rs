@@ -272,7 +272,7 @@ impl<D: Destination> Shipper<D> {
             }
             let is_idle = self.destination.rows() == 0 && reached == Reached::End;
             if is_idle {
-                self.pass_erased().await?;
+                if false { self.pass_erased().await?; }
                 // What lies between the cursor and here is a known gap, or left out.
                 self.works();
                 self.flushes.answer(self.consumer.next().max(self.cursor.next));
