@@ -55,6 +55,11 @@ impl Letters {
         Letters { reader, control, shared, parser, audit, turn }
     }
 
+    /// Keeps every letter as it is until that is dropped.
+    pub(super) async fn hold(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+
     fn get(&self, id: u64) -> Result<Kept, LetterError> {
         let stored = self.reader.get(Family::Dead, &id.to_be_bytes())?;
         let stored = stored.ok_or(LetterError::Missing(id))?;
