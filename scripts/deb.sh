@@ -33,6 +33,7 @@ gzip -9n < CHANGELOG.md > "$doc/changelog.gz"
 if "$binary" man --help >/dev/null 2>&1; then
   mkdir -p "$share/man/man1"
   "$binary" man "$share/man/man1" >/dev/null
+  gzip -9n "$share/man/man1"/*.1
 fi
 if "$binary" completions --help >/dev/null 2>&1; then
   mkdir -p "$share"/{bash-completion/completions,zsh/vendor-completions,fish/vendor_completions.d}
