@@ -23,6 +23,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Beyond what is to be copied, for manifests and what comes in meanwhile.
 const SLACK_BYTES: u64 = 64 << 20;
+/// Marks a folder in which a copy grows: a lock alone is in every copy, and in every data folder.
+const UNFINISHED: &str = "unfinished-checkpoint";
 
 /// Why there is no copy.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +42,7 @@ pub enum CheckpointError {
         data: PathBuf,
     },
     /// The name cannot be used.
-    #[error("{} is no absolute path that ends in a folder's name", .0.display())]
+    #[error("{} is no absolute path that ends in a folder's name, one without .part at its end", .0.display())]
     Name(PathBuf),
     /// The disk is too full.
     #[error(
@@ -174,7 +176,8 @@ impl Checkpointer {
     fn place(&self, target: &Path) -> Result<(PathBuf, PathBuf), CheckpointError> {
         let name = || CheckpointError::Name(target.to_path_buf());
         let (parent, last) = (target.parent().ok_or_else(name)?, target.file_name().ok_or_else(name)?);
-        if !target.is_absolute() {
+        // What bears that ending is a copy that is not finished.
+        if !target.is_absolute() || last.as_encoded_bytes().ends_with(b".part") {
             return Err(name());
         }
         let parent = parent.canonicalize().map_err(io("find the folder", parent))?;
@@ -243,25 +246,28 @@ impl Checkpointer {
 
 /// Makes the folder in which a copy grows, in the place of one that was broken off.
 fn begin(part: &Path) -> Result<Lock, CheckpointError> {
-    if part.exists() {
+    // Neither is looked through a symbolic link: what it leads to is somebody else's.
+    let found = |path: &Path| fs::symlink_metadata(path).map(|found| found.file_type()).ok();
+    if let Some(kind) = found(part) {
         // Only what such a copy has left is removed, and only if nobody is at work there.
-        if part.join("lock").is_file() {
+        if kind.is_dir() && found(&part.join(UNFINISHED)).is_some_and(|kind| kind.is_file()) {
             drop(Lock::take(part)?);
             remove_part(part).map_err(io("remove", part))?;
         } else if fs::remove_dir(part).is_err() {
-            // One that was killed before its lock was made, or after that was removed, has left nothing in it.
+            // One that was killed before it was marked, or after the mark was removed, has left nothing in it.
             return Err(CheckpointError::Exists(part.to_path_buf()));
         }
     }
     fs::create_dir(part).map_err(io("create", part))?;
+    fs::File::create_new(part.join(UNFINISHED)).map_err(io("mark", part))?;
     Ok(Lock::take(part)?)
 }
 
-/// Removes what a copy has left; its lock last, for nothing else says that it is one.
+/// Removes what a copy has left; its mark last, for nothing else says that it is one.
 fn remove_part(part: &Path) -> io::Result<()> {
     for entry in fs::read_dir(part)? {
         let entry = entry?;
-        if entry.file_name() == "lock" {
+        if entry.file_name() == UNFINISHED {
             continue;
         }
         match entry.file_type()?.is_dir() {
@@ -317,6 +323,9 @@ fn publish(part: &Path, target: &Path) -> Result<(), CheckpointError> {
         named => named.map_err(io::Error::from),
     };
     named.map_err(io("give its name to", part))?;
+    // Last, for a copy that has neither its name nor its mark would be nobody's.
+    let mark = target.join(UNFINISHED);
+    fs::remove_file(&mark).map_err(io("remove", mark))?;
     let parent = target.parent().unwrap_or(Path::new("/"));
     sync_folder(parent).map_err(io("sync", parent))
 }

@@ -93,14 +93,15 @@ fn there_is_one_copy_at_a_time_and_none_in_the_place_of_something() {
     // What an earlier try has left is taken away, unless somebody is at work there.
     let part = elsewhere.path().join("copy.part");
     std::fs::create_dir(&part).unwrap();
+    std::fs::write(part.join("unfinished-checkpoint"), "").unwrap();
     let lock = std::fs::File::create(part.join("lock")).unwrap();
     lock.lock().unwrap();
     assert!(matches!(refused(&target), CheckpointError::Log(OpenError::InUse(_))));
     drop(lock);
     std::fs::create_dir_all(part.join("log/folder")).unwrap();
     checkpointer.make(&target, 0).unwrap();
-    assert!(!part.exists());
-    // One that was killed before it had a lock, too; but nothing that somebody else has there.
+    assert!(!part.exists() && !target.join("unfinished-checkpoint").exists());
+    // One that was killed before it had a mark, too; but nothing that somebody else has there.
     std::fs::create_dir(&part).unwrap();
     std::fs::remove_dir_all(&target).unwrap();
     checkpointer.make(&target, 0).unwrap();
@@ -111,5 +112,15 @@ fn there_is_one_copy_at_a_time_and_none_in_the_place_of_something() {
     assert!(matches!(refused(&target), CheckpointError::Exists(_)));
     std::fs::remove_dir_all(&part).unwrap();
     checkpointer.make(&target, 0).unwrap();
+    // A whole copy is somebody's, whatever its name; so is what a link leads to.
+    let next = elsewhere.path().join("next");
+    std::fs::rename(&target, elsewhere.path().join("next.part")).unwrap();
+    assert!(matches!(refused(&next), CheckpointError::Exists(_)));
+    std::fs::rename(elsewhere.path().join("next.part"), &target).unwrap();
+    std::fs::write(target.join("unfinished-checkpoint"), "").unwrap();
+    std::os::unix::fs::symlink(&target, elsewhere.path().join("next.part")).unwrap();
+    assert!(matches!(refused(&next), CheckpointError::Exists(_)));
+    assert!(target.join("log/CURRENT").exists());
+    assert!(matches!(refused(&elsewhere.path().join("copy.part")), CheckpointError::Name(_)));
     assert!(matches!(refused(&target), CheckpointError::Exists(_)));
 }
