@@ -20,20 +20,6 @@ use serde_json::json;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-/// Answers one batch.
-pub(super) async fn post(
-    acceptor: &Acceptor,
-    caller: &Caller,
-    head: &Parts,
-    body: &mut Arriving,
-    trace: &Trace,
-) -> Answer {
-    match try_post(acceptor, caller, head, body, trace).await {
-        Ok(answer) => answer,
-        Err(answer) => *answer,
-    }
-}
-
 /// A body that was split into events.
 struct Split {
     batch: Batch,
@@ -41,7 +27,11 @@ struct Split {
     summary: BatchSummary,
 }
 
-async fn try_post(
+/// Answers one batch.
+///
+/// # Errors
+/// The answer that refuses it.
+pub(super) async fn post(
     acceptor: &Acceptor,
     caller: &Caller,
     head: &Parts,

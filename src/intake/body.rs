@@ -140,23 +140,22 @@ pub(super) async fn read(
 }
 
 /// Reads a body that is not packed and no longer than `max`.
-pub(super) async fn read_small(acceptor: &Acceptor, body: &mut Arriving, max: usize) -> Result<Vec<u8>, Box<Answer>> {
+pub(super) async fn read_small(
+    acceptor: &Acceptor,
+    caller: &Caller,
+    body: &mut Arriving,
+    max: usize,
+    permit: &mut Permit,
+) -> Result<Vec<u8>, Box<Answer>> {
     if body.body.size_hint().lower() > max as u64 {
         return Err(Box::new(too_large(max)));
     }
-    let whole = async {
-        let mut bytes = Vec::new();
-        while let Some(data) = body.piece().await {
-            bytes.extend_from_slice(&data.map_err(|_| Box::new(broken_off()))?);
-            if bytes.len() > max {
-                return Err(Box::new(too_large(max)));
-            }
-        }
-        Ok(bytes)
-    };
-    match tokio::time::timeout(acceptor.shared.deadlines().body, whole).await {
-        Ok(read) => read,
-        Err(_) => Err(Box::new(late())),
+    let unfinished = Unfinished::begin(acceptor, caller).map_err(|reason| Box::new(acceptor.refuse_request(reason)))?;
+    let whole =
+        tokio::time::timeout(acceptor.shared.deadlines().body, collect(acceptor, body, permit, unfinished)).await;
+    match whole.unwrap_or_else(|_| Err(Box::new(late())))? {
+        bytes if bytes.len() > max => Err(Box::new(too_large(max))),
+        bytes => Ok(bytes.into()),
     }
 }
 

@@ -47,14 +47,11 @@ pub(super) struct Fate {
     pub(super) upgraded: Cell<bool>,
     /// It ends with something unread.
     pub(super) unread: Cell<bool>,
-    /// Its client has asked for more than it reads.
-    pub(super) behind: Cell<bool>,
 }
 
 impl Fate {
     pub(super) fn new(anonymous: Rc<Caller>) -> Self {
-        let caller = RefCell::new(anonymous);
-        Fate { caller, upgraded: Cell::new(false), unread: Cell::new(false), behind: Cell::new(false) }
+        Fate { caller: RefCell::new(anonymous), upgraded: Cell::new(false), unread: Cell::new(false) }
     }
 }
 

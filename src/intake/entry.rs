@@ -189,11 +189,11 @@ pub(super) fn pay(acceptor: &Acceptor, caller: &Caller, events: u64) -> Result<O
     })
 }
 
-/// Charges a request for what is not there: its sender pays, or its address where nobody has been asked for.
+/// Charges a request that brings no events: its sender pays, or its address where nobody has been asked for.
 ///
 /// # Errors
 /// The answer, where a limit is used up.
-pub(super) fn pay_in_vain(acceptor: &Acceptor, caller: &Caller) -> Result<(), Box<Answer>> {
+pub(super) fn pay_without_events(acceptor: &Acceptor, caller: &Caller) -> Result<(), Box<Answer>> {
     match caller.credential {
         // That its tenant is `default` is nothing that it has shown, and others may be it with a key.
         Credential::None => pay_as_stranger(acceptor, caller),

@@ -1,7 +1,7 @@
 //! Routes, and what every answer has in common.
 
 use super::acceptor::{Acceptor, Trace};
-use super::answer::{Answer, problem, problem_body};
+use super::answer::{Answer, problem};
 use super::body::Arriving;
 use super::connection::Fate;
 use super::limited::put_standing;
@@ -9,8 +9,6 @@ use super::{batch, cors, entry, http2, order, single, websocket};
 use crate::access::Caller;
 use crate::net::new_request_id;
 use crate::traces::TRACEPARENT;
-use event::Refusal;
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
@@ -120,9 +118,6 @@ async fn dispatch(
     if head.version == Version::HTTP_2 && http2::is_too_large(&head.headers) {
         return problem(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request's head is larger than 16384 bytes");
     }
-    if fate.behind.get() {
-        return behind(acceptor);
-    }
     match route {
         Some(_) if head.method == Method::OPTIONS => return preflight(acceptor, head),
         Some(route) if !route.takes(&head.method) => return not_allowed(route),
@@ -151,8 +146,13 @@ async fn admitted(
         Some(Route::Stats) | None => None,
     };
     let mut answer = match route {
-        Some(Route::Single) => single::post(acceptor, &caller, head, body, trace).await,
-        Some(Route::Batch) => batch::post(acceptor, &caller, head, body, trace).await,
+        // Who is refused is told how it stands, too.
+        Some(Route::Single) => {
+            single::post(acceptor, &caller, head, body, trace).await.unwrap_or_else(|refused| *refused)
+        }
+        Some(Route::Batch) => {
+            batch::post(acceptor, &caller, head, body, trace).await.unwrap_or_else(|refused| *refused)
+        }
         Some(Route::Stream) => stream(acceptor, head, body),
         Some(Route::Stats) => about(acceptor, &caller, head)?,
         None => match order::path_of(head.uri.path()) {
@@ -171,7 +171,7 @@ async fn admitted(
 fn about(acceptor: &Acceptor, caller: &Caller, head: &Parts) -> Result<Answer, Box<Answer>> {
     let answer = (acceptor.shared.fallback)(&head.method, head.uri.path(), head.uri.query(), &head.headers);
     if answer.status().is_client_error() {
-        entry::pay_in_vain(acceptor, caller)?;
+        entry::pay_without_events(acceptor, caller)?;
     }
     Ok(answer)
 }
@@ -196,15 +196,6 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
 /// Whether a client's id is echoed.
 pub(super) fn is_request_id(id: &[u8]) -> bool {
     !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX
-}
-
-/// The answer to who is to read answers before it gets more of them.
-fn behind(acceptor: &Acceptor) -> Answer {
-    let mut answer = acceptor.refuse_request(Refusal::Overloaded);
-    let detail = "answers wait on this connection: read them, then try again";
-    let body = problem_body(answer.status(), detail, &[("reason", Refusal::Overloaded.as_str().into())]);
-    *answer.body_mut() = Full::new(body.into());
-    answer
 }
 
 fn not_allowed(route: Route) -> Answer {

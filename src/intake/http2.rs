@@ -84,7 +84,7 @@ pub(super) async fn serve(acceptor: &Rc<Acceptor>, caller: Rc<Caller>, stream: R
                 (Rc::clone(&acceptor), Fate::new(Rc::clone(&caller)), Active::new(&activity));
             let unread = Arc::clone(&unread);
             Box::pin(async move {
-                fate.behind.set(unread.is_full());
+                unread.room().await;
                 let answer = unread.count(http::answer(acceptor, request, &fate).await);
                 drop(active);
                 Ok::<_, Infallible>(answer)
@@ -109,7 +109,7 @@ pub(super) async fn serve(acceptor: &Rc<Acceptor>, caller: Rc<Caller>, stream: R
         // An error is the client's doing.
         _ = connection.as_mut() => None,
         _ = stop.wait_for(|stop| *stop) => Some(true),
-        () = activity.idle(deadlines.head) => Some(false),
+        () = activity.idle(&unread, deadlines.head) => Some(false),
         // There is nothing to wait for.
         () = unread.is_hopeless(deadlines.write) => None,
     };
@@ -142,13 +142,13 @@ struct Activity {
 }
 
 impl Activity {
-    /// Resolves once nothing has been under way for so long.
-    async fn idle(&self, within: Duration) {
+    /// Resolves once nothing has been under way for so long, an answer that is being read included.
+    async fn idle(&self, unread: &Unread, within: Duration) {
         let mut timer = pin!(sleep_until(self.since.get() + within));
         loop {
             timer.as_mut().await;
             let due = match self.requests.get() {
-                0 => self.since.get() + within,
+                0 if unread.is_nothing() => self.since.get() + within,
                 _ => Instant::now() + within,
             };
             if due <= Instant::now() {

@@ -5,7 +5,7 @@ use super::answer::{Answer, problem};
 use super::body::{self, Arriving};
 use super::entry;
 use crate::access::{Caller, Credential, Mode};
-use crate::commit::Whose;
+use crate::commit::{Permit, Whose};
 use hyper::header::{CONTENT_ENCODING, FORWARDED, HOST, HeaderName, ORIGIN, VIA};
 use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
@@ -76,10 +76,8 @@ pub(super) async fn answer(
     if head.headers.contains_key(CONTENT_ENCODING) {
         return problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bodies are taken as they are, not packed");
     }
-    let read = body::read_small(acceptor, body, BODY_BYTES_MAX).await;
-    let group = entry::group_of(&head.method);
-    let body = match read.and_then(|body| entry::admit_again(acceptor, caller, group).map(|()| body)) {
-        Ok(body) => body,
+    let (body, _permit) = match read(acceptor, caller, head, body).await {
+        Ok(read) => read,
         Err(answer) => return *answer,
     };
     let (method, query) = (head.method.clone(), head.uri.query().map(str::to_owned));
@@ -89,6 +87,23 @@ pub(super) async fn answer(
         _ => Whose::Tenant(caller.tenant.clone()),
     };
     (acceptor.shared.orders)(Order { method, path: path.to_owned(), query, body, caller: caller.clone(), whose }).await
+}
+
+/// Reads the body, where there may be one; what it takes is counted as that of intake is, until the order is carried out.
+async fn read(
+    acceptor: &Acceptor,
+    caller: &Caller,
+    head: &Parts,
+    body: &mut Arriving,
+) -> Result<(Vec<u8>, Option<Permit>), Box<Answer>> {
+    entry::pay_without_events(acceptor, caller)?;
+    if !matches!(head.method, Method::POST | Method::PUT) {
+        return Ok((Vec::new(), None));
+    }
+    let mut permit = acceptor.shared.admission.enter().map_err(|reason| Box::new(acceptor.refuse_request(reason)))?;
+    let bytes = body::read_small(acceptor, caller, body, BODY_BYTES_MAX, &mut permit).await?;
+    entry::admit_again(acceptor, caller, entry::group_of(&head.method))?;
+    Ok((bytes, Some(permit)))
 }
 
 /// While nobody can say who he is, only who is on this machine is answered: dead letters hold what shoppers did. A
@@ -122,10 +137,16 @@ fn may_ask(head: &Parts, peer: IpAddr, by_proxy: bool) -> Result<(), &'static st
 fn is_to_this_machine(head: &Parts) -> bool {
     let hosts = head.headers.get_all(HOST).iter().map(|host| Authority::try_from(host.as_bytes()).ok());
     let mut named = head.uri.authority().cloned().map(Some).into_iter().chain(hosts).peekable();
-    named.peek().is_some() && named.all(|name| name.is_some_and(|name| is_this_machine(name.host())))
+    named.peek().is_some() && named.all(|name| name.is_some_and(|name| is_this_machine(&name)))
 }
 
-fn is_this_machine(host: &str) -> bool {
+/// Nothing but a name and, perhaps, a port: what else a parser lets stand there, others may read in another way.
+fn is_this_machine(name: &Authority) -> bool {
+    let host = match (name.as_str(), name.port()) {
+        (whole, Some(port)) => whole.strip_suffix(port.as_str()).and_then(|rest| rest.strip_suffix(':')),
+        (whole, None) => Some(whole),
+    };
+    let Some(host) = host else { return false };
     let literal = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     let is_loopback = |address: IpAddr| address.to_canonical().is_loopback();
     host.eq_ignore_ascii_case("localhost") || literal.parse().is_ok_and(is_loopback)
@@ -190,6 +211,11 @@ mod tests {
             "[::]:3001",
             "localhost@evil.example",
             "localhost evil",
+            "evil@localhost",
+            "evil@localhost:80",
+            "[::1].evil",
+            "[::1]evil:80",
+            "127.0.0.1:abc",
             "",
         ] {
             assert!(!to(host), "{host}");

@@ -16,20 +16,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 /// Answers one event.
+///
+/// # Errors
+/// The answer that refuses it.
 pub(super) async fn post(
-    acceptor: &Acceptor,
-    caller: &Caller,
-    head: &Parts,
-    body: &mut Arriving,
-    trace: &Trace,
-) -> Answer {
-    match try_post(acceptor, caller, head, body, trace).await {
-        Ok(answer) => answer,
-        Err(answer) => *answer,
-    }
-}
-
-async fn try_post(
     acceptor: &Acceptor,
     caller: &Caller,
     head: &Parts,

@@ -36,6 +36,15 @@ impl Default for Filter {
     }
 }
 
+/// What can be asked for.
+const KNOWN: [&str; 8] = ["code", "sink", "tenant", "state", "since", "all", "cursor", "limit"];
+/// Longest value: more than any of those that are compared with it has.
+const VALUE_BYTES_MAX: usize = 256;
+
+fn unknown(name: &str) -> LetterError {
+    LetterError::question(format!("there is no filter `{name}`; there are: {}", KNOWN.join(", ")))
+}
+
 impl Filter {
     /// Of a query string.
     pub(super) fn of_query(query: &str) -> Result<Self, LetterError> {
@@ -52,7 +61,8 @@ impl Filter {
         let mut filter = Filter::default();
         for (name, value) in members.iter().filter(|(name, _)| !except.contains(&name.as_str())) {
             match value {
-                Value::Null => {}
+                Value::Null if KNOWN.contains(&name.as_str()) => {}
+                Value::Null => return Err(unknown(name)),
                 Value::String(text) => filter.set(name, text)?,
                 Value::Number(_) | Value::Bool(_) => filter.set(name, &value.to_string())?,
                 _ => return Err(LetterError::question(format!("`{name}` is a string, a number or a boolean"))),
@@ -62,6 +72,10 @@ impl Filter {
     }
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), LetterError> {
+        // It goes into the audit log as it is.
+        if value.len() > VALUE_BYTES_MAX {
+            return Err(LetterError::question(format!("a filter's value has at most {VALUE_BYTES_MAX} bytes")));
+        }
         let text = || Some(value.to_owned());
         match name {
             "code" => self.code = text(),
@@ -82,10 +96,7 @@ impl Filter {
                 Ok(limit) if (1..=LIMIT_MAX).contains(&limit) => self.limit = limit,
                 _ => return Err(LetterError::question(format!("`limit` is a number from 1 to {LIMIT_MAX}"))),
             },
-            _ => {
-                let known = "code, sink, tenant, state, since, all, cursor, limit";
-                return Err(LetterError::question(format!("there is no filter `{name}`; there are: {known}")));
-            }
+            _ => return Err(unknown(name)),
         }
         Ok(())
     }
@@ -136,6 +147,13 @@ mod tests {
         ] {
             let error = Filter::of_query(query).unwrap_err().to_string();
             assert!(error.contains(word), "{query}: {error}");
+        }
+        // What goes into the audit log has an end.
+        let long = "A".repeat(VALUE_BYTES_MAX + 1);
+        for filter in
+            [serde_json::json!({"code": long}), serde_json::json!({"cursor": long}), serde_json::json!({long: null})]
+        {
+            assert!(Filter::of_object(&filter, &[]).is_err(), "{filter}");
         }
         assert!(Filter::of_query("limit=5").unwrap().must_choose().is_err(), "everything is not meant by accident");
         assert!(Filter::of_query("all=true").unwrap().must_choose().is_ok());

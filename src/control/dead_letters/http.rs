@@ -29,12 +29,19 @@ impl Letters {
             Ok(command) => command,
             Err(answer) => return *answer,
         };
-        let is_removed = matches!(command, Command::Purge(_));
-        match self.recorded(command, &order).await {
+        let (is_removed, is_edit) = (matches!(command, Command::Purge(_)), matches!(command, Command::Edit(..)));
+        // A task of its own: what is begun is done and recorded, though whoever asked has gone.
+        let done = tokio::spawn(async move { self.recorded(command, &order).await }).await;
+        match done.unwrap_or(Err(LetterError::Refused(Refusal::ShuttingDown))) {
             Ok(_) if is_removed => {
                 let mut answer = Answer::default();
                 *answer.status_mut() = StatusCode::NO_CONTENT;
                 answer
+            }
+            // Who may change is not thereby one who may read.
+            Ok(mut result) if is_edit => {
+                result.as_object_mut().into_iter().for_each(|told| told.retain(|name, _| !name.starts_with("raw")));
+                json_answer(&result)
             }
             Ok(result) => json_answer(&result),
             Err(error) => told(&error),
