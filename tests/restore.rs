@@ -20,7 +20,7 @@ use shipping::{
     TOPICS, Topics, admin, assert_tables, assert_topics, ledger, place, post, settle, some, some_ids, state,
 };
 use std::collections::BTreeSet;
-use support::eventually;
+use support::{Daemon, eventually};
 
 const BOTH: [&str; 2] = ["clickhouse", "kafka"];
 
@@ -43,15 +43,21 @@ fn assert_events(server: &Server, topics: &Topics, names: &[&str]) {
     }
 }
 
-#[test]
-fn what_the_sinks_got_since_the_copy_is_not_sent_again() {
-    let (server, topics) = (Server::start(), Topics::new());
-    let daemon = place(Some(&server), Some(&topics)).start();
+/// A daemon whose sinks have got the first events, and are paused.
+fn paused_behind_the_first(server: &Server, topics: &Topics) -> Daemon {
+    let daemon = place(Some(server), Some(topics)).start();
     post(&daemon, &some("first", 20));
     settle(&daemon);
     for sink in BOTH {
         admin(&daemon, &["sinks", "pause", sink]);
     }
+    daemon
+}
+
+#[test]
+fn what_the_sinks_got_since_the_copy_is_not_sent_again() {
+    let (server, topics) = (Server::start(), Topics::new());
+    let daemon = paused_behind_the_first(&server, &topics);
     post(&daemon, &some("second", 20));
     let copy = daemon.checkpoint();
     for sink in BOTH {
@@ -106,12 +112,7 @@ fn what_the_sinks_hold_beyond_the_copy_is_said_and_stays_there() {
 #[test]
 fn a_new_node_beside_the_original_sends_only_what_it_accepts_itself() {
     let (server, topics) = (Server::start(), Topics::new());
-    let daemon = place(Some(&server), Some(&topics)).start();
-    post(&daemon, &some("first", 20));
-    settle(&daemon);
-    for sink in BOTH {
-        admin(&daemon, &["sinks", "pause", sink]);
-    }
+    let daemon = paused_behind_the_first(&server, &topics);
     // On its way, and a dead letter, which are the original's to deliver.
     post(&daemon, &some("second", 20));
     post(&daemon, &["{}".to_owned()]);
