@@ -10,6 +10,7 @@ use event::{Seq, UnixMicros};
 use parquet_sink::{Config, Draft, FileError, FileMark, Folder, Found, Published, Row, UtcDate};
 use prepare::processed::Extractor;
 use record::EventView;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wal::Reader;
@@ -148,7 +149,8 @@ impl Destination for ParquetFiles {
 
     fn add(&mut self, event: &EventView<'_>, origin: Origin) -> Result<(), Fault> {
         self.incarnation = origin.incarnation;
-        let raw = String::from_utf8_lossy(event.raw);
+        // Valid, for it was checked on the way in: the lossy conversion, which looks at each character by itself, is for damage.
+        let raw = str::from_utf8(event.raw).map_or_else(|_| String::from_utf8_lossy(event.raw), Cow::Borrowed);
         let (row, unreadable) = match self.extractor.extract(event) {
             Ok(envelope) => (
                 Row {
