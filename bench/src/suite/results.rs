@@ -145,10 +145,11 @@ fn stamp() -> String {
     format!("{:.0}", jiff::Timestamp::now()).replace('T', " ")
 }
 
-/// The checkout's commit, with a mark when files differ from it.
+/// The checkout's commit, with a mark when files other than the table differ from it.
 fn commit() -> String {
     let Some(commit) = output("git", &["rev-parse", "--short", "HEAD"]) else { return "no commit".to_owned() };
-    let changed = output("git", &["status", "--porcelain", "--untracked-files=no"]).is_some();
+    let others = ["status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)bench/RESULTS.md"];
+    let changed = output("git", &others).is_some();
     if changed { format!("{commit} with changes") } else { commit }
 }
 
