@@ -194,3 +194,46 @@ fn what_is_kept_after_a_start_far_ahead_is_kept_for_as_long_as_ever() {
     is_kept(&wrong);
     is_kept(&wrong.restarted());
 }
+
+/// What the unit calls the id of the boot that it hands in.
+fn boot_variable() -> &'static str {
+    let unit = include_str!("../systemd/ingestd.service");
+    unit.lines().find_map(|line| line.strip_prefix("Environment=")?.strip_suffix("=%b")).unwrap()
+}
+
+/// What becomes of an event that was stored under a clock two days slow, which is right at the next start, with the
+/// kernel's boot id out of sight as under the unit; and what was said about that.
+fn sent_again_after_a_restart(env: &[(&str, &str)]) -> (Value, String) {
+    let shim = Shim::compiled();
+    std::fs::write(shim.file("clock"), "-172800").unwrap();
+    let hidden = [
+        ("LD_PRELOAD", shim.library().to_str().unwrap().to_owned()),
+        ("FAULT_CALL", "open".into()),
+        ("FAULT_PATH", "/proc/sys/kernel/random/boot_id".into()),
+        ("FAULT_STICKY", "1".into()),
+        ("FAULT_CLOCK", shim.file("clock").to_str().unwrap().to_owned()),
+    ];
+    let hidden = hidden.map(|(name, value)| (name.to_owned(), value));
+    let env = [&[("INGESTD_PARQUET_ENABLED", "false")][..], env].concat();
+    let place = Place::with(&env).and_all(hidden.into());
+    let daemon = place.start();
+    daemon.post("/events", event("e").to_string()).with_status(202);
+    let place = daemon.stop();
+    std::fs::remove_file(shim.file("clock")).unwrap();
+    let daemon = place.start();
+    let again = daemon.post("/events", event("e").to_string()).with_status(202);
+    (again, daemon.log())
+}
+
+#[test]
+fn a_restart_goes_on_counting_where_only_the_service_manager_can_say_which_boot_it_is() {
+    let warning = "says which boot of the system this is";
+    let boot = "5f0c3e1a9b7d4c2e8f6a1b3c5d7e9f01";
+    let (again, log) = sent_again_after_a_restart(&[(boot_variable(), boot)]);
+    assert_eq!(again["duplicate"], true, "{log}");
+    assert!(!log.contains(warning), "{log}");
+    // Where nobody can, it is as over a reboot, and each of the two starts says so once.
+    let (again, log) = sent_again_after_a_restart(&[]);
+    assert_ne!(again["duplicate"], true, "{log}");
+    assert_eq!(log.matches(warning).count(), 2, "{log}");
+}

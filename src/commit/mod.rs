@@ -7,6 +7,7 @@
 //! ```
 
 mod assemble;
+mod boot_id;
 mod budget;
 mod clock;
 mod control;

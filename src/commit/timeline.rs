@@ -17,6 +17,7 @@
 //! A restart on a machine that has not been rebooted goes on counting. Over a reboot only the wall clock can tell.
 //! Whatever is in doubt counts as younger: what is to be remembered is never forgotten too early.
 
+use super::boot_id::this_boot;
 use event::UnixMicros;
 use rustix::time::{ClockId, clock_gettime};
 use std::collections::VecDeque;
@@ -237,18 +238,6 @@ fn moved(at: UnixMicros, by: i64) -> UnixMicros {
 
 fn name(number: u64) -> Vec<u8> {
     [PREFIX, &number.to_be_bytes()].concat()
-}
-
-/// What tells this boot of the system from all others; something random where the system does not say.
-fn this_boot() -> u128 {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
-    u128::from_str_radix(&digits, 16).unwrap_or_else(|_| u128::from(rand_word()))
-}
-
-fn rand_word() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(std::process::id())
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@ use toml::Value;
 const PREFIX: &str = "INGESTD_";
 
 /// Variables that are not keys.
-const OTHERS: [&str; 5] = ["INGESTD_CONFIG", "INGESTD_URL", "INGESTD_TOKEN", "INGESTD_BIN", "INGESTD_CACHE"];
+const OTHERS: [&str; 6] =
+    ["INGESTD_CONFIG", "INGESTD_URL", "INGESTD_TOKEN", "INGESTD_BIN", "INGESTD_CACHE", "INGESTD_BOOT_ID"];
 
 /// Shorter names, and the keys they stand for.
 const ALIASES: [(&str, &str); 2] = [("PORT", "server.listen"), ("LOG_LEVEL", "log_level")];

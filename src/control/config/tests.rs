@@ -122,6 +122,7 @@ fn wrong_variables_are_all_told_with_the_nearest() {
             ("INGESTD_SERVICE_HOST", "10.0.0.1"),
             ("INGESTD_PORT", "tcp://10.0.0.1:3001"),
             ("INGESTD_BIN", "/bin/true"),
+            ("INGESTD_BOOT_ID", "x"),
             ("PORT", "none"),
         ],
     );
