@@ -182,6 +182,7 @@ fn an_archive_for_support_has_everything_but_secrets() {
         "ledger.json",
         "log.txt",
         "metrics.txt",
+        "process.txt",
         "status.json",
         "system.txt",
         "version.json",
@@ -199,7 +200,10 @@ fn an_archive_for_support_has_everything_but_secrets() {
     assert!(text("config.json").contains("linger.ms") && text("config.json").contains("(secret)"));
     assert!(text("log.txt").contains("admin command") && text("log.txt").contains("https://(secret)@nowhere"));
     assert!(text("metrics.txt").contains("ingestd_events_accepted_total 1"), "{}", text("metrics.txt"));
-    assert!(text("system.txt").contains("Max open files") && text("system.txt").contains("MemTotal"));
+    assert!(text("process.txt").contains("Max open files") && text("process.txt").contains("bytes free"));
+    for fact in ["MemTotal", "Linux version"] {
+        assert!(text("system.txt").contains(fact), "{fact}");
+    }
     assert!(text("audit-log.jsonl").contains("\"action\":\"pause\""));
     for name in wanted.iter().filter(|name| **name != "README") {
         assert!(text("README").contains(name), "README says nothing of {name}");
@@ -214,4 +218,7 @@ fn an_archive_for_support_has_everything_but_secrets() {
     let (code, complaint) = refused(&daemon.admin(&["support", "--output", "/nowhere/x.tar.gz"]));
     assert!(code == Some(1) && complaint.contains("cannot write /nowhere/x.tar.gz"), "{complaint}");
     assert_eq!(recorded(&daemon, "support").len(), 6);
+    // Under its unit the daemon does not see the machine: it is not who tells of it.
+    let told = Talk::with(&daemon).say(r#"{"command": "support"}"#)["result"]["files"].clone();
+    assert!(told["process.txt"].is_string() && told.get("system.txt").is_none() && !told.to_string().contains("MemTotal"));
 }

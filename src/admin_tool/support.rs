@@ -15,6 +15,18 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+const SYSTEM_FILES: [&str; 9] = [
+    "/etc/os-release",
+    "/proc/version",
+    "/proc/cpuinfo",
+    "/proc/meminfo",
+    "/proc/loadavg",
+    "/proc/pressure/cpu",
+    "/proc/pressure/io",
+    "/proc/pressure/memory",
+    "/proc/sys/net/core/somaxconn",
+];
+
 /// Asks for it and packs it.
 pub(super) fn run(socket: &Path, output: Option<&Path>, force: bool, json: bool) -> ExitCode {
     let made = UnixMicros::now().to_string();
@@ -26,10 +38,13 @@ pub(super) fn run(socket: &Path, output: Option<&Path>, force: bool, json: bool)
         complain(format_args!("{} is there already: name another --output, or say --force", output.display()));
         return FAILED.into();
     }
-    let answer = match ask(socket, &json!({"command": "support"})) {
+    let mut answer = match ask(socket, &json!({"command": "support"})) {
         Ok(answer) => answer,
         Err(error) => return failed(&error),
     };
+    if let Some(files) = answer.get_mut("files").and_then(Value::as_object_mut) {
+        files.insert("system.txt".into(), system().into());
+    }
     let files: Vec<(&String, &str)> = answer["files"].as_object().into_iter().flatten().map(named).collect();
     match write(&output, force, &format!("ingestd-support-{stamp}"), &files) {
         Ok(bytes) => {
@@ -45,6 +60,15 @@ pub(super) fn run(socket: &Path, output: Option<&Path>, force: bool, json: bool)
             FAILED.into()
         }
     }
+}
+
+/// What the system says of the machine. The daemon is not asked: the sandbox of its unit hides that from it.
+fn system() -> String {
+    let told = SYSTEM_FILES.map(|path| {
+        let text = std::fs::read_to_string(path).unwrap_or_else(|error| format!("{error}\n"));
+        format!("--- {path}\n{text}\n")
+    });
+    told.concat()
 }
 
 fn named<'a>((name, text): (&'a String, &'a Value)) -> (&'a String, &'a str) {

@@ -14,21 +14,9 @@ use std::sync::Arc;
 
 /// Entries of the audit log that go along.
 const AUDIT_ENTRIES: usize = 1000;
-/// What the system says of itself and of the process, as it says it.
-const SYSTEM_FILES: [&str; 12] = [
-    "/etc/os-release",
-    "/proc/version",
-    "/proc/cpuinfo",
-    "/proc/meminfo",
-    "/proc/loadavg",
-    "/proc/pressure/cpu",
-    "/proc/pressure/io",
-    "/proc/pressure/memory",
-    "/proc/self/limits",
-    "/proc/self/status",
-    "/proc/self/cgroup",
-    "/proc/sys/net/core/somaxconn",
-];
+/// What the system says of the process, as it says it. The machine is told of by whoever asks: the unit's sandbox hides it
+/// from the daemon.
+const PROCESS_FILES: [&str; 3] = ["/proc/self/limits", "/proc/self/status", "/proc/self/cgroup"];
 const README: &str = "\
 What an ingestd daemon said of itself when `ingestd admin support` was asked.
 
@@ -43,7 +31,8 @@ wal.json        where the log begins and ends, its room, every start
 audit-log.jsonl the newest entries of the audit log: who has changed what
 audit-log.json  whether its chain is whole
 data.txt        the files of the data folder's first level, with their sizes
-system.txt      kernel, processor, memory, limits, free disk space
+process.txt     limits, memory and control group of the process, free disk space
+system.txt      kernel, processor, memory and load of the machine, as the program that asked has found them
 
 Passwords in addresses and values behind names such as password, secret or token are replaced by (secret), wherever they
 stand. No event, and no bytes of one, are in here; event ids may be in log.txt where an error speaks of one.
@@ -73,7 +62,7 @@ pub(super) async fn support(parts: &AdminParts) -> Result<Value, Refusal> {
         let verdict = audit.verify().map(|verdict| verdict.to_json());
         files.json("audit-log.json", &verdict.unwrap_or_else(|error| error.to_string().into()));
         files.put("data.txt", listing(&config.data_dir));
-        files.put("system.txt", system(&config.data_dir));
+        files.put("process.txt", process(&config.data_dir));
         json!({"files": files.0})
     })
     .await
@@ -118,14 +107,14 @@ fn line(entry: &std::fs::DirEntry) -> Option<String> {
     Some(format!("{}{end}  {} bytes\n", entry.file_name().to_string_lossy(), found.len()))
 }
 
-fn system(data: &Path) -> String {
+fn process(data: &Path) -> String {
     let mut out = String::new();
     if let Ok(stat) = rustix::fs::statvfs(data) {
         let [free, total] = [stat.f_bavail, stat.f_blocks].map(|blocks| blocks * stat.f_frsize);
         // Writing to a string does not fail.
         writeln!(out, "disk of the data folder: {free} of {total} bytes free, {} inodes free\n", stat.f_favail).ok();
     }
-    for path in SYSTEM_FILES {
+    for path in PROCESS_FILES {
         let text = std::fs::read_to_string(path).unwrap_or_else(|error| format!("{error}\n"));
         writeln!(out, "--- {path}\n{text}").ok();
     }
