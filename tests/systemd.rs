@@ -319,3 +319,13 @@ fn the_service_is_exposed_to_little() {
     let Some(output) = analyze(&arguments) else { return };
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
+
+#[test]
+fn the_guides_drop_in_starts_what_the_unit_starts() {
+    let unit = include_str!("../systemd/ingestd.service");
+    let start = unit.lines().find(|line| line.starts_with("ExecStart=")).unwrap();
+    let guide = include_str!("../docs/operations.md");
+    // systemd adds to a list what does not begin with an empty one.
+    let wanted = format!("[Service]\nExecStart=\n{start} --replace\nEND\n");
+    assert!(guide.contains(&wanted), "docs/operations.md lacks:\n{wanted}");
+}
