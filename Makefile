@@ -58,6 +58,7 @@ torment: build ## Kill, freeze and restart daemon, ClickHouse and Kafka at rando
 
 .PHONY: life
 life: build ## Install, crash, wedge, restart and purge the package under systemd, in a guest machine (as root)
+	@sh tests/rig/setup.sh life
 	@tests/rig/life/run.sh "$$(scripts/deb.sh)"
 
 .PHONY: fuzz
