@@ -329,3 +329,32 @@ fn the_guides_drop_in_starts_what_the_unit_starts() {
     let wanted = format!("[Service]\nExecStart=\n{start} --replace\nEND\n");
     assert!(guide.contains(&wanted), "docs/operations.md lacks:\n{wanted}");
 }
+
+/// Names of pages that a text speaks of.
+fn pages_in(text: &str) -> impl Iterator<Item = &str> {
+    let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && !"-_./".contains(letter));
+    let words = words.map(|word| word.trim_end_matches('.')).filter(|word| word.ends_with(".md"));
+    words.map(|word| word.strip_prefix("docs/").unwrap_or(word))
+}
+
+#[test]
+fn the_package_has_every_page_that_its_pages_name() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let line = include_str!("../scripts/deb.sh").lines().find(|line| line.starts_with("cp -r docs/")).unwrap();
+    let packed: Vec<&str> = line.split(' ').filter_map(|word| word.strip_prefix("docs/")).collect();
+    let mut texts = vec![("config.toml".to_owned(), include_str!("../config.toml").to_owned())];
+    for name in &packed {
+        let path = docs.join(name);
+        let files = match path.is_dir() {
+            true => path.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect(),
+            false => vec![path],
+        };
+        texts.extend(files.iter().map(|file| (file.display().to_string(), std::fs::read_to_string(file).unwrap())));
+    }
+    for (place, text) in &texts {
+        // Those that do not lie there are a folder's own, or the repository's.
+        for page in pages_in(text).filter(|page| !page.contains('/') && docs.join(page).exists()) {
+            assert!(packed.contains(&page), "{place} names {page}, which scripts/deb.sh does not pack");
+        }
+    }
+}
