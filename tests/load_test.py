@@ -20,7 +20,7 @@ from slo import settings, verdict  # noqa: E402
 SLO = ROOT / "loadtest" / "slo.toml"
 FAST_DISK = {"p99_ms": 0.2}
 # Promises that also a slow and busy machine keeps: the test is about the load test, not about speed.
-EASY = ["promise.events_per_s=500", "promise.p99_ms=20000", "judge.lag_p99_ms=20000", "judge.sustained=0.5", "judge.waited_max=1"]
+EASY = ["promise.events_per_s=500", "promise.p99_ms=20000", "promise.admin_ms=20000", "judge.lag_p99_ms=20000", "judge.sustained=0.5", "judge.waited_max=1"]
 
 
 def step(**changes):
@@ -98,6 +98,16 @@ class Verdicts(unittest.TestCase):
         self.assertEqual(statuses(fewer)[0]["websockets"], "not tried")
         self.assertEqual(statuses(fewer | {"limited": "20000 descriptors"})[0]["websockets"], "inconclusive")
 
+    def test_the_admin_plane_answers_in_time_and_a_starved_asker_proves_no_miss(self):
+        took = {"answered": 100, "failed": 0, "p50": 0.4, "p99": 2.0, "max": 9.0, "p99_unhindered": 1.0}
+        asked = step(judge=["admin_ms"], admin_ms=took)
+        self.assertEqual(statuses(asked), ({"admin": "met"}, "met"))
+        slow = took | {"p99": 100.0, "max": 300.0, "p99_unhindered": 100.0}
+        for missed in (slow, took | {"failed": 1}, took | {"answered": 0}):
+            self.assertEqual(statuses(asked | {"admin_ms": missed})[1], "MISSED", missed)
+        self.assertEqual(statuses(asked | {"admin_ms": slow | {"p99_unhindered": 99.0}})[1], "inconclusive")
+        self.assertEqual(statuses(step(judge=["admin_ms"]))[0], {"admin": "not tried"})
+
 
 class Settings(unittest.TestCase):
     def test_values_are_changed_for_one_run(self):
@@ -141,6 +151,7 @@ class Runs(unittest.TestCase):
         self.assertEqual([step["name"] for step in result["steps"]], steps)
         self.assertEqual({row["step"] for row in result["rows"]}, {*steps, "account", "drain"})
         self.assertIn("own lag p99", said)
+        self.assertEqual({row["step"] for row in result["rows"] if row["promise"] == "admin"}, {"wrk-single", "wrk-batch"})
         mixed = next(step for step in result["steps"] if step["name"] == "mixed")
         self.assertTrue(mixed["counts"]["rejected"] and mixed["counts"]["duplicate"], mixed["counts"])
         report = (self.folder / "report" / "report.html").read_text()
@@ -155,6 +166,14 @@ class Runs(unittest.TestCase):
         self.assertEqual(code, 1, said)
         missed = [row["promise"] for row in result["rows"] if row["status"] == "MISSED"]
         self.assertIn("websockets", missed)
+
+    def test_an_admin_plane_that_is_too_slow_is_found_out(self):
+        easy = [word for change in EASY for word in ("--set", change)]
+        code, result, said = self.load_test("--only", "wrk-single", *easy, "--set", "promise.admin_ms=0.000001")
+        self.assertEqual(code, 1, said)
+        admin = next(row for row in result["rows"] if row["promise"] == "admin")
+        self.assertEqual(admin["status"], "MISSED")
+        self.assertRegex(admin["found"], r"p50 [\d.]+ p99 [\d.]+ max [\d.]+ ms of \d+$")
 
     def test_a_generator_that_is_kept_from_running_makes_the_latency_inconclusive(self):
         (self.folder / "bin").mkdir()

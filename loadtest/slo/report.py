@@ -53,7 +53,7 @@ def _facts(result):
         "started": result["started"],
         "tested": f"{result['target']}, load test of {result['commit']}",
         "promised": f"{promise['events_per_s']:,} events/s, p99 < {promise['p99_ms']:g} ms, "
-        f"{promise['errors']} errors, {promise['websockets']:,} WebSockets",
+        f"{promise['errors']} errors, {promise['websockets']:,} WebSockets, admin status p99 < {promise['admin_ms']:g} ms",
         "machine": f"{machine['cpu']}, {machine['memory_gib']} GiB, kernel {machine['kernel']}, "
         f"{machine['descriptors']:,} descriptors, load average {machine['load_average']:.2f} at the start",
         "disk": f"{machine['disk']}: {disk_words(result['fsync'])}",

@@ -8,6 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
+from .asker import Asker, socket_of
 from .machine import KEPT_BACK
 from .settings import Mistake
 
@@ -29,7 +30,14 @@ class Bench:
         """Runs a step; its figures, of which those that a tool does not have are absent."""
         step = self.settings["step"][name]
         before = self.target.totals() if self.target.own else None
-        found = {"loadgen": self._loadgen, "k6": self._k6, "wrk": self._wrk}[step["tool"]](name, step)
+        path = socket_of(self.target.data_dir) if "admin_ms" in step.get("judge", ()) else None
+        asker = Asker(path) if path else None
+        try:
+            found = {"loadgen": self._loadgen, "k6": self._k6, "wrk": self._wrk}[step["tool"]](name, step)
+        finally:
+            admin = asker.stop() if asker else None
+        if admin:
+            found["admin_ms"] = admin
         found |= {"name": name, "tool": step["tool"], "judge": list(step.get("judge", ()))}
         after = self.target.totals() if before else None
         if after:

@@ -105,6 +105,24 @@ def _websockets(settings, step, _disk):
     return _row(step["name"], "websockets", wanted, found, NOT_TRIED, f"this profile opens {opened:,}")
 
 
+def _admin(settings, step, _disk):
+    limit = settings["promise"]["admin_ms"]
+    wanted = f"admin status p99 < {limit:g} ms"
+    took = step.get("admin_ms")
+    if not took:
+        why = "its admin socket is not known: --data-dir DIR, if it is on this machine"
+        return _row(step["name"], "admin", wanted, "not asked", NOT_TRIED, why)
+    found = f"p50 {took['p50']:.2f} p99 {took['p99']:.2f} max {took['max']:.2f} ms of {took['answered']:,}"
+    if took["failed"] or not took["answered"]:
+        return _row(step["name"], "admin", wanted, f"{found}, {took['failed']:,} not answered", MISSED)
+    if took["p99"] < limit:
+        return _row(step["name"], "admin", wanted, found, MET)
+    if took["p99_unhindered"] < limit:
+        why = f"who asked waited for a core: p99 {took['p99_unhindered']:.2f} ms without that"
+        return _row(step["name"], "admin", wanted, found, INCONCLUSIVE, why)
+    return _row(step["name"], "admin", wanted, found, MISSED)
+
+
 def _balance(step):
     """What the clients were told and what the daemon has counted are the same."""
     told, counted = step["counts"], {key: step["daemon_counts"][key] for key in step["counts"]}
@@ -112,4 +130,4 @@ def _balance(step):
     return _row(step["name"], "counts", "clients' = daemon's", words, MET if told == counted else MISSED)
 
 
-_ROWS = {"events_per_s": _rate, "p99_ms": _latency, "errors": _errors, "websockets": _websockets}
+_ROWS = {"events_per_s": _rate, "p99_ms": _latency, "errors": _errors, "websockets": _websockets, "admin_ms": _admin}
