@@ -21,7 +21,8 @@ CODES = {verdict.MET: 0, verdict.MISSED: 1, verdict.INCONCLUSIVE: 3}
 COULD_NOT_RUN, USAGE = 2, 64
 EPILOG = """
 exit code: 0 every promise that was tried is met; 1 one was missed; 2 could not run; 3 nothing was missed, but not
-everything could be judged (a late or starved generator, a disk slower than the promise, too few descriptors); 64 usage.
+everything could be judged (a late or starved generator, a disk slower than the promise or not measured, too few
+descriptors); 64 usage.
 
 Without --target a daemon of its own is started in a temporary folder; INGESTD_… variables configure it. Where
 authentication is on, INGESTD_TOKEN holds the token. k6 shapes and checks the traffic; latency is taken from loadgen.

@@ -65,6 +65,9 @@ def _latency(settings, step, disk):
         return _row(step["name"], "latency", wanted, found, INCONCLUSIVE, why)
     if not step["answered"]:
         return _row(step["name"], "latency", wanted, "no answer", MISSED)
+    if not disk:
+        why = "no claim: the disk, which may be what decides, was not measured (--data-dir DIR, if it is on this machine)"
+        return _row(step["name"], "latency", wanted, found, INCONCLUSIVE, why)
     if why := _late(step):
         return _row(step["name"], "latency", wanted, found, INCONCLUSIVE, why)
     if p99 < limit:
