@@ -14,7 +14,7 @@ use serde_json::json;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use support::{Daemon, Place, event, eventually};
+use support::{Authority, Daemon, Files, Issuer, Place, event, eventually};
 
 #[test]
 fn what_is_changed_is_on_record_with_who_and_what_came_of_it_and_stays_over_starts() {
@@ -128,6 +128,32 @@ fn the_record_is_bounded_by_configuration() {
     assert!(sizes.len() == 2 && sizes.iter().all(|size| *size <= 65_536), "{sizes:?}");
     let verdict = json_of(&daemon, &["audit-log", "--verify"]);
     assert!(verdict["intact"] == true && verdict["first"].as_u64().unwrap() > 1, "{verdict}");
+}
+
+#[test]
+fn keys_and_certificates_that_are_taken_over_by_themselves_are_on_record() {
+    let (issuer, authority) = (Issuer::new(), Authority::new("test authority"));
+    let files = Files::new(&authority.server(30));
+    let daemon = Place::with(&[]).and_all(issuer.env()).and_all(files.env()).start();
+    let both = |count: usize, outcome: &str| {
+        ["take_over_keys", "take_over_certificate"].map(|action| {
+            eventually("it is on record", || recorded(&daemon, action).len() == count);
+            let entry = recorded(&daemon, action).pop().unwrap();
+            assert_eq!((&entry["outcome"], &entry["actor"]["via"]), (&outcome.into(), &"daemon".into()), "{entry}");
+            entry["details"].clone()
+        })
+    };
+    issuer.replace("jwks.json", "rotated.json");
+    files.renew(&authority.server(60));
+    let [keys, certificate] = both(1, "done");
+    assert!(keys["files"].to_string().contains("jwks.json"), "{keys}");
+    assert!(certificate["ends"].as_str().unwrap().ends_with('Z'), "{certificate}");
+    // What is not taken over is, too.
+    issuer.replace("jwks.json", "twice.json");
+    std::fs::remove_file(files.path("cert.pem")).unwrap();
+    let [keys, certificate] = both(2, "failed");
+    assert!(keys["error"].as_str().unwrap().contains("stands twice"), "{keys}");
+    assert!(certificate["error"].as_str().unwrap().contains("cert.pem"), "{certificate}");
 }
 
 /// Unpacks an archive: every file's text.

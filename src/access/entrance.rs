@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use event::UnixMicros;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Why nobody can be told from anybody else.
@@ -84,27 +84,31 @@ impl Access {
         self.policy.store(Arc::new(Policy { prepared, version }));
     }
 
-    /// Reads files that have changed again; one that cannot be used changes nothing, and that is logged.
-    pub fn refresh(&self) {
+    /// Reads files that have changed again; one that cannot be used changes nothing. Where something has changed, says
+    /// which files are in use now, or why not; both are logged.
+    pub fn refresh(&self) -> Option<Result<Vec<PathBuf>, AccessError>> {
         let policy = self.policy.load_full();
         let rules = &policy.prepared.rules;
         if !rules.take_jwts() {
-            return;
+            return None;
         }
         let now = stamps(rules);
         if *self.seen.lock().unwrap_or_else(PoisonError::into_inner) == now {
-            return;
+            return None;
         }
         match Prepared::read(rules.clone()) {
             // Somebody else may have taken other rules meanwhile.
             Ok(prepared) if Arc::ptr_eq(&policy, &self.policy.load()) => {
                 tracing::info!("the keys of JWTs have changed, and are taken over");
+                let files = files(&prepared.rules).cloned().collect();
                 self.take(prepared);
+                Some(Ok(files))
             }
-            Ok(_) => {}
+            Ok(_) => None,
             Err(error) => {
                 tracing::error!("{error}; the keys that were read before stay in use");
                 *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = now;
+                Some(Err(error))
             }
         }
     }
@@ -208,11 +212,14 @@ fn seconds(now: UnixMicros) -> u64 {
     u64::try_from(now.get() / 1_000_000).unwrap_or_default()
 }
 
+fn files(rules: &Rules) -> impl Iterator<Item = &PathBuf> {
+    rules.jwt.jwks_files.iter().chain(&rules.jwt.secret_file)
+}
+
 fn stamps(rules: &Rules) -> Vec<Option<Stamp>> {
-    let files = rules.jwt.jwks_files.iter().chain(&rules.jwt.secret_file);
-    let stamp = |path| {
+    let stamp = |path: &PathBuf| {
         let found = std::fs::metadata(path).ok()?;
         Some((found.dev(), found.ino(), found.size(), found.mtime(), found.mtime_nsec()))
     };
-    files.map(stamp).collect()
+    files(rules).map(stamp).collect()
 }

@@ -399,7 +399,8 @@ impl Bound {
             disk_closed: false,
             trim_orders,
             control,
-            certificates: Certificates::new(self.shared.tls.clone(), Arc::clone(&self.shared.metrics)),
+            certificates: Certificates::new(&self.shared, Arc::clone(&self.audit)),
+            audit: Arc::clone(&self.audit),
         };
         shippers.push(thread(spawn("maintenance", &fatal, move || maintenance.run(&shipping)))?);
         let mut acceptors = Vec::new();

@@ -1,7 +1,12 @@
 //! The certificate while the daemon runs: taken anew when its files change, and its end told in time.
 
+use super::taken_over;
+use crate::control::audit::AuditLog;
+use crate::intake::Shared;
 use crate::metrics::{HandshakeFailure, Metrics};
 use crate::net::tls::{EXPIRY_WARNING, Tls, Validity};
+use event::UnixMicros;
+use serde_json::json;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -18,6 +23,7 @@ const FAILURES_INTERVAL: Duration = Duration::from_mins(1);
 pub(super) struct Certificates {
     tls: Option<Arc<Tls>>,
     metrics: Arc<Metrics>,
+    audit: Arc<AuditLog>,
     looked: Instant,
     /// When it was last said that the certificate ends, and of which one.
     warned: Option<(Instant, i64)>,
@@ -26,10 +32,11 @@ pub(super) struct Certificates {
 }
 
 impl Certificates {
-    pub(super) fn new(tls: Option<Arc<Tls>>, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(shared: &Shared, audit: Arc<AuditLog>) -> Self {
+        let (tls, metrics) = (shared.tls.clone(), Arc::clone(&shared.metrics));
         let now = Instant::now();
         let mut certificates =
-            Certificates { tls, metrics, looked: now, warned: None, counted: now, failures: Default::default() };
+            Certificates { tls, metrics, audit, looked: now, warned: None, counted: now, failures: Default::default() };
         certificates.tell_end();
         certificates
     }
@@ -42,13 +49,16 @@ impl Certificates {
             match tls.look() {
                 Ok(false) => {}
                 Ok(true) => {
-                    tracing::info!("TLS: the files have changed; connections from now on get the new certificate")
+                    tracing::info!("TLS: the files have changed; connections from now on get the new certificate");
+                    let ends = UnixMicros::new(tls.ends().saturating_mul(1_000_000)).to_string();
+                    taken_over::record(&self.audit, "take_over_certificate", Ok(json!({"ends": ends})));
                 }
                 Err(error) => {
                     tracing::error!(
                         key = error.key(),
                         "TLS: the files have changed, but the old certificate stays: {error}"
                     );
+                    taken_over::record(&self.audit, "take_over_certificate", Err(error.to_string()));
                 }
             }
             self.tell_end();

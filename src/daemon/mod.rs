@@ -17,6 +17,7 @@ mod sinks;
 mod stall;
 mod start_code;
 mod systemd;
+mod taken_over;
 mod threads;
 mod trim;
 

@@ -12,7 +12,8 @@
 //!   longer fits what follows. `audit.head` holds `seq` and SHA-256 of the newest line, so that a cut end shows, too.
 //! - What takes time, or can fail, is two entries: `begun`, synced before anything is done, and `done` or `failed`, synced
 //!   before the answer, which names the first one's `seq` in `of`. A `begun` alone: the daemon ended in between.
-//! - `via`: `socket` (with the peer's ids), `http`, `signal`, `start`, or `daemon` for what the log itself does.
+//! - `via`: `socket` (with the peer's ids), `http`, `signal`, `start`, or `daemon` for what nobody has asked for: the log's own
+//!   work, keys and certificates whose files have changed.
 //!
 //! At `audit.file_bytes_max` the file becomes `audit-FIRST.log`, FIRST being its first `seq`; of those only as many are kept
 //! as `audit.files_max` says. The entry `rotate`, which the new file begins with, says up to where entries were removed: older
