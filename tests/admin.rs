@@ -11,9 +11,10 @@ mod support;
 use asked::{Talk, json_of, outcomes, recorded, refused, says};
 use ingestd::control::admin::{COMMANDS, Recorded};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use support::{Daemon, Stopped, event, events, eventually, request};
 
@@ -68,6 +69,83 @@ fn every_command_is_carried_out_and_documented() {
             assert_eq!(answer["ok"], true, "{}: {answer}", command.name);
         }
     }
+}
+
+/// Admin commands that have no others beneath them, as their man pages are called.
+fn commands_of_the_program() -> BTreeSet<String> {
+    let dir = tempfile::tempdir().unwrap();
+    let made = Command::new(support::PROGRAM).env_clear().arg("man").arg(dir.path()).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let pages = dir.path().read_dir().unwrap().map(|entry| entry.unwrap().path());
+    let last = pages.filter(|page| !std::fs::read_to_string(page).unwrap().contains(".SH SUBCOMMANDS"));
+    last.filter_map(|page| Some(page.file_stem()?.to_str()?.strip_prefix("ingestd-admin-")?.to_owned())).collect()
+}
+
+#[test]
+fn every_command_prints_json_where_that_is_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (mended, archive, copy) = (path("mended.json"), path("support.tar.gz"), path("copy"));
+    std::fs::write(&mended, event("mended").to_string()).unwrap();
+    let daemon = Daemon::start();
+    // Files skip nothing; nobody listens where this sink wants to go.
+    let env = [("INGESTD_PARQUET_ENABLED", "false"), ("INGESTD_CLICKHOUSE_ENABLED", "true")];
+    let away = Daemon::with(&[&env[..], &[("INGESTD_CLICKHOUSE_URLS", "http://127.0.0.1:9")]].concat());
+    for daemon in [&daemon, &away] {
+        daemon.post("/events/batch", Value::Array(events("e", 3)).to_string()).with_status(202);
+    }
+    let letter = || daemon.post("/events", "{}").with_status(400)["deadLetterId"].as_str().unwrap().to_owned();
+    let (first, second) = (letter(), letter());
+    let key = json_of(&daemon, &["tokens", "add", "--tenant", "t", "--scope", "intake"])["id"].clone();
+    let rows: [(&Daemon, &str, &[&str]); 38] = [
+        (&daemon, "hello", &[]),
+        (&daemon, "status", &[]),
+        (&daemon, "top", &["--interval", "0.1", "--count", "1"]),
+        (&daemon, "sinks", &[]),
+        (&daemon, "sinks list", &[]),
+        (&daemon, "flush", &["parquet"]),
+        (&daemon, "sinks flush", &[]),
+        (&daemon, "verify", &["parquet"]),
+        (&daemon, "pause", &["parquet"]),
+        (&daemon, "resume", &["parquet"]),
+        (&daemon, "sinks pause", &["parquet"]),
+        (&daemon, "sinks resume", &["parquet"]),
+        (&away, "skip", &["clickhouse", "--until", "2"]),
+        (&away, "sinks skip", &["clickhouse", "--until", "3"]),
+        (&away, "sinks reconcile", &["clickhouse", "--from", "1"]),
+        (&daemon, "audit", &[]),
+        (&daemon, "audit-log", &[]),
+        (&daemon, "audit-log", &["--verify"]),
+        (&daemon, "config show", &[]),
+        (&daemon, "config check", &[]),
+        (&daemon, "config reload", &[]),
+        (&daemon, "log-level", &[]),
+        (&daemon, "log-level", &["warn"]),
+        (&daemon, "tokens add", &["--tenant", "t", "--scope", "read"]),
+        (&daemon, "tokens list", &[]),
+        (&daemon, "tokens revoke", &[key.as_str().unwrap()]),
+        (&daemon, "dead-letters list", &[]),
+        (&daemon, "dead-letters show", &[&first]),
+        (&daemon, "dead-letters edit", &[&first, &mended]),
+        (&daemon, "dead-letters replay", &[&first]),
+        (&daemon, "dead-letters purge", &[&second]),
+        (&daemon, "wal inspect", &[]),
+        (&daemon, "wal verify", &[]),
+        (&daemon, "wal tail", &["--from", "1", "-n", "1"]),
+        (&daemon, "wal trim", &[]),
+        (&daemon, "checkpoint", &[&copy]),
+        (&daemon, "support", &["--output", &archive]),
+        (&daemon, "drain", &[]),
+    ];
+    for (daemon, command, arguments) in rows {
+        let words: Vec<&str> = command.split(' ').chain(arguments.iter().copied()).chain(["--json"]).collect();
+        let said = says(daemon, &words);
+        let values: Result<Vec<Value>, _> = serde_json::Deserializer::from_str(&said).into_iter().collect();
+        assert!(values.is_ok_and(|values| !values.is_empty()), "{words:?}: {said}");
+    }
+    let tried: BTreeSet<String> = rows.iter().map(|(_, command, _)| command.replace(' ', "-")).collect();
+    let untried: Vec<_> = commands_of_the_program().difference(&tried).cloned().collect();
+    assert!(untried.is_empty(), "{untried:?}");
 }
 
 #[test]
@@ -167,8 +245,8 @@ fn the_log_of_a_running_daemon_is_looked_at_and_followed_without_what_is_in_it()
     assert!(says(&daemon, &["wal", "verify", "--from", "2"]).ends_with("intact\n"));
 }
 
-fn support_command(daemon: &Daemon, arguments: &[&str]) -> std::process::Command {
-    let mut command = std::process::Command::new(support::PROGRAM);
+fn support_command(daemon: &Daemon, arguments: &[&str]) -> Command {
+    let mut command = Command::new(support::PROGRAM);
     command.env_clear().args(arguments).arg("--data-dir").arg(daemon.data()).stdin(Stdio::null());
     command
 }
