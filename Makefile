@@ -57,9 +57,9 @@ torment: build ## Kill, freeze and restart daemon, ClickHouse and Kafka at rando
 	@$(rocksdb) $(rig) torment --rounds $(N) --bin "$(CARGO_TARGET_DIR)/release/ingestd"
 
 .PHONY: life
-life: build ## Install, crash, wedge, restart and purge the package under systemd, in a guest machine (as root)
+life: build ## Install, crash, wedge, upgrade (OLDER=package) and purge the package under systemd, in a guest (as root)
 	@sh tests/rig/setup.sh life
-	@tests/rig/life/run.sh "$$(scripts/deb.sh)"
+	@tests/rig/life/run.sh "$$(scripts/deb.sh)" $(OLDER)
 
 .PHONY: fuzz
 fuzz: ## Fuzz every target for SECONDS_EACH (120) seconds; needs cargo-fuzz and a nightly toolchain

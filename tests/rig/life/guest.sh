@@ -29,7 +29,7 @@ post() { # post ID
 }
 stored() { [[ $(post "$1") == *'"status":"accepted"'* ]]; }
 
-dpkg --install /ingestd.deb || fail "dpkg --install"
+dpkg --install /older.deb || fail "dpkg --install"
 within 90 "active after the installation" is_active
 [ "$(systemctl is-active ingestd.socket)" = active ] || fail "the socket is not active"
 [ "$(systemctl is-enabled ingestd.service ingestd.socket | uniq)" = enabled ] || fail "not enabled"
@@ -92,11 +92,38 @@ well "stuck: the watchdog has ended it, and it runs again"
 
 echo '# the operator was here' >> /etc/ingestd/config.toml
 main=$(pid)
-dpkg --install --force-confold /ingestd.deb || fail "the same package again"
+before=$(ingestd --version)
+dpkg --install --force-confold /ingestd.deb || fail "the newer package"
 within 90 "another process after an upgrade" is_another "$main"
 tail -n 1 /etc/ingestd/config.toml | grep -q 'operator was here' || fail "an upgrade has taken the configuration"
 [[ $(post first) == *'"duplicate":true'* ]] || fail "an upgrade has lost the first event"
-well "upgrade: restarted, data and configuration kept"
+ingestd check --config /etc/ingestd/config.toml > /check.txt 2>&1 || fail "the newer release does not take the old configuration: $(cat /check.txt)"
+well "upgrade from $before to $(ingestd --version), $(cmp -s /older.deb /ingestd.deb && echo 'the same' || echo another) package: restarted, data and configuration kept"
+
+/servers.sh > /servers.txt 2>&1 || fail "ClickHouse and Kafka: $(tail -n 20 /servers.txt)"
+answers() { { exec 4<>"/dev/tcp/127.0.0.1/$1"; } 2>/dev/null && exec 4>&-; }
+within 300 "ClickHouse answers" answers 8123
+within 300 "Kafka answers" answers 9092
+sed -i '/^\[clickhouse\]/,/^\[/ s/^enabled = false/enabled = true/; /^\[kafka\]/,/^\[/ s/^enabled = false/enabled = true/' /etc/ingestd/config.toml
+[ "$(grep -c '^enabled = true' /etc/ingestd/config.toml)" -ge 3 ] || fail "the sinks cannot be switched on"
+systemctl restart ingestd.service || fail "restart with all sinks: $(journalctl --no-pager --lines 20 --unit ingestd.service)"
+for number in $(seq 1 20); do stored "all-sinks-$number" || fail "an event with all sinks on"; done
+ingestd admin flush || fail "flush"
+for sink in parquet clickhouse kafka; do
+  ingestd admin verify "$sink" > /verify.txt 2>&1 || fail "verify $sink: $(cat /verify.txt)"
+done
+ingestd admin audit || fail "the account"
+taken=$(($(grep -c ^taken /load) + 22))
+query() { # query SQL
+  exec 5<>/dev/tcp/127.0.0.1/8123
+  printf 'POST / HTTP/1.0\r\nContent-Length: %d\r\n\r\n%s' ${#1} "$1" >&5
+  timeout 60 sed '1,/^\r$/d' <&5
+  exec 5>&-
+}
+rows=$(query 'SELECT count(), uniqExact(seq) FROM events_raw' | tr '\t\r' '  ')
+well "all sinks on, in the sandbox: verified, the account balances; events_raw has (rows, positions) $rows, $taken events were taken"
+
+. /guide.sh
 
 systemctl stop ingestd.socket ingestd.service || fail "stop"
 [ "$(systemctl show --value --property Result ingestd.service)" = success ] || fail "the stop"
