@@ -98,6 +98,8 @@ within 90 "another process after an upgrade" is_another "$main"
 tail -n 1 /etc/ingestd/config.toml | grep -q 'operator was here' || fail "an upgrade has taken the configuration"
 [[ $(post first) == *'"duplicate":true'* ]] || fail "an upgrade has lost the first event"
 ingestd check --config /etc/ingestd/config.toml > /check.txt 2>&1 || fail "the newer release does not take the old configuration: $(cat /check.txt)"
+tr '\0' '\n' < "/proc/$(pid)/environ" | grep -q "^INGESTD_BOOT_ID=$(tr -d - < /proc/sys/kernel/random/boot_id)" || fail "the unit does not tell the boot"
+journalctl --no-pager --unit ingestd.service "_PID=$(pid)" | grep -q 'which boot' && fail "it does not know the boot"
 well "upgrade from $before to $(ingestd --version), $(cmp -s /older.deb /ingestd.deb && echo 'the same' || echo another) package: restarted, data and configuration kept"
 
 /servers.sh > /servers.txt 2>&1 || fail "ClickHouse and Kafka: $(tail -n 20 /servers.txt)"
