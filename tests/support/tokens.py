@@ -109,6 +109,8 @@ def everything(folder):
         "bad_audience": rs256(claims(aud="somebody-else")),
         "bad_audiences": rs256(claims(aud=["a", "b"])),
         "bad_issuer": rs256(claims(iss="https://elsewhere.test")),
+        "bad_issuer_list": by_hand_rs256(rsa_key, claims(iss=["https://id.test"])),
+        "bad_issuers": by_hand_rs256(rsa_key, claims(iss=["https://elsewhere.test", "https://id.test"])),
         "bad_no_exp": rs256(claims(exp=None)),
         "bad_no_aud": rs256(claims(aud=None)),
         "bad_no_iss": rs256(claims(iss=None)),
