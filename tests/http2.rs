@@ -404,6 +404,28 @@ fn who_does_not_read_gets_no_more_answers_until_it_does() {
 }
 
 #[test]
+fn large_answers_that_nobody_reads_are_bounded_over_all_connections() {
+    // Of which a quarter is for answers, whosever they are.
+    let limits = [("INGESTD_LIMITS_INFLIGHT_BYTES_MAX", "67108864"), ("INGESTD_LIMITS_ADDRESS_SHARE_PERCENT", "100")];
+    let daemon = Daemon::with(&[&PATIENT[..], &limits].concat());
+    let path = daemon.large_letter();
+    let room = (16_usize << 20).div_ceil(daemon.get(&path).body.len());
+    let ask = fields(&[(":method", "GET"), (":scheme", "http"), (":authority", "localhost"), (":path", &path)]);
+    let mut asking: Vec<Raw> = (0..2 * room).map(|_| shut(&daemon)).collect();
+    for raw in &mut asking {
+        raw.send(HEADERS, END_STREAM | END_HEADERS, 1, &ask).unwrap();
+    }
+    let is_given = |raw: &mut Raw| {
+        let head = std::iter::repeat_with(|| raw.frame().unwrap()).find(|(kind, ..)| *kind == HEADERS).unwrap();
+        head.3[0] == STATUS_200
+    };
+    let given: Vec<bool> = asking.iter_mut().map(is_given).collect();
+    assert_eq!(given.iter().filter(|given| **given).count(), room, "{given:?}");
+    drop(asking);
+    eventually("there is room again", || daemon.get(&path).status == 200);
+}
+
+#[test]
 fn large_answers_at_once_all_arrive() {
     let daemon = Daemon::start();
     let client = Client::open(&daemon);

@@ -5,6 +5,7 @@ use super::answer::{Answer, problem};
 use super::body::Arriving;
 use super::connection::Fate;
 use super::limited::put_standing;
+use super::unread::{Counted, Reply, keep};
 use super::{batch, cors, entry, http2, order, single, websocket};
 use crate::access::Caller;
 use crate::net::new_request_id;
@@ -75,7 +76,7 @@ impl Route {
 }
 
 /// Answers one request.
-pub(super) async fn answer(acceptor: Rc<Acceptor>, request: Request<Incoming>, fate: &Fate) -> Answer {
+pub(super) async fn answer(acceptor: Rc<Acceptor>, request: Request<Incoming>, fate: &Fate) -> Reply {
     let started = Instant::now();
     let _busy = acceptor.busy();
     let (head, body) = request.into_parts();
@@ -84,6 +85,7 @@ pub(super) async fn answer(acceptor: Rc<Acceptor>, request: Request<Incoming>, f
     let route = Route::of(head.uri.path());
     let trace = Trace::begin(&acceptor, head.headers.get(TRACEPARENT).map(HeaderValue::as_bytes), started);
     let mut answer = dispatch(&acceptor, &head, &mut body, route, fate, &trace).await;
+    let kept = keep(&acceptor, fate.caller.borrow().address, &mut answer);
     let id = request_id(&head.headers);
     acceptor.finish(&trace, Route::name(route), answer.status(), id.as_bytes());
     let headers = answer.headers_mut();
@@ -100,7 +102,7 @@ pub(super) async fn answer(acceptor: Rc<Acceptor>, request: Request<Incoming>, f
         fate.unread.set(true);
     }
     acceptor.count(answer.status(), started);
-    answer
+    Counted::of(answer, kept)
 }
 
 async fn dispatch(

@@ -85,9 +85,9 @@ pub(super) async fn serve(acceptor: &Rc<Acceptor>, caller: Rc<Caller>, stream: R
             let unread = Arc::clone(&unread);
             Box::pin(async move {
                 unread.room().await;
-                let answer = unread.count(http::answer(acceptor, request, &fate).await);
+                let reply = unread.count(http::answer(acceptor, request, &fate).await);
                 drop(active);
-                Ok::<_, Infallible>(answer)
+                Ok::<_, Infallible>(reply)
             })
         })
     };

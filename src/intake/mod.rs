@@ -42,3 +42,4 @@ pub use cors::Cors;
 pub use order::{Order, Orders};
 pub use settings::{Deadlines, Settings};
 pub use share::ShareLimits;
+pub use unread::Owed;

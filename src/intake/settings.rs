@@ -24,6 +24,8 @@ pub struct Settings {
     pub connections_per_address_max: usize,
     /// What one address may hold of what has not arrived.
     pub share: ShareLimits,
+    /// Bytes of large answers that are not read, of all connections, with which no further one is begun.
+    pub unread_bytes_max: usize,
     /// How much a client may send.
     pub policy: Policy,
     /// How that is written in answers.
@@ -43,6 +45,7 @@ impl Default for Settings {
             proxy_protocol: false,
             connections_per_address_max: 0,
             share: ShareLimits::new(100, usize::MAX, usize::MAX, 8 << 20),
+            unread_bytes_max: 64 << 20,
             policy: Policy::default(),
             policy_field: Box::default(),
             cors: Cors::anybody(),
