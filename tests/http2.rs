@@ -16,6 +16,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use support::{Daemon, event, events, eventually};
+use tokio::io::AsyncWriteExt;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Types of frames (RFC 9113, 6).
@@ -49,9 +50,15 @@ struct Client {
 
 impl Client {
     fn open(daemon: &Daemon) -> Self {
+        Client::behind(daemon, b"")
+    }
+
+    /// Whose connection begins with these bytes.
+    fn behind(daemon: &Daemon, header: &[u8]) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (requests, connection) = runtime.block_on(async {
-            let stream = tokio::net::TcpStream::connect(daemon.address).await.unwrap();
+            let mut stream = tokio::net::TcpStream::connect(daemon.address).await.unwrap();
+            stream.write_all(header).await.unwrap();
             let (requests, connection) = h2::client::handshake(stream).await.unwrap();
             (requests, tokio::spawn(connection))
         });
@@ -478,6 +485,29 @@ fn who_asks_for_nothing_is_sent_away() {
     let mut rest = Vec::new();
     preface.read_to_end(&mut rest).unwrap();
     eventually("they are gone", || daemon.metric("ingestd_http_connections") <= 1.0);
+}
+
+#[test]
+fn a_connection_that_could_not_begin_so_any_more_ends_behind_what_is_under_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.toml");
+    std::fs::write(&file, "[server]\nproxy_protocol = true\ntrusted_proxies = [\"127.0.0.1\"]\n").unwrap();
+    let daemon = Daemon::with(&[&PATIENT[..], &[("INGESTD_CONFIG", file.to_str().unwrap())]].concat());
+    let client = Client::behind(&daemon, b"PROXY TCP4 198.51.100.7 10.0.0.1 56324 443\r\n");
+    let (answer, mut sending) = client.runtime.block_on(async {
+        let mut requests = client.requests.clone().ready().await.unwrap();
+        requests.send_request(Request::post("http://test/events").body(()).unwrap(), false).unwrap()
+    });
+    // What was sent before it is looked at by then.
+    assert_eq!(client.post("/events", &[], event("first").to_string()).status(), 202);
+    daemon.reconfigure(&file, "[server]\nproxy_protocol = false\n");
+    assert_problem(&client.post("/events", &[], event("never").to_string()), 503);
+    sending.send_data(event("last").to_string().into(), true).unwrap();
+    let Client { runtime, requests, connection } = client;
+    assert_eq!(runtime.block_on(answer).unwrap().status(), 202);
+    drop((sending, requests));
+    runtime.block_on(connection).unwrap().unwrap();
+    assert_eq!(daemon.totals(), [2, 0, 0, 0]);
 }
 
 #[test]

@@ -68,7 +68,7 @@ pub(super) async fn serve(
 ) {
     acceptor.recorder.record(Stage::Accept, taken.elapsed());
     let mut guest = Guest::new(&acceptor, permit);
-    let Some(Arrived { stream, client, place }) = arrive(&acceptor, stream, peer).await else { return };
+    let Some(Arrived { stream, client, proxy, place }) = arrive(&acceptor, stream, peer).await else { return };
     guest.keep(place);
     let connections = &acceptor.shared.metrics.connections;
     connections.fetch_add(1, Relaxed);
@@ -78,7 +78,7 @@ pub(super) async fn serve(
         None => Some(Secured { stream: Stream::Plain(stream), is_http2: false, subject: None }),
     };
     if let Some(Secured { stream, is_http2, subject }) = secured {
-        let caller = Rc::new(Caller { certificate: subject, ..Caller::anonymous(client) });
+        let caller = Rc::new(Caller { certificate: subject, behind: proxy, ..Caller::anonymous(client) });
         let stream = Patient::new(stream, acceptor.shared.deadlines().write);
         if is_http2 {
             let stream = Rewound::new(Bytes::new(), stream);

@@ -1,7 +1,7 @@
 //! Routes, and what every answer has in common.
 
 use super::acceptor::{Acceptor, Trace};
-use super::answer::{Answer, problem};
+use super::answer::{Answer, outdated, problem};
 use super::body::Arriving;
 use super::connection::Fate;
 use super::limited::put_standing;
@@ -84,7 +84,10 @@ pub(super) async fn answer(acceptor: Rc<Acceptor>, request: Request<Incoming>, f
     let is_http2 = head.version == Version::HTTP_2;
     let route = Route::of(head.uri.path());
     let trace = Trace::begin(&acceptor, head.headers.get(TRACEPARENT).map(HeaderValue::as_bytes), started);
-    let mut answer = dispatch(&acceptor, &head, &mut body, route, fate, &trace).await;
+    let mut answer = match is_outdated(&acceptor, fate) {
+        true => outdated(),
+        false => dispatch(&acceptor, &head, &mut body, route, fate, &trace).await,
+    };
     let kept = keep(&acceptor, fate.caller.borrow().address, &mut answer);
     let id = request_id(&head.headers);
     acceptor.finish(&trace, Route::name(route), answer.status(), id.as_bytes());
@@ -97,12 +100,16 @@ pub(super) async fn answer(acceptor: Rc<Acceptor>, request: Request<Incoming>, f
     // What is left of a body cannot be told from a next request.
     let unread = !body.skip().await;
     // Under HTTP/2 each request is a stream of its own, and the connection has other ways to end.
-    if !fate.upgraded.get() && !is_http2 && (unread || acceptor.stopping()) {
+    if !fate.upgraded.get() && !is_http2 && (unread || acceptor.stopping() || is_outdated(&acceptor, fate)) {
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         fate.unread.set(true);
     }
     acceptor.count(answer.status(), started);
     Counted::of(answer, kept)
+}
+
+fn is_outdated(acceptor: &Acceptor, fate: &Fate) -> bool {
+    entry::is_outdated(acceptor, &fate.caller.borrow())
 }
 
 async fn dispatch(

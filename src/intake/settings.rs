@@ -5,6 +5,7 @@ use super::share::ShareLimits;
 use crate::access::limits::Policy;
 use crate::net::Proxies;
 use prepare::Limits;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// What holds for requests that begin now, and for connections that are opened now.
@@ -32,6 +33,16 @@ pub struct Settings {
     pub policy_field: Box<str>,
     /// Pages that may send.
     pub cors: Cors,
+}
+
+impl Settings {
+    /// Whether a connection may begin as one has: with the header of this proxy, or with none.
+    pub(super) fn takes(&self, proxy: Option<IpAddr>) -> bool {
+        match proxy {
+            Some(proxy) => self.proxy_protocol && self.proxies.trusts(proxy),
+            None => !self.proxy_protocol,
+        }
+    }
 }
 
 impl Default for Settings {

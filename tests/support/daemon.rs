@@ -356,6 +356,14 @@ impl Daemon {
         self.place.as_ref().unwrap().command(&[&["admin"], arguments].concat()).output().unwrap()
     }
 
+    /// Writes its configuration file anew and has it read.
+    #[track_caller]
+    pub fn reconfigure(&self, file: &Path, text: &str) {
+        std::fs::write(file, text).unwrap();
+        let done = self.admin(&["config", "reload"]);
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+
     /// A checkpoint of its data folder, in a place of its own.
     #[track_caller]
     pub fn checkpoint(&self) -> Place {

@@ -5,7 +5,7 @@ use super::round::{Ids, Round, Step, Stored};
 use crate::access::{Caller, Scope};
 use crate::commit::{Confirmation, ConfirmationStatus, Permit, Reject, Submission};
 use crate::intake::acceptor::{Acceptor, Guest, Shared};
-use crate::intake::entry::charge;
+use crate::intake::entry::{charge, is_outdated};
 use crate::intake::limited;
 use crate::intake::share::Unfinished;
 use crate::intake::unread::place;
@@ -113,6 +113,9 @@ impl Socket {
         while flow.is_continue() {
             // The long parts are boxed: what is kept while the connection idles is this loop's state only.
             flow = match self.wait(&mut ping).await {
+                _ if is_outdated(&self.acceptor, &self.caller) => {
+                    Box::pin(self.close(Some(close::RESTART), "how connections begin has changed; connect again")).await
+                }
                 _ if !self.is_welcome() => {
                     Box::pin(self.close(Some(close::POLICY), "the credential is no longer valid")).await
                 }
