@@ -92,6 +92,8 @@ def everything(folder):
         "audiences": rs256(claims(aud=["other", "ingestd"], scope=["intake"], nbf=NOW - 10)),
         "other_tenant": rs256(claims(tenant="other")),
         "managing": rs256(claims(sub="anna@shop.test", scope="intake manage")),
+        "managing_shop": rs256(claims(scope="intake read manage")),
+        "managing_other": rs256(claims(tenant="other", scope="intake read manage")),
         "just_expired": rs256(claims(exp=NOW - 5)),
         "rotated": rs256(claims(), "rsa-2", other_rsa),
         "no_scope": rs256(claims(scope=None)),
