@@ -10,7 +10,9 @@ mod support;
 
 use asked::recorded;
 use rustix::process::Signal;
-use support::{Answer, ApiKey, Daemon, Issuer, Place, Socket, event, eventually, post_as, upgrade};
+use support::{
+    Answer, ApiKey, CLOSE, Daemon, Issuer, Place, Socket, TEXT, cart_event, event, eventually, masked, post_as, upgrade,
+};
 
 fn daemon(issuer: &Issuer) -> Daemon {
     Place::with(&[]).and_all(issuer.env()).start()
@@ -53,7 +55,7 @@ fn a_forged_or_misused_token_is_not_taken_whatever_it_says() {
     // What is good is remembered before, so that nothing of it helps the others.
     sent(&daemon, issuer.token("rs256"), "good").with_status(202);
     let bad = issuer.names("bad_");
-    assert!(bad.len() >= 36, "{bad:?}");
+    assert!(bad.len() >= 38, "{bad:?}");
     for name in &bad {
         for round in 0..2 {
             let answer = sent(&daemon, issuer.token(name), "never");
@@ -71,7 +73,7 @@ fn a_forged_or_misused_token_is_not_taken_whatever_it_says() {
         ("audience", 4.0),
         ("claims", 10.0),
         ("expired", 2.0),
-        ("issuer", 2.0),
+        ("issuer", 6.0),
         ("malformed", 10.0),
         ("not_yet_valid", 2.0),
         ("signature", 8.0),
@@ -131,6 +133,52 @@ fn a_token_shows_the_dead_letters_of_its_tenant_alone() {
 }
 
 #[test]
+fn a_token_changes_the_dead_letters_of_its_tenant_alone() {
+    let issuer = Issuer::new();
+    let more = [("INGESTD_AUTH_READ", "jwt"), ("INGESTD_AUTH_MANAGE", "jwt")];
+    let daemon = Place::with(&more).and_all(issuer.env()).start();
+    let ask = |name: &str, method: &str, path: &str, body: &str| {
+        let bearer = format!("Bearer {}", issuer.token(name));
+        daemon.request(method, path, &[("Authorization", &bearer)], body.as_bytes())
+    };
+    let (shop, other) = ("managing_shop", "managing_other");
+    let [own, foreign] = [shop, other].map(|name| {
+        let letter = sent(&daemon, issuer.token(name), "").with_status(400);
+        format!("/dead-letters/{}", letter["deadLetterId"].as_str().unwrap())
+    });
+    let mended = event("mended").to_string();
+    for (method, path) in [("GET", ""), ("PUT", ""), ("DELETE", ""), ("POST", "/replay")] {
+        ask(shop, method, &format!("{foreign}{path}"), &mended).problem(404);
+        // Nor does one that may only look change its own.
+        if method != "GET" {
+            let answer = ask("rs256", method, &format!("{own}{path}"), &mended);
+            assert_eq!(answer.problem(403)["code"], "insufficient_scope", "{method}");
+        }
+    }
+    for (call, counted) in [("replay", "skipped"), ("purge", "purged")] {
+        for filter in ["{\"tenant\":\"other\"}", "{\"tenant\":\"other\",\"state\":\"open\"}"] {
+            let done = ask(shop, "POST", &format!("/dead-letters/{call}"), filter).with_status(200);
+            assert_eq!((&done[counted], &done["nextCursor"]), (&0.into(), &serde_json::Value::Null), "{done}");
+        }
+    }
+    let listed = ask(shop, "GET", "/dead-letters?tenant=other", "").with_status(200);
+    assert_eq!(listed["items"].as_array().unwrap().len(), 0);
+    // What is replayed is its tenant's.
+    ask(shop, "PUT", &own, &mended).with_status(200);
+    let done = ask(shop, "POST", "/dead-letters/replay", "{\"all\":true}").with_status(200);
+    assert_eq!((&done["accepted"], &done["rejected"]), (&1.into(), &0.into()), "{done}");
+    let again = |name: &str| sent(&daemon, issuer.token(name), "mended").with_status(202)["duplicate"] == true;
+    assert!(again(shop) && !again(other));
+    let purged = ask(shop, "POST", "/dead-letters/purge", "{\"all\":true}").with_status(200);
+    assert_eq!(purged["purged"], 1);
+    let letter = ask(other, "GET", &foreign, "").with_status(200);
+    assert_eq!(
+        (&letter["state"], &letter["tenant"], &letter["replay"]),
+        (&"open".into(), &"other".into(), &serde_json::Value::Null)
+    );
+}
+
+#[test]
 fn what_a_token_changes_is_on_record_with_its_subject() {
     let issuer = Issuer::new();
     let daemon = Place::with(&[]).and_all(issuer.env()).and("INGESTD_AUTH_MANAGE", "jwt").start();
@@ -151,19 +199,47 @@ fn what_a_token_changes_is_on_record_with_its_subject() {
 fn a_websocket_ends_with_its_token() {
     let issuer = Issuer::new();
     let daemon = Place::with(&[]).and_all(issuer.env()).and("INGESTD_AUTH_LEEWAY_S", "0").start();
+    let (mut socket, _token) = expiring(&issuer, &daemon);
+    // Nothing is sent: the daemon notices by itself.
+    assert_eq!(socket.close_code(), Some(1008));
+}
+
+#[test]
+fn so_does_one_on_which_events_never_stop_and_none_passes_after() {
+    let issuer = Issuer::new();
+    let daemon = Place::with(&[]).and_all(issuer.env()).and("INGESTD_AUTH_LEEWAY_S", "0").start();
+    let (mut socket, token) = expiring(&issuer, &daemon);
+    let mut acked = 0;
+    let end = loop {
+        // It may have ended.
+        socket.try_send_raw(&masked(TEXT, cart_event(&event(&format!("e-{acked}"))).as_bytes())).ok();
+        let frame = socket.frame();
+        if frame.opcode == CLOSE {
+            break frame.payload;
+        }
+        acked += 1;
+    };
+    assert_eq!(end.first_chunk(), Some(&1008_u16.to_be_bytes()));
+    assert_eq!(daemon.totals(), [acked, 0, 0, 0]);
+    // Nor anywhere else, though it was verified before.
+    let answer = sent(&daemon, &token, "never").problem(401);
+    assert!(answer["detail"].as_str().unwrap().contains("expired"), "{answer}");
+}
+
+/// A WebSocket that was opened with a token, which ends soon.
+#[track_caller]
+fn expiring(issuer: &Issuer, daemon: &Daemon) -> (Socket, String) {
     // As long as it has to be for this machine to open it in time.
     let mut seconds = 2;
-    let mut socket = loop {
+    loop {
         let token = issuer.expiring(seconds);
-        let (answer, connection) = upgrade(&daemon, &[("Authorization", &format!("Bearer {token}"))]);
+        let (answer, connection) = upgrade(daemon, &[("Authorization", &format!("Bearer {token}"))]);
         match answer.status {
-            101 => break Socket::over(connection),
+            101 => return (Socket::over(connection), token),
             401 if seconds < 60 => seconds *= 2,
             _ => panic!("{answer:?}"),
         }
-    };
-    // Nothing is sent: the daemon notices by itself.
-    assert_eq!(socket.close_code(), Some(1008));
+    }
 }
 
 #[test]

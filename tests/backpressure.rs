@@ -388,3 +388,78 @@ fn noise(seed: u64, bytes: usize) -> String {
     };
     (0..bytes).map(digit).filter(|character| character.is_ascii_alphanumeric()).collect()
 }
+
+/// A quarter of it is for answers, 16 MiB, and any address may have all of that.
+const ROOM_FOR_ANSWERS: [(&str, &str); 3] = [
+    ("INGESTD_LIMITS_INFLIGHT_BYTES_MAX", "67108864"),
+    ("INGESTD_LIMITS_ADDRESS_SHARE_PERCENT", "100"),
+    ("INGESTD_SERVER_WRITE_TIMEOUT_S", "3600"),
+];
+
+#[test]
+fn large_answers_that_nobody_reads_are_bounded_over_all_connections() {
+    let daemon = Daemon::with(&ROOM_FOR_ANSWERS);
+    let path = daemon.large_letter();
+    let (mut unread, refused) = unread_until_refused(&daemon, &path);
+    assert_overloaded(&refused);
+    // What is not large is answered, and who reads gets all of it.
+    daemon.post("/events", event("e").to_string()).with_status(202);
+    assert!(daemon.metric("ingestd_http_connections") > unread.len() as f64);
+    assert_eq!(unread.remove(0).answer().with_status(200)["raw"].as_str().unwrap().len(), 250 << 10);
+    drop(unread);
+    eventually("there is room again", || daemon.get(&path).status == 200);
+}
+
+/// Asks over ever more connections and reads nothing, until an answer is refused: that one.
+#[track_caller]
+fn unread_until_refused(daemon: &Daemon, path: &str) -> (Vec<Connection>, Answer) {
+    let mut unread = Vec::new();
+    // The system itself keeps most of each.
+    while unread.len() < 200 {
+        let mut connection = Connection::narrow(daemon.address);
+        connection.send(request("GET", path, &[], b""));
+        let mut status = *b"HTTP/1.1 ???";
+        connection.stream().peek(&mut status).unwrap();
+        if status != *b"HTTP/1.1 200" {
+            return (unread, connection.answer());
+        }
+        unread.push(connection);
+    }
+    panic!("nothing is refused");
+}
+
+#[test]
+fn an_address_that_reads_nothing_leaves_room_for_the_answers_of_others() {
+    // Of which a sixteenth is for the answers of one address.
+    let daemon = Daemon::with(&[ROOM_FOR_ANSWERS[0], ROOM_FOR_ANSWERS[2]]);
+    let path = daemon.large_letter();
+    let (unread, refused) = unread_until_refused(&daemon, &path);
+    assert_overloaded(&refused);
+    let mut other = Connection::from([127, 0, 0, 2].into(), daemon.address);
+    other.send(request("GET", &path, &[], b""));
+    other.answer().with_status(200);
+    drop(unread);
+    eventually("there is room again", || daemon.get(&path).status == 200);
+}
+
+#[test]
+fn large_answers_on_websockets_are_bounded_too() {
+    const SOCKETS: usize = 6;
+    // A quarter of the least that a daemon takes.
+    let least = ("INGESTD_LIMITS_INFLIGHT_BYTES_MAX", "16777216");
+    let daemon = Daemon::with(&[least, ROOM_FOR_ANSWERS[1], ROOM_FOR_ANSWERS[2]]);
+    // Each message is told a thousand times what is wrong with it.
+    let messages = masked(TEXT, cart_event(&vec![1; 1000].into()).as_bytes()).repeat(200);
+    let sockets: Vec<_> = (0..SOCKETS).map(|_| Socket::narrow(&daemon)).collect();
+    for socket in &sockets {
+        let mut stream = socket.stream();
+        stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+        // As much as goes while nothing is read.
+        stream.write_all(&messages).ok();
+    }
+    eventually("some are sent away", || daemon.metric("ingestd_websockets") < SOCKETS as f64);
+    let mut other = Socket::open(&daemon);
+    other.cart(&event("e"));
+    other.message("event_ack");
+    drop(sockets);
+}

@@ -9,13 +9,17 @@ use bytes::Bytes;
 use h2::Reason;
 use h2::client::SendRequest;
 use hyper::http::{Request, Response};
+use rustls::ClientConfig;
 use serde_json::Value;
 use std::collections::HashSet;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
-use support::{Daemon, event, events, eventually};
+use support::{ApiKey, Authority, Daemon, Files, Place, event, events, eventually};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio_rustls::TlsConnector;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Types of frames (RFC 9113, 6).
@@ -49,10 +53,35 @@ struct Client {
 
 impl Client {
     fn open(daemon: &Daemon) -> Self {
+        Client::behind(daemon, b"")
+    }
+
+    /// Whose connection begins with these bytes.
+    fn behind(daemon: &Daemon, header: &[u8]) -> Self {
+        Client::over(async {
+            let mut stream = tokio::net::TcpStream::connect(daemon.address).await.unwrap();
+            stream.write_all(header).await.unwrap();
+            stream
+        })
+    }
+
+    /// Under TLS, by which HTTP/2 is agreed on.
+    fn secure(daemon: &Daemon, trusted: &ClientConfig) -> Self {
+        let mut config = trusted.clone();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Client::over(async {
+            let stream = tokio::net::TcpStream::connect(daemon.address).await.unwrap();
+            let connector = TlsConnector::from(Arc::new(config));
+            let stream = connector.connect(daemon.address.ip().into(), stream).await.unwrap();
+            assert_eq!(stream.get_ref().1.alpn_protocol(), Some(b"h2".as_slice()));
+            stream
+        })
+    }
+
+    fn over<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: impl Future<Output = S>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (requests, connection) = runtime.block_on(async {
-            let stream = tokio::net::TcpStream::connect(daemon.address).await.unwrap();
-            let (requests, connection) = h2::client::handshake(stream).await.unwrap();
+            let (requests, connection) = h2::client::handshake(stream.await).await.unwrap();
             (requests, tokio::spawn(connection))
         });
         Client { runtime, requests, connection }
@@ -404,6 +433,28 @@ fn who_does_not_read_gets_no_more_answers_until_it_does() {
 }
 
 #[test]
+fn large_answers_that_nobody_reads_are_bounded_over_all_connections() {
+    // Of which a quarter is for answers, whosever they are.
+    let limits = [("INGESTD_LIMITS_INFLIGHT_BYTES_MAX", "67108864"), ("INGESTD_LIMITS_ADDRESS_SHARE_PERCENT", "100")];
+    let daemon = Daemon::with(&[&PATIENT[..], &limits].concat());
+    let path = daemon.large_letter();
+    let room = (16_usize << 20).div_ceil(daemon.get(&path).body.len());
+    let ask = fields(&[(":method", "GET"), (":scheme", "http"), (":authority", "localhost"), (":path", &path)]);
+    let mut asking: Vec<Raw> = (0..2 * room).map(|_| shut(&daemon)).collect();
+    for raw in &mut asking {
+        raw.send(HEADERS, END_STREAM | END_HEADERS, 1, &ask).unwrap();
+    }
+    let is_given = |raw: &mut Raw| {
+        let head = std::iter::repeat_with(|| raw.frame().unwrap()).find(|(kind, ..)| *kind == HEADERS).unwrap();
+        head.3[0] == STATUS_200
+    };
+    let given: Vec<bool> = asking.iter_mut().map(is_given).collect();
+    assert_eq!(given.iter().filter(|given| **given).count(), room, "{given:?}");
+    drop(asking);
+    eventually("there is room again", || daemon.get(&path).status == 200);
+}
+
+#[test]
 fn large_answers_at_once_all_arrive() {
     let daemon = Daemon::start();
     let client = Client::open(&daemon);
@@ -459,6 +510,29 @@ fn who_asks_for_nothing_is_sent_away() {
 }
 
 #[test]
+fn a_connection_that_could_not_begin_so_any_more_ends_behind_what_is_under_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.toml");
+    std::fs::write(&file, "[server]\nproxy_protocol = true\ntrusted_proxies = [\"127.0.0.1\"]\n").unwrap();
+    let daemon = Daemon::with(&[&PATIENT[..], &[("INGESTD_CONFIG", file.to_str().unwrap())]].concat());
+    let client = Client::behind(&daemon, b"PROXY TCP4 198.51.100.7 10.0.0.1 56324 443\r\n");
+    let (answer, mut sending) = client.runtime.block_on(async {
+        let mut requests = client.requests.clone().ready().await.unwrap();
+        requests.send_request(Request::post("http://test/events").body(()).unwrap(), false).unwrap()
+    });
+    // What was sent before it is looked at by then.
+    assert_eq!(client.post("/events", &[], event("first").to_string()).status(), 202);
+    daemon.reconfigure(&file, "[server]\nproxy_protocol = false\n");
+    assert_problem(&client.post("/events", &[], event("never").to_string()), 503);
+    sending.send_data(event("last").to_string().into(), true).unwrap();
+    let Client { runtime, requests, connection } = client;
+    assert_eq!(runtime.block_on(answer).unwrap().status(), 202);
+    drop((sending, requests));
+    runtime.block_on(connection).unwrap().unwrap();
+    assert_eq!(daemon.totals(), [2, 0, 0, 0]);
+}
+
+#[test]
 fn a_stop_answers_what_is_under_way_and_says_goodbye() {
     let daemon = Daemon::start();
     let client = Client::open(&daemon);
@@ -487,4 +561,131 @@ fn a_stop_answers_what_is_under_way_and_says_goodbye() {
     let stored: Vec<_> = daemon.drained().stored().into_iter().map(|event| event.id).collect();
     assert_eq!(stored.contains(&"last".to_owned()), accepted);
     assert!(stored.contains(&"first".to_owned()));
+}
+
+/// How many were taken; all others were refused because this limit is used up.
+#[track_caller]
+fn taken(answers: &[Response<Bytes>], limit: &str) -> usize {
+    for answer in answers.iter().filter(|answer| answer.status() != 202) {
+        assert_problem(answer, 429);
+        assert_eq!((&json(answer)["reason"], &json(answer)["limit"]), (&"rate_limited".into(), &limit.into()));
+        let wait: u64 = answer.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+        assert_eq!(answer.headers()["ratelimit"], format!("\"{limit}\";r=0;t={wait}"));
+    }
+    answers.iter().filter(|answer| answer.status() == 202).count()
+}
+
+#[test]
+fn limits_of_an_address_hold_for_all_that_it_asks_on_all_its_connections() {
+    // So slow that next to nothing comes anew while this runs.
+    let slow = ("INGESTD_RATE_LIMITS_BURST_S", "50");
+    for (limit, name) in [
+        ("INGESTD_RATE_LIMITS_ADDRESS_REQUESTS_PER_S", "address-requests"),
+        ("INGESTD_RATE_LIMITS_ADDRESS_EVENTS_PER_S", "address-events"),
+    ] {
+        let daemon = Daemon::with(&[(limit, "1"), slow]);
+        let client = Client::open(&daemon);
+        let ask = |prefix: &str| {
+            let one = |number| request("POST", "/events", &[], event(&format!("{prefix}-{number}")).to_string());
+            (0..200).map(one).collect()
+        };
+        let first = taken(&client.exchange(ask("a")), name);
+        assert!((50..150).contains(&first), "{name}: {first}");
+        let second = taken(&Client::open(&daemon).exchange(ask("b")), name);
+        assert!(second < 50, "{name}: {second}");
+        // Whoever watches the daemon is never refused, and the connection goes on.
+        assert_eq!(client.exchange(vec![request("GET", "/health", &[], "")])[0].status(), 200);
+        assert_eq!(daemon.totals()[0], (first + second) as u64, "{name}");
+    }
+}
+
+#[test]
+fn bodies_that_stall_on_one_connection_have_one_addresss_share() {
+    let daemon = Daemon::with(&[
+        ("INGESTD_LIMITS_INFLIGHT_REQUESTS_MAX", "120"),
+        ("INGESTD_LIMITS_ADDRESS_SHARE_PERCENT", "10"),
+        ("INGESTD_SERVER_BODY_TIMEOUT_S", "3600"),
+    ]);
+    let client = Client::open(&daemon);
+    client.runtime.block_on(async {
+        let (mut answers, mut bodies) = (tokio::task::JoinSet::new(), Vec::new());
+        for number in 0..100 {
+            let mut requests = client.requests.clone().ready().await.unwrap();
+            let head = Request::post("http://test/events").body(()).unwrap();
+            let (answer, mut sending) = requests.send_request(head, false).unwrap();
+            sending.send_data(Bytes::from_static(b" "), false).unwrap();
+            bodies.push((number, sending));
+            answers.spawn(answer);
+        }
+        // An address may always begin 64.
+        for _ in 0..100 - 64 {
+            assert_eq!(answers.join_next().await.unwrap().unwrap().unwrap().status(), 429);
+        }
+        let other = tokio::net::TcpSocket::new_v4().unwrap();
+        other.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        let (requests, connection) = h2::client::handshake(other.connect(daemon.address).await.unwrap()).await.unwrap();
+        tokio::spawn(connection);
+        assert_eq!(one(requests, request("POST", "/events", &[], event("other").to_string())).await.status(), 202);
+        for (number, mut sending) in bodies {
+            // Nobody reads those of the refused any more.
+            sending.send_data(event(&format!("e-{number}")).to_string().into(), true).ok();
+        }
+        while let Some(answer) = answers.join_next().await {
+            assert_eq!(answer.unwrap().unwrap().status(), 202);
+        }
+    });
+    assert_eq!(daemon.totals()[0], 65);
+}
+
+#[test]
+fn keys_hold_for_each_request_of_a_connection_under_tls() {
+    let authority = Authority::new("test authority");
+    let (files, trusted) = (Files::new(&authority.server(90)), authority.trusted(None));
+    let asking = [("INGESTD_AUTH_INTAKE", "key"), ("INGESTD_AUTH_READ", "key")];
+    let daemon = Place::with(&asking).and_all(files.env()).trusted(Arc::clone(&trusted)).start();
+    let [shop, other, looking] = [("shop", "intake,read"), ("other", "intake,read"), ("shop", "read")]
+        .map(|(tenant, scopes)| ApiKey::add(&daemon, tenant, scopes));
+    let client = Client::secure(&daemon, &trusted);
+    let post = |headers: &[(&str, &str)], id: &str| request("POST", "/events", headers, event(id).to_string());
+    // Side by side, and none for another.
+    let [first, second, third] = [&shop, &other, &looking].map(ApiKey::bearer);
+    let both = [("authorization", first.as_str()), ("x-api-key", &other.text)];
+    let cases: [(&[(&str, &str)], u16); 7] = [
+        (&[("authorization", &first)], 202),
+        (&[("authorization", &second)], 202),
+        (&[("authorization", &third)], 403),
+        (&[], 401),
+        (&[("authorization", "Bearer guess")], 401),
+        (&both, 400),
+        (&[("x-api-key", &looking.text)], 403),
+    ];
+    let asked = cases.iter().map(|(headers, _)| post(headers, "e")).collect();
+    for (answer, (_, wanted)) in client.exchange(asked).iter().zip(&cases) {
+        assert_eq!(answer.status(), *wanted, "{answer:?}");
+        assert_eq!(answer.headers().contains_key("www-authenticate"), *wanted != 202, "{answer:?}");
+        if *wanted == 202 {
+            assert_eq!(json(answer)["duplicate"], Value::Null, "the same id of another tenant");
+        }
+    }
+    // Letters of one are not there for another.
+    let id =
+        json(&client.post("/events", &[("authorization", &second)], "{}"))["deadLetterId"].as_str().unwrap().to_owned();
+    let look =
+        |path: &str, key: &str| client.exchange(vec![request("GET", path, &[("authorization", key)], "")]).remove(0);
+    let path = format!("/dead-letters/{id}");
+    assert_eq!((look(&path, &second).status().as_u16(), look(&path, &third).status().as_u16()), (200, 404));
+    assert_problem(&client.exchange(vec![request("GET", &path, &[], "")])[0], 401);
+    // A key that is revoked is of no use on the open connection either, also for a body that is on its way.
+    let (answer, mut sending) = client.runtime.block_on(async {
+        let mut requests = client.requests.clone().ready().await.unwrap();
+        let head = Request::post("https://test/events").header("authorization", &first).body(()).unwrap();
+        requests.send_request(head, false).unwrap()
+    });
+    assert_eq!(client.exchange(vec![post(&[("x-api-key", &shop.text)], "e")])[0].status(), 202);
+    shop.revoke(&daemon);
+    assert_problem(&client.exchange(vec![post(&[("authorization", &first)], "late")])[0], 401);
+    sending.send_data(event("late").to_string().into(), true).unwrap();
+    assert_eq!(client.runtime.block_on(answer).unwrap().status(), 401);
+    assert_eq!(client.exchange(vec![post(&[("authorization", &second)], "more")])[0].status(), 202);
+    assert_eq!(daemon.stop().stored().len(), 3);
 }

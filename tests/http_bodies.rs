@@ -6,7 +6,7 @@
 mod support;
 
 use std::io::Write;
-use support::{Answer, Daemon, event, events, ndjson, request};
+use support::{Answer, Daemon, event, events, events_with, eventually, ndjson, request};
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
@@ -247,4 +247,47 @@ fn a_refused_body_that_is_small_does_not_end_the_connection() {
     connection.send(request("GET", "/health/live", &[], b"a body where none belongs"));
     connection.answer().with_status(200);
     connection.post("/events", &[], body.as_bytes()).with_status(202);
+}
+
+/// So many ones in each event that it has some 8 KiB: a value in two bytes.
+fn ones() -> String {
+    format!("[{}1]", "1,".repeat(3900))
+}
+
+#[test]
+fn a_body_of_very_many_values_takes_their_memory_from_the_budget_of_all() {
+    let daemon =
+        Daemon::with(&[("INGESTD_LIMITS_INFLIGHT_BYTES_MAX", "41943040"), ("INGESTD_SERVER_BODY_TIMEOUT_S", "3600")]);
+    let dense_events = events_with("dense", 1000, &ones());
+    let dense = format!("[{}]", dense_events.join(","));
+    let item = r#"{"sku":"85123A","name":"WHITE HANGING HEART T-LIGHT HOLDER","quantity":6,"unitPrice":2.55}"#;
+    let usual = events_with("usual", 1000, &format!("[{}]", [item; 80].join(",")));
+    let usual = format!("[{}]", usual.join(","));
+    assert!(dense.len() > 7 * MIB && usual.len() > 7 * MIB, "{} {}", dense.len(), usual.len());
+    // Alone it fits, whatever it needs.
+    assert_eq!(daemon.post("/events/batch", &dense).with_status(202)["successful"], 1000);
+    // Not beside a body that is on its way.
+    let mut stalled = daemon.connect();
+    stalled.send(request("POST", "/events", &[("Content-Length", "4000000")], b""));
+    stalled.send(vec![b' '; 3_000_000]);
+    let mut refused = None;
+    eventually("it is refused", || {
+        refused = Some(daemon.post("/events/batch", &dense)).filter(|answer| answer.status != 202);
+        refused.is_some()
+    });
+    let refused = refused.unwrap();
+    assert_eq!(refused.problem(503)["reason"], "overloaded");
+    assert!(refused.header("retry-after").is_some());
+    daemon.post("/events", &dense).problem(503);
+    // Events of the same size with what events have: always.
+    for _ in 0..3 {
+        assert_eq!(daemon.post("/events/batch", &usual).with_status(202)["successful"], 1000);
+    }
+    // Lines are read one by one, and each of them is short.
+    let headers = [("Content-Type", "application/x-ndjson")];
+    let lines = dense_events.join("\n");
+    let answer = daemon.request("POST", "/events/batch", &headers, lines.as_bytes()).with_status(202);
+    assert_eq!(answer["successful"], 1000, "{answer}");
+    drop(stalled);
+    eventually("it is taken again", || daemon.post("/events/batch", &dense).status == 202);
 }

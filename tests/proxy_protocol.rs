@@ -6,6 +6,7 @@
 mod support;
 
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use support::{Connection, Daemon, Socket, event, eventually, request};
 
 const REFUSED: &str = "ingestd_proxy_headers_refused_total";
@@ -152,4 +153,72 @@ fn a_stop_does_not_wait_for_a_header() {
     let _silent = daemon.connect();
     begun(&daemon, &[text("198.51.100.7"), post("e")].concat()).answer().with_status(202);
     assert_eq!(daemon.stop().stored().len(), 1);
+}
+
+const ON: &str = "[server]\nproxy_protocol = true\ntrusted_proxies = [\"127.0.0.1\"]\n";
+const OFF: &str = "[server]\nproxy_protocol = false\n";
+const OTHERS: &str = "[server]\nproxy_protocol = true\ntrusted_proxies = [\"10.0.0.0/8\"]\n";
+
+/// A daemon with this configuration, and the file that it is in.
+fn configured(text: &str) -> (Daemon, tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.toml");
+    std::fs::write(&file, text).unwrap();
+    let env = [("INGESTD_CONFIG", file.to_str().unwrap()), ("INGESTD_SERVER_PING_INTERVAL_S", "1")];
+    (Daemon::with(&env), folder, file)
+}
+
+/// That it is told to connect again, and has to.
+#[track_caller]
+fn assert_sent_away(connection: &mut Connection) {
+    let answer = connection.answer();
+    assert!(answer.problem(503)["detail"].as_str().unwrap().contains("connect again"), "{answer:?}");
+    assert_eq!((answer.header("connection"), answer.header("retry-after")), (Some("close"), Some("1")));
+    assert!(connection.is_closed());
+}
+
+#[test]
+fn who_was_named_by_a_header_is_nobody_once_none_is_asked_for() {
+    for then in [OFF, OTHERS] {
+        let (daemon, _folder, file) = configured(ON);
+        let open = || begun(&daemon, &[text("127.0.0.1"), post("e")].concat());
+        let mut known = [open(), open()];
+        known.iter_mut().for_each(|one| drop(one.answer().with_status(202)));
+        let mut socket = Socket::on(begun(&daemon, &text("127.0.0.1")));
+        // One whose body comes when it is too late for a next request.
+        let body = event("last").to_string();
+        let headers = [("Content-Length", &*body.len().to_string()), ("Expect", "100-continue")];
+        let mut busy = begun(&daemon, &[text("127.0.0.1"), request("POST", "/events", &headers, b"")].concat());
+        assert_eq!(busy.answer().status, 100);
+
+        daemon.reconfigure(&file, then);
+        busy.send(body);
+        let answer = busy.answer();
+        assert_eq!((answer.status, answer.header("connection")), (202, Some("close")), "{answer:?}");
+        for (one, asked) in known.iter_mut().zip([request("GET", "/dead-letters", &[], b""), post("never")]) {
+            one.send(asked);
+            assert_sent_away(one);
+        }
+        assert_eq!(socket.close_code(), Some(1012));
+        if then == OFF {
+            // Whoever comes now is who its address says.
+            daemon.get("/dead-letters").with_status(200);
+            assert_eq!(daemon.totals(), [2, 1, 0, 0]);
+        }
+    }
+}
+
+#[test]
+fn who_was_named_by_none_is_nobody_once_one_is_asked_for() {
+    let (daemon, _folder, file) = configured(OFF);
+    let mut one = daemon.connect();
+    one.send(post("e"));
+    one.answer().with_status(202);
+    let mut socket = Socket::open(&daemon);
+    daemon.reconfigure(&file, ON);
+    one.send(post("never"));
+    assert_sent_away(&mut one);
+    assert_eq!(socket.close_code(), Some(1012));
+    begun(&daemon, &[text("198.51.100.7"), post("e")].concat()).answer().with_status(202);
+    assert_eq!(metric(&daemon, "ingestd_events_accepted_total"), 1.0);
 }

@@ -7,8 +7,8 @@ mod support;
 
 use serde_json::{Value, json};
 use support::{
-    Answer, CLOSE, Daemon, PING, PONG, Place, Socket, TEXT, cart_event, event, events, eventually, masked, request,
-    shape,
+    Answer, CLOSE, Daemon, PING, PONG, Place, Socket, TEXT, cart_event, event, events, events_with, eventually, masked,
+    request, shape,
 };
 
 const HANDSHAKE: [(&str, &str); 4] = [
@@ -396,4 +396,32 @@ fn refused_events_are_told_one_by_one_with_their_places() {
     let error = socket.message("event_error");
     assert_eq!((&error["eventId"], &error["index"]), (&"single".into(), &Value::Null));
     assert_eq!(daemon.totals(), [0, 0, 0, 4]);
+}
+
+#[test]
+fn a_message_of_very_many_values_waits_for_memory_as_a_body_does() {
+    const EVENTS: usize = 600;
+    let daemon =
+        Daemon::with(&[("INGESTD_LIMITS_INFLIGHT_BYTES_MAX", "41943040"), ("INGESTD_SERVER_BODY_TIMEOUT_S", "3600")]);
+    let payload = events_with("e", EVENTS, &format!("[{}1]", "1,".repeat(3900))).join(",");
+    let message = format!("{{\"type\":\"cart_event\",\"payload\":[{payload}]}}");
+    let mut socket = Socket::open(&daemon);
+    // Whether it was taken.
+    let mut send = || {
+        socket.text(&message);
+        let first = socket.json();
+        if first["type"] == "event_error" {
+            assert_eq!((&first["code"], &first["index"]), (&"overloaded".into(), &Value::Null), "{first}");
+            return false;
+        }
+        (1..EVENTS).for_each(|_| drop(socket.message("event_ack")));
+        true
+    };
+    assert!(send(), "alone it fits");
+    let mut stalled = daemon.connect();
+    stalled.send(request("POST", "/events", &[("Content-Length", "4000000")], b""));
+    stalled.send(vec![b' '; 3_000_000]);
+    eventually("it is refused", || !send());
+    drop(stalled);
+    eventually("it is taken again", send);
 }

@@ -16,6 +16,8 @@ pub struct Caller {
     pub subject: Option<Box<str>>,
     /// The subject of the client's certificate (RFC 4514), if it has shown one that was verified.
     pub certificate: Option<Box<str>>,
+    /// The proxy whose PROXY protocol header its connection began with, where it began with one.
+    pub behind: Option<IpAddr>,
 }
 
 /// By what somebody is known; enough to see later whether that still holds.
@@ -39,7 +41,7 @@ impl Caller {
     #[must_use]
     pub fn anonymous(address: IpAddr) -> Self {
         let (tenant, credential) = (record::DEFAULT_TENANT.into(), Credential::None);
-        Caller { tenant, address, credential, subject: None, certificate: None }
+        Caller { tenant, address, credential, subject: None, certificate: None, behind: None }
     }
 
     /// What tells its API key from others, where it has shown one.

@@ -145,7 +145,7 @@ impl Access {
         if !scopes.has(group) {
             return Err(Failure::Scope);
         }
-        Ok(Caller { tenant, address, credential, subject, certificate: None })
+        Ok(Caller { tenant, address, credential, subject, certificate: None, behind: None })
     }
 
     /// Whether a caller that was admitted to a group of routes would be again.

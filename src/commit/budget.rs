@@ -21,6 +21,7 @@ struct Share {
 #[derive(Debug)]
 pub struct Permit {
     budget: Arc<Budget>,
+    slots: usize,
     bytes: usize,
 }
 
@@ -46,7 +47,16 @@ impl Budget {
     /// Takes one slot; `None` when all are in use.
     #[must_use]
     pub fn enter(self: &Arc<Self>) -> Option<Permit> {
-        self.slots.take(1).then(|| Permit { budget: Arc::clone(self), bytes: 0 })
+        self.slots.take(1).then(|| Permit { budget: Arc::clone(self), slots: 1, bytes: 0 })
+    }
+
+    /// Takes bytes and no slot, for what is done at once beside something that holds `held` bytes: so many, or all that
+    /// there are for it when nothing else is on its way. `None` when too many are in use.
+    #[must_use]
+    pub fn lend(self: &Arc<Self>, bytes: usize, held: usize) -> Option<Permit> {
+        let all = self.bytes.max.load(Ordering::Relaxed).saturating_sub(held);
+        let bytes = bytes.min(all);
+        self.bytes.take(bytes).then(|| Permit { budget: Arc::clone(self), slots: 0, bytes })
     }
 }
 
@@ -71,7 +81,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.budget.bytes.used.fetch_sub(self.bytes, Ordering::Relaxed);
-        self.budget.slots.used.fetch_sub(1, Ordering::Relaxed);
+        self.budget.slots.used.fetch_sub(self.slots, Ordering::Relaxed);
     }
 }
 
@@ -104,6 +114,18 @@ mod tests {
         assert!(budget.enter().is_none());
         drop(permit);
         assert!(budget.enter().unwrap().grow(10));
+    }
+
+    #[test]
+    fn what_is_lent_is_all_there_is_at_most_and_takes_no_slot() {
+        let budget = Budget::new(1, 10);
+        let mut permit = budget.enter().unwrap();
+        assert!(permit.grow(2));
+        let lent = budget.lend(100, permit.bytes()).unwrap();
+        assert_eq!((lent.bytes(), budget.in_use()), (8, ((1, 1), (10, 10))));
+        assert!(budget.lend(1, 2).is_none());
+        drop((lent, permit));
+        assert_eq!(budget.in_use(), ((0, 1), (0, 10)));
     }
 
     #[test]

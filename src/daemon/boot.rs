@@ -28,7 +28,7 @@ use crate::control::{
 };
 use crate::deliver::Destination;
 use crate::deliver::sinks::{ClickHouseTables, KafkaTopics, ParquetFiles};
-use crate::intake::{self, Admission, Orders, Shared, problem};
+use crate::intake::{self, Admission, Orders, Owed, Shared, problem};
 use crate::metrics::Metrics;
 use crate::net::tls::{Tls, TlsError};
 use crate::net::{ConnectionGate, Listeners, Shares, adopt, bind};
@@ -230,6 +230,7 @@ impl Bound {
             tls,
             guests: Shares::new(),
             unfinished: Shares::new(),
+            owed: Owed::new(),
             limits: Arc::new(limits),
             tail: tail.clone(),
             sinks: configured_sinks(&config),

@@ -13,6 +13,10 @@ use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// What clients may leave unread of large answers, as a part of what they may have on its way to the log: beside it, so
+/// that neither keeps the other out.
+const ANSWERS_PART: usize = 4;
+
 /// The values of every key that is reloadable, as the rooms take them.
 #[derive(Debug, Clone)]
 pub(super) struct Live {
@@ -71,6 +75,7 @@ impl Live {
                     limits.inflight_bytes_max,
                     limits.body_bytes_max,
                 ),
+                unread_bytes_max: limits.inflight_bytes_max / ANSWERS_PART,
                 policy_field: policy.field().into(),
                 policy,
                 cors: cors(config),

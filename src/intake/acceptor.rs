@@ -7,6 +7,7 @@ use super::date::Date;
 use super::fault_log::FaultLog;
 use super::order::Orders;
 use super::settings::{Deadlines, Settings};
+use super::unread::Owed;
 use crate::access::limits::Limits;
 use crate::access::{self, Access};
 use crate::commit::{Budget, Desk, DeskSeed, Hub, Idempotency, Settled, Submission, Tail};
@@ -67,6 +68,8 @@ pub struct Shared {
     pub guests: Arc<Shares>,
     /// What each address has begun to send and not ended.
     pub unfinished: Arc<Shares>,
+    /// Large answers that were not read.
+    pub owed: Arc<Owed>,
     /// How much each client has sent.
     pub limits: Arc<Limits>,
     /// What was committed, and how far sinks have it.

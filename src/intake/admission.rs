@@ -52,6 +52,17 @@ impl Admission {
         REASONS.iter().enumerate().find(|(place, _)| closed & (1 << place) != 0).map(|(_, reason)| *reason)
     }
 
+    /// Bytes for what is done at once beside a request that holds `held` bytes; nobody is asked for none.
+    ///
+    /// # Errors
+    /// There are too few now.
+    pub fn lend(&self, bytes: usize, held: usize) -> Result<Option<Permit>, Refusal> {
+        if bytes == 0 {
+            return Ok(None);
+        }
+        self.budget.lend(bytes, held).map(Some).ok_or(Refusal::Overloaded)
+    }
+
     /// Lets one request in.
     ///
     /// # Errors

@@ -68,6 +68,24 @@ pub(super) fn refused(reason: Refusal) -> Answer {
     answer
 }
 
+/// The answer to a request of a connection that could not begin any more as it has.
+pub(super) fn outdated() -> Answer {
+    let detail = "how connections begin has changed since this one did; connect again";
+    let mut answer = problem(StatusCode::SERVICE_UNAVAILABLE, detail);
+    answer.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_S.into());
+    answer
+}
+
+/// The answer in the place of a large one for which there is no room now.
+pub(super) fn crowded_out() -> Answer {
+    let detail = "large answers that are not read take all the room there is for them; ask again. What was asked for may \
+                  have been done";
+    let reason = Refusal::Overloaded.as_str();
+    let mut answer = problem_with(StatusCode::SERVICE_UNAVAILABLE, detail, &[("reason", reason.into())]);
+    answer.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_S.into());
+    answer
+}
+
 /// The problem that tells of a refusal.
 pub(super) fn refusal_body(reason: Refusal) -> String {
     let detail = match reason {

@@ -19,6 +19,8 @@ pub(super) struct Arrived {
     pub(super) stream: TcpStream,
     /// Whose it is.
     pub(super) client: IpAddr,
+    /// Who says so, where its header was asked for.
+    pub(super) proxy: Option<IpAddr>,
     /// Its place among those of its address; a proxy stands for many and has none.
     pub(super) place: Option<Share>,
 }
@@ -28,17 +30,18 @@ pub(super) async fn arrive(acceptor: &Acceptor, mut stream: TcpStream, peer: IpA
     let shared = &acceptor.shared;
     let settings = shared.settings.load_full();
     let peer = peer.to_canonical();
+    let proxy = settings.proxy_protocol.then_some(peer);
     let client = match settings.proxy_protocol {
         true => Box::pin(announced(acceptor, &mut stream, peer)).await?,
         false => peer,
     };
     if settings.proxies.trusts(client) {
-        return Some(Arrived { stream, client, place: None });
+        return Some(Arrived { stream, client, proxy, place: None });
     }
     // Counted also while there is no limit: one that a reload sets holds for what is open then.
     let max = if settings.connections_per_address_max == 0 { usize::MAX } else { settings.connections_per_address_max };
     match shared.guests.enter(block_of(client, settings.policy.ipv6_prefix_bits), max) {
-        Some(place) => Some(Arrived { stream, client, place: Some(place) }),
+        Some(place) => Some(Arrived { stream, client, proxy, place: Some(place) }),
         None => {
             shared.metrics.connections_refused_address.fetch_add(1, Relaxed);
             turn_away(stream, &shared.gate, TOO_MANY);

@@ -50,7 +50,10 @@ pub(super) async fn post(
     let claim = idempotent::claim(acceptor, caller, headers, &[b"batch", ndjson, query.as_bytes(), &bytes])?;
     let mut batch = Batch::new(&caller.tenant, Source::Http, now);
     batch.traceparent = trace.carried();
-    let split = match split(acceptor, kind, batch, &bytes, options, now) {
+    let room = body::room_to_parse(acceptor, kind, &bytes, &permit)?;
+    let split = split(acceptor, kind, batch, &bytes, options, now);
+    drop(room);
+    let split = match split {
         Ok(split) => split,
         Err(error) => {
             let nothing = Batch::new(&caller.tenant, Source::Http, now);

@@ -193,6 +193,22 @@ async fn collect(
     Ok(if rest.is_empty() { first } else { rest.freeze() })
 }
 
+/// Room for taking a body apart, where that needs unusually much for its size; given back when dropped. Nothing else is
+/// done by its thread meanwhile.
+pub(super) fn room_to_parse(
+    acceptor: &Acceptor,
+    kind: Kind,
+    bytes: &[u8],
+    permit: &Permit,
+) -> Result<Option<Permit>, Box<Answer>> {
+    let needed = match kind {
+        Kind::Json => prepare::parsing_bytes(bytes),
+        Kind::NdJson => prepare::parsing_bytes_of_lines(bytes),
+    };
+    let lent = acceptor.shared.admission.lend(needed, permit.bytes());
+    lent.map_err(|reason| Box::new(acceptor.refuse_request(reason)))
+}
+
 async fn unpacked(codec: Codec, packed: Bytes, max: usize) -> Result<Bytes, Unpack> {
     if packed.len() <= INLINE_UNPACK_MAX {
         return unpack(codec, &packed, max);

@@ -1,10 +1,10 @@
 //! One connection from its first byte to its last, or to the WebSocket it becomes.
 
 use super::acceptor::{Acceptor, Guest};
-use super::answer::Answer;
 use super::arrival::{Arrived, arrive};
 use super::express::{self, End};
 use super::own_words::OwnWords;
+use super::unread::Reply;
 use super::{http, http2, websocket};
 use crate::access::Caller;
 use crate::metrics::Stage;
@@ -68,7 +68,7 @@ pub(super) async fn serve(
 ) {
     acceptor.recorder.record(Stage::Accept, taken.elapsed());
     let mut guest = Guest::new(&acceptor, permit);
-    let Some(Arrived { stream, client, place }) = arrive(&acceptor, stream, peer).await else { return };
+    let Some(Arrived { stream, client, proxy, place }) = arrive(&acceptor, stream, peer).await else { return };
     guest.keep(place);
     let connections = &acceptor.shared.metrics.connections;
     connections.fetch_add(1, Relaxed);
@@ -78,7 +78,7 @@ pub(super) async fn serve(
         None => Some(Secured { stream: Stream::Plain(stream), is_http2: false, subject: None }),
     };
     if let Some(Secured { stream, is_http2, subject }) = secured {
-        let caller = Rc::new(Caller { certificate: subject, ..Caller::anonymous(client) });
+        let caller = Rc::new(Caller { certificate: subject, behind: proxy, ..Caller::anonymous(client) });
         let stream = Patient::new(stream, acceptor.shared.deadlines().write);
         if is_http2 {
             let stream = Rewound::new(Bytes::new(), stream);
@@ -196,7 +196,7 @@ fn unread(status: StatusCode, error: &hyper::Error) -> Vec<u8> {
 /// Runs the connection until it ends or becomes something else; ends it once the daemon stops.
 async fn drive<S>(connection: &mut Connection<Io, S>, mut stop: watch::Receiver<bool>) -> hyper::Result<()>
 where
-    S: Service<Request<Incoming>, Response = Answer, Error = Infallible> + Unpin,
+    S: Service<Request<Incoming>, Response = Reply, Error = Infallible> + Unpin,
     S::Future: Unpin,
 {
     tokio::select! {
@@ -214,7 +214,7 @@ where
 
 fn end_of<S>(connection: &mut Connection<Io, S>) -> impl Future<Output = hyper::Result<()>>
 where
-    S: Service<Request<Incoming>, Response = Answer, Error = Infallible> + Unpin,
+    S: Service<Request<Incoming>, Response = Reply, Error = Infallible> + Unpin,
     S::Future: Unpin,
 {
     std::future::poll_fn(|context| connection.poll_without_shutdown(context))

@@ -82,7 +82,7 @@ fn known<'a>(
     }
     let mut verified = acceptor.verified.borrow_mut();
     let caller = access.admit(&mut verified, credential, group, client.address, UnixMicros::now())?;
-    Ok(Rc::new(Caller { certificate: client.certificate.clone(), ..caller }))
+    Ok(Rc::new(Caller { certificate: client.certificate.clone(), behind: client.behind, ..caller }))
 }
 
 /// Lets whoever was let in go on, once its body is there: a key may have been revoked while that was waited for.
@@ -93,8 +93,14 @@ pub(super) fn admit_again(acceptor: &Acceptor, caller: &Caller, group: Scope) ->
     })
 }
 
+/// Whether a connection could not begin any more as it has: a reload came in between, and whoever was taken for its client
+/// may be another.
+pub(super) fn is_outdated(acceptor: &Acceptor, peer: &Caller) -> bool {
+    !acceptor.shared.settings.load().takes(peer.behind)
+}
+
 /// Whoever looks whether the daemon runs has no credentials.
-fn is_open_to_all(head: &Parts) -> bool {
+pub(super) fn is_open_to_all(head: &Parts) -> bool {
     matches!(head.uri.path(), "/health/live" | "/health/ready") && is_reading(&head.method)
 }
 

@@ -86,7 +86,7 @@ pub(super) async fn serve(acceptor: &Rc<Acceptor>, anonymous: &Rc<Caller>, strea
             Arrival::Nothing => return End::Closed,
         };
         let busy = acceptor.busy();
-        let (bytes, is_last) = answer(acceptor, *plain).await;
+        let (bytes, is_last) = answer(acceptor, anonymous, *plain).await;
         drop(busy);
         // What is flushed is what TLS still holds; a plain stream holds nothing.
         if stream.write_all(&bytes).await.is_err() || stream.flush().await.is_err() {
@@ -119,9 +119,12 @@ fn read(acceptor: &Acceptor, anonymous: &Rc<Caller>, stream: &mut Patient, conte
 
 /// Lets the request in; `None` where the general way is to refuse it.
 fn prepare(acceptor: &Acceptor, anonymous: &Rc<Caller>, head: &Head<'_>) -> Option<Plain> {
-    if acceptor.stopping() || head.body.len() > acceptor.shared.body_bytes_max() {
+    let settings = acceptor.shared.settings.load();
+    let is_outdated = !settings.takes(anonymous.behind);
+    if acceptor.stopping() || is_outdated || head.body.len() > settings.body_bytes_max {
         return None;
     }
+    drop(settings);
     let client = entry::behind_proxies(acceptor, anonymous, head.forwarded_for.into_iter());
     let caller = entry::admit_plain(acceptor, &client, head.presented)?;
     let mut permit: Permit = acceptor.shared.admission.enter().ok()?;
@@ -141,14 +144,15 @@ fn prepare(acceptor: &Acceptor, anonymous: &Rc<Caller>, head: &Head<'_>) -> Opti
 }
 
 /// Commits a request; its answer as it goes over the wire, and whether that ends the connection.
-async fn answer(acceptor: &Acceptor, plain: Plain) -> (Vec<u8>, bool) {
+async fn answer(acceptor: &Acceptor, anonymous: &Caller, plain: Plain) -> (Vec<u8>, bool) {
     let Plain { submission, standing, request_id, trace, started, received_at } = plain;
     let (status, kind, body) = match single::settle(acceptor, submission).await {
         Ok(answer) => (status(&answer), idempotent::content_type(&answer), answer.body),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, PROBLEM, refused(reason)),
     };
     acceptor.finish(&trace, SINGLE, status, request_id.as_bytes());
-    let is_last = acceptor.stopping();
+    let settings = acceptor.shared.settings.load();
+    let is_last = acceptor.stopping() || !settings.takes(anonymous.behind);
     let mut out = Vec::with_capacity(body.len() + 256);
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(status.as_str().as_bytes());
@@ -161,10 +165,10 @@ async fn answer(acceptor: &Acceptor, plain: Plain) -> (Vec<u8>, bool) {
     }
     put_header(&mut out, "x-request-id", request_id.as_bytes());
     if let Some(standing) = standing {
-        put_header(&mut out, "ratelimit-policy", acceptor.shared.settings.load().policy_field.as_bytes());
+        put_header(&mut out, "ratelimit-policy", settings.policy_field.as_bytes());
         put_header(&mut out, "ratelimit", &standing_field(&standing));
     }
-    if acceptor.shared.settings.load().cors.depends_on_origin() {
+    if settings.cors.depends_on_origin() {
         put_header(&mut out, "vary", b"Origin");
     }
     if is_last {

@@ -1,12 +1,13 @@
 //! Routes, and what every answer has in common.
 
 use super::acceptor::{Acceptor, Trace};
-use super::answer::{Answer, problem};
+use super::answer::{Answer, outdated, problem};
 use super::body::Arriving;
 use super::connection::Fate;
 use super::limited::put_standing;
+use super::unread::{Counted, Reply, keep};
 use super::{batch, cors, entry, http2, order, single, websocket};
-use crate::access::Caller;
+use crate::access::{Caller, Mode, Scope};
 use crate::net::new_request_id;
 use crate::traces::TRACEPARENT;
 use hyper::body::Incoming;
@@ -75,7 +76,7 @@ impl Route {
 }
 
 /// Answers one request.
-pub(super) async fn answer(acceptor: Rc<Acceptor>, request: Request<Incoming>, fate: &Fate) -> Answer {
+pub(super) async fn answer(acceptor: Rc<Acceptor>, request: Request<Incoming>, fate: &Fate) -> Reply {
     let started = Instant::now();
     let _busy = acceptor.busy();
     let (head, body) = request.into_parts();
@@ -83,7 +84,11 @@ pub(super) async fn answer(acceptor: Rc<Acceptor>, request: Request<Incoming>, f
     let is_http2 = head.version == Version::HTTP_2;
     let route = Route::of(head.uri.path());
     let trace = Trace::begin(&acceptor, head.headers.get(TRACEPARENT).map(HeaderValue::as_bytes), started);
-    let mut answer = dispatch(&acceptor, &head, &mut body, route, fate, &trace).await;
+    let mut answer = match is_outdated(&acceptor, fate) {
+        true => outdated(),
+        false => dispatch(&acceptor, &head, &mut body, route, fate, &trace).await,
+    };
+    let kept = keep(&acceptor, fate.caller.borrow().address, &mut answer);
     let id = request_id(&head.headers);
     acceptor.finish(&trace, Route::name(route), answer.status(), id.as_bytes());
     let headers = answer.headers_mut();
@@ -95,12 +100,16 @@ pub(super) async fn answer(acceptor: Rc<Acceptor>, request: Request<Incoming>, f
     // What is left of a body cannot be told from a next request.
     let unread = !body.skip().await;
     // Under HTTP/2 each request is a stream of its own, and the connection has other ways to end.
-    if !fate.upgraded.get() && !is_http2 && (unread || acceptor.stopping()) {
+    if !fate.upgraded.get() && !is_http2 && (unread || acceptor.stopping() || is_outdated(&acceptor, fate)) {
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         fate.unread.set(true);
     }
     acceptor.count(answer.status(), started);
-    answer
+    Counted::of(answer, kept)
+}
+
+fn is_outdated(acceptor: &Acceptor, fate: &Fate) -> bool {
+    entry::is_outdated(acceptor, &fate.caller.borrow())
 }
 
 async fn dispatch(
@@ -169,11 +178,27 @@ async fn admitted(
 /// Tells of the daemon itself. That is not limited, for whoever watches it would else see it fail under load; to ask for
 /// what is not there is.
 fn about(acceptor: &Acceptor, caller: &Caller, head: &Parts) -> Result<Answer, Box<Answer>> {
-    let answer = (acceptor.shared.fallback)(&head.method, head.uri.path(), head.uri.query(), &head.headers);
+    let refused = match is_for_pages(acceptor, caller, head) {
+        true => None,
+        false => order::foreign_page(&head.uri, &head.headers, caller.address),
+    };
+    let answer = refused
+        .unwrap_or_else(|| (acceptor.shared.fallback)(&head.method, head.uri.path(), head.uri.query(), &head.headers));
     if answer.status().is_client_error() {
         entry::pay_without_events(acceptor, caller)?;
     }
     Ok(answer)
+}
+
+/// Whether a page of another site may as well ask: it would have to say who it is, it is answered anyway (`/events*`, by
+/// `cors`), or a proxy stands between.
+fn is_for_pages(acceptor: &Acceptor, caller: &Caller, head: &Parts) -> bool {
+    let settings = acceptor.shared.settings.load();
+    acceptor.shared.access.mode(Scope::Read) != Mode::None
+        || entry::is_open_to_all(head)
+        || Route::of(head.uri.path()).is_some()
+        || settings.proxy_protocol
+        || settings.proxies.trusts(caller.address)
 }
 
 /// Opens a WebSocket for whom it may be opened.

@@ -8,6 +8,7 @@
 
 use super::acceptor::{Acceptor, Guest};
 use super::connection::{BUFFER_BYTES_MAX, Fate, LINGER};
+use super::entry::is_outdated;
 use super::http;
 use super::unread::Unread;
 use crate::access::Caller;
@@ -28,6 +29,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 
 /// What a client that knows of HTTP/2 begins with (RFC 9113, 3.4).
@@ -76,18 +78,22 @@ pub(super) async fn serve(acceptor: &Rc<Acceptor>, caller: Rc<Caller>, stream: R
     acceptor.shared.metrics.http2_connections.fetch_add(1, Relaxed);
     let (stream, deadlines) = (Shared(Rc::new(RefCell::new(stream))), acceptor.shared.deadlines());
     let activity = Rc::new(Activity { requests: Cell::new(0), since: Cell::new(Instant::now()) });
-    let unread = Arc::new(Unread::default());
+    let (unread, outdated) = (Arc::new(Unread::default()), Rc::new(Notify::new()));
     let service = {
-        let (acceptor, activity, unread) = (Rc::clone(acceptor), Rc::clone(&activity), Arc::clone(&unread));
+        let (acceptor, activity) = (Rc::clone(acceptor), Rc::clone(&activity));
+        let (unread, outdated) = (Arc::clone(&unread), Rc::clone(&outdated));
         service_fn(move |request| {
             let (acceptor, fate, active) =
                 (Rc::clone(&acceptor), Fate::new(Rc::clone(&caller)), Active::new(&activity));
-            let unread = Arc::clone(&unread);
+            let (unread, outdated) = (Arc::clone(&unread), Rc::clone(&outdated));
             Box::pin(async move {
                 unread.room().await;
-                let answer = unread.count(http::answer(acceptor, request, &fate).await);
+                let reply = unread.count(http::answer(Rc::clone(&acceptor), request, &fate).await);
+                if is_outdated(&acceptor, &fate.caller.borrow()) {
+                    outdated.notify_one();
+                }
                 drop(active);
-                Ok::<_, Infallible>(answer)
+                Ok::<_, Infallible>(reply)
             })
         })
     };
@@ -104,26 +110,21 @@ pub(super) async fn serve(acceptor: &Rc<Acceptor>, caller: Rc<Caller>, stream: R
         .serve_connection(TokioIo::new(stream.clone()), service);
     let mut connection = Box::pin(connection);
     let mut stop = acceptor.stop.clone();
-    let is_stopping = tokio::select! {
+    let goodbye = tokio::select! {
         biased;
         // An error is the client's doing.
         _ = connection.as_mut() => None,
-        _ = stop.wait_for(|stop| *stop) => Some(true),
-        () = activity.idle(&unread, deadlines.head) => Some(false),
+        // What is under way is answered, however long it takes; who waits for us knows when to give up.
+        _ = stop.wait_for(|stop| *stop) => Some(Duration::MAX),
+        // Here nobody does.
+        () = outdated.notified() => Some(acceptor.shared.deadlines().drain),
+        () = activity.idle(&unread, deadlines.head) => Some(GOODBYE),
         // There is nothing to wait for.
         () = unread.is_hopeless(deadlines.write) => None,
     };
-    match is_stopping {
-        None => {}
-        // What is under way is answered, however long it takes; who waits for us knows when to give up.
-        Some(true) => {
-            connection.as_mut().graceful_shutdown();
-            connection.as_mut().await.ok();
-        }
-        Some(false) => {
-            connection.as_mut().graceful_shutdown();
-            drop(timeout(GOODBYE, connection.as_mut()).await);
-        }
+    if let Some(within) = goodbye {
+        connection.as_mut().graceful_shutdown();
+        drop(timeout(within, connection.as_mut()).await);
     }
     // It owns the other handle of the stream. Its last words may be on their way still.
     drop(connection);

@@ -6,7 +6,7 @@
 //! and `batch` are the two calls, `order` reads what is no intake and may change something, `delivery` waits for sinks,
 //! `websocket` is the stream, `admission` says whether anything is let in at all, `share` how much of that one address may
 //! hold, `entry` who comes in and what it may still send, `cors` which pages may, `answer` and `limited` build what goes
-//! back, `fault_log` says which requests failed.
+//! back, `unread` bounds what of it is kept for clients that do not read, `fault_log` says which requests failed.
 
 mod acceptor;
 mod admission;
@@ -39,6 +39,7 @@ pub use acceptor::{Shared, run};
 pub use admission::Admission;
 pub use answer::{Answer, problem};
 pub use cors::Cors;
-pub use order::{Order, Orders};
+pub use order::{Order, Orders, foreign_page};
 pub use settings::{Deadlines, Settings};
 pub use share::ShareLimits;
+pub use unread::Owed;

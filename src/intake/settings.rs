@@ -5,6 +5,7 @@ use super::share::ShareLimits;
 use crate::access::limits::Policy;
 use crate::net::Proxies;
 use prepare::Limits;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// What holds for requests that begin now, and for connections that are opened now.
@@ -24,12 +25,24 @@ pub struct Settings {
     pub connections_per_address_max: usize,
     /// What one address may hold of what has not arrived.
     pub share: ShareLimits,
+    /// Bytes of large answers that are not read, of all connections, with which no further one is begun.
+    pub unread_bytes_max: usize,
     /// How much a client may send.
     pub policy: Policy,
     /// How that is written in answers.
     pub policy_field: Box<str>,
     /// Pages that may send.
     pub cors: Cors,
+}
+
+impl Settings {
+    /// Whether a connection may begin as one has: with the header of this proxy, or with none.
+    pub(super) fn takes(&self, proxy: Option<IpAddr>) -> bool {
+        match proxy {
+            Some(proxy) => self.proxy_protocol && self.proxies.trusts(proxy),
+            None => !self.proxy_protocol,
+        }
+    }
 }
 
 impl Default for Settings {
@@ -43,6 +56,7 @@ impl Default for Settings {
             proxy_protocol: false,
             connections_per_address_max: 0,
             share: ShareLimits::new(100, usize::MAX, usize::MAX, 8 << 20),
+            unread_bytes_max: 64 << 20,
             policy: Policy::default(),
             policy_field: Box::default(),
             cors: Cors::anybody(),

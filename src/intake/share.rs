@@ -2,9 +2,11 @@
 //! bodies and lets them stall keeps nobody else out.
 
 use super::acceptor::Acceptor;
+use super::settings::Settings;
 use crate::access::Caller;
 use crate::net::{Share, block_of};
 use event::Refusal;
+use std::net::IpAddr;
 
 /// Requests that an address may always have on their way.
 const REQUESTS_MIN: usize = 64;
@@ -18,21 +20,36 @@ pub struct ShareLimits {
     pub requests: usize,
     /// Bytes of them.
     pub bytes: usize,
-    /// Whether all of it is for anybody.
-    pub is_off: bool,
+    /// What part of all that is; from 100 on anybody may have it all.
+    pub percent: u8,
 }
 
 impl ShareLimits {
     /// A percentage of all requests and bytes, but enough for a few of the largest.
     #[must_use]
     pub fn new(percent: u8, requests_max: usize, bytes_max: usize, body_bytes_max: usize) -> Self {
-        let of = |all: usize| (all as u128 * u128::from(percent) / 100) as usize;
+        let of = |all| part_of(all, percent);
         ShareLimits {
             requests: of(requests_max).max(REQUESTS_MIN),
             bytes: of(bytes_max).max(body_bytes_max.saturating_mul(BODIES_MIN)),
-            is_off: percent >= 100,
+            percent,
         }
     }
+
+    /// What one address may hold of something else that all of them share.
+    pub(super) fn part(&self, all: usize) -> usize {
+        part_of(all, self.percent)
+    }
+}
+
+fn part_of(all: usize, percent: u8) -> usize {
+    (all as u128 * u128::from(percent) / 100) as usize
+}
+
+/// What counts as this address where it is held to its share; a proxy stands for many.
+pub(super) fn held_to_share(settings: &Settings, address: IpAddr) -> Option<u128> {
+    let is_held = settings.share.percent < 100 && !settings.proxies.trusts(address);
+    is_held.then(|| block_of(address, settings.policy.ipv6_prefix_bits))
 }
 
 /// What one body or message holds of its address's share until it is whole.
@@ -46,14 +63,9 @@ impl Unfinished {
     /// The address has too many on their way.
     pub(super) fn begin(acceptor: &Acceptor, caller: &Caller) -> Result<Self, Refusal> {
         let settings = acceptor.shared.settings.load();
-        let limits = settings.share;
-        // A proxy stands for many.
-        if limits.is_off || settings.proxies.trusts(caller.address) {
-            return Ok(Unfinished(None));
-        }
-        let block = block_of(caller.address, settings.policy.ipv6_prefix_bits);
-        let share = acceptor.shared.unfinished.enter(block, limits.requests).ok_or(Refusal::AddressShare)?;
-        Ok(Unfinished(Some((share, limits.bytes))))
+        let Some(block) = held_to_share(&settings, caller.address) else { return Ok(Unfinished(None)) };
+        let share = acceptor.shared.unfinished.enter(block, settings.share.requests).ok_or(Refusal::AddressShare)?;
+        Ok(Unfinished(Some((share, settings.share.bytes))))
     }
 
     /// Notes that so many bytes are there now; false when that is too much.
@@ -73,9 +85,9 @@ mod tests {
     #[test]
     fn a_share_is_a_part_of_all_but_enough_for_a_few_bodies() {
         let limits = ShareLimits::new(25, 16_384, 256 << 20, 8 << 20);
-        assert_eq!(limits, ShareLimits { requests: 4096, bytes: 64 << 20, is_off: false });
+        assert_eq!(limits, ShareLimits { requests: 4096, bytes: 64 << 20, percent: 25 });
         let limits = ShareLimits::new(25, 4, 80_000, 40_000);
-        assert_eq!(limits, ShareLimits { requests: 64, bytes: 80_000, is_off: false });
-        assert!(ShareLimits::new(100, usize::MAX, usize::MAX, 1).is_off);
+        assert_eq!(limits, ShareLimits { requests: 64, bytes: 80_000, percent: 25 });
+        assert_eq!((limits.part(10), ShareLimits::new(100, usize::MAX, usize::MAX, 1).part(10)), (2, 10));
     }
 }

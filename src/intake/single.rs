@@ -2,7 +2,7 @@
 
 use super::acceptor::{Acceptor, Trace};
 use super::answer::{Answer, accepted, dead_letter, refused, rejected};
-use super::body::{self, Arriving};
+use super::body::{self, Arriving, Kind};
 use super::delivery::Wait;
 use super::idempotent;
 use super::options::awaited;
@@ -34,7 +34,9 @@ pub(super) async fn post(
     let started = Instant::now();
     let now = UnixMicros::now();
     let claim = idempotent::claim(acceptor, caller, headers, &[b"single", query.as_bytes(), &bytes])?;
+    let room = body::room_to_parse(acceptor, Kind::Json, &bytes, &permit)?;
     let mut submission = prepare(acceptor, caller, &bytes, trace.carried(), permit, started, now);
+    drop(room);
     if let Some(mut claim) = claim {
         let durability = acceptor.shared.durability;
         claim.answer_with(move |batch, rejects, receipt| render(batch, rejects, receipt, durability));

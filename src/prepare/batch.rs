@@ -1,5 +1,5 @@
 use crate::append::reserve;
-use crate::reader::{Doc, Malformed};
+use crate::reader::{Doc, Malformed, SHORT_BYTES, parsing_bytes};
 use crate::validate::Supplied;
 use crate::{BatchOptions, Parser, span};
 use event::{Batch, RejectCode, Rejection, UnixMicros};
@@ -205,6 +205,15 @@ fn lines(body: &[u8]) -> impl Iterator<Item = Range<usize>> {
         }
         None
     })
+}
+
+/// As [`crate::parsing_bytes`], for a text of which each line is read by itself.
+#[must_use]
+pub fn parsing_bytes_of_lines(text: &[u8]) -> usize {
+    if text.len() <= SHORT_BYTES {
+        return 0;
+    }
+    lines(text).map(|line| parsing_bytes(&text[line])).max().unwrap_or_default()
 }
 
 fn find_events(doc: &Doc<'_, '_>, query: BatchOptions) -> Result<Events, BatchError> {

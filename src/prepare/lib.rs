@@ -48,7 +48,8 @@
 //!
 //! A parser keeps what bodies up to 2 MiB need. While a larger one is parsed it takes, per byte of body, 2 bytes of
 //! copies and for real events some 6 of tape and index; at worst, for a body of one-digit numbers, some 18 (and 32 of
-//! address space). All of it is given back after the call. Nothing recurses.
+//! address space). All of it is given back after the call. Nothing recurses. [`parsing_bytes`] tells before the call where it
+//! will be unusually much, so that a caller can have it wait for others of its kind.
 
 mod append;
 mod batch;
@@ -64,11 +65,12 @@ mod span;
 mod timestamp;
 mod validate;
 
-pub use batch::{BatchError, BatchSummary, Failure};
+pub use batch::{BatchError, BatchSummary, Failure, parsing_bytes_of_lines};
 pub use kind::{EVENT_TYPES, OTHER_TYPE, event_type_number};
 pub use limits::{BatchOptions, Limits};
 pub use message::{Channel, Message, Subscription};
 pub use parser::Parser;
+pub use reader::parsing_bytes;
 pub use timestamp::{TIMESTAMP_BYTES_MAX, TimestampError, parse_timestamp};
 
 #[cfg(test)]

@@ -11,6 +11,32 @@ const RETAINED_BYTES: usize = 2 * 1024 * 1024;
 /// As [`RETAINED_BYTES`], for the values on the tape (24 bytes each).
 const RETAINED_NODES: usize = 512 * 1024;
 
+/// Texts up to this size take little, whatever is in them.
+pub(crate) const SHORT_BYTES: usize = 1 << 20;
+/// What a value takes while its text is read: 24 bytes on the tape, two positions of 4 bytes, and those once more while
+/// their list grows.
+const VALUE_BYTES: usize = 40;
+/// What texts of the usual kind take of that for each of their bytes, at most: a value in five.
+const USUAL_BYTES: usize = 8;
+
+/// The memory that reading a text takes beside copies of it, where that is unusually much for its size; else 0. Short
+/// texts are not looked at.
+///
+/// No value stands but at the beginning or behind one of four characters, so that these count them, and more where they
+/// stand in strings.
+#[must_use]
+pub fn parsing_bytes(text: &[u8]) -> usize {
+    if text.len() <= SHORT_BYTES {
+        return 0;
+    }
+    // In pieces whose count fits a byte: several are counted at once.
+    let in_piece =
+        |piece: &[u8]| piece.iter().map(|byte| u8::from(matches!(byte, b',' | b':' | b'[' | b'{'))).sum::<u8>();
+    let values = 1 + text.chunks(240).map(|piece| usize::from(in_piece(piece))).sum::<usize>();
+    let bytes = values.saturating_mul(VALUE_BYTES);
+    if bytes > text.len().saturating_mul(USUAL_BYTES) { bytes } else { 0 }
+}
+
 /// Why a text cannot be read at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Malformed {

@@ -265,6 +265,16 @@ impl Daemon {
         ["accepted", "duplicate", "rejected", "refused"].map(|name| stats["totals"][name].as_u64().unwrap())
     }
 
+    /// The path of a dead letter that it takes megabytes to show: most of its bytes are told as six.
+    #[track_caller]
+    pub fn large_letter(&self) -> String {
+        let bytes = vec![1; 250 << 10];
+        let rejected = self.post("/events", &bytes).with_status(400);
+        let path = format!("/dead-letters/{}", rejected["deadLetterId"].as_str().unwrap());
+        self.request("PUT", &path, &[], &bytes).with_status(200);
+        path
+    }
+
     /// One figure of `/metrics`, by its name and labels as written there.
     #[track_caller]
     pub fn metric(&self, name: &str) -> f64 {
@@ -344,6 +354,14 @@ impl Daemon {
     /// `ingestd admin` with these arguments.
     pub fn admin(&self, arguments: &[&str]) -> Output {
         self.place.as_ref().unwrap().command(&[&["admin"], arguments].concat()).output().unwrap()
+    }
+
+    /// Writes its configuration file anew and has it read.
+    #[track_caller]
+    pub fn reconfigure(&self, file: &Path, text: &str) {
+        std::fs::write(file, text).unwrap();
+        let done = self.admin(&["config", "reload"]);
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     }
 
     /// A checkpoint of its data folder, in a place of its own.

@@ -15,6 +15,15 @@ pub fn events(prefix: &str, count: usize) -> Vec<Value> {
     (0..count).map(|number| event(&format!("{prefix}-{number}"))).collect()
 }
 
+/// The texts of good events that have this JSON text in their data.
+pub fn events_with(prefix: &str, count: usize, text: &str) -> Vec<String> {
+    let with = |mut event: Value| {
+        event["data"]["more"] = "MORE".into();
+        event.to_string().replace("\"MORE\"", text)
+    };
+    events(prefix, count).into_iter().map(with).collect()
+}
+
 /// One event a line.
 pub fn ndjson(events: &[Value]) -> String {
     events.iter().map(|event| event.to_string() + "\n").collect()

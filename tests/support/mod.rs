@@ -16,7 +16,7 @@ mod tls;
 
 pub use api_key::{ApiKey, leaks, post_as, tokens, upgrade};
 pub use daemon::{BINARY as PROGRAM, Daemon, Place, Stored, eventually};
-pub use event::{event, events, ndjson, real_lines, shape};
+pub use event::{event, events, events_with, ndjson, real_lines, shape};
 pub use http::{Answer, Connection, Wire, request};
 pub use issuer::Issuer;
 pub use shim::Shim;

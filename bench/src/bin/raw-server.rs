@@ -9,7 +9,7 @@ use ingestd::access::limits::Limits;
 use ingestd::access::{Access, Rules};
 use ingestd::commit::{Budget, DeadLetterLimits, Engine, EngineParts, GroupLimits, Hub, Idempotency, Timeline};
 use ingestd::commit::{IdempotencyLimits, Tail};
-use ingestd::intake::{self, Admission, Deadlines, Settings, Shared};
+use ingestd::intake::{self, Admission, Deadlines, Owed, Settings, Shared};
 use ingestd::metrics::Metrics;
 use ingestd::net::{ConnectionGate, Shares, bind};
 use ingestd::traces::Tracer;
@@ -109,6 +109,7 @@ fn main() -> Result<()> {
         gate: ConnectionGate::new(CONNECTIONS_MAX),
         guests: Shares::new(),
         unfinished: Shares::new(),
+        owed: Owed::new(),
         limits: Arc::new(Limits::new(0)),
         tail,
         sinks: Vec::new(),

@@ -50,6 +50,8 @@ impl Verifier {
         let data = decode::<Map<String, Value>>(token, &signer.key, &self.validation(signer))
             .map_err(|error| failure(error.kind()))?;
         let claims = &data.claims;
+        // The decoder takes a list that has ours in it, too; RFC 7519 (section 4.1.1) knows one issuer.
+        claims.get("iss").filter(|issuer| issuer.is_string()).ok_or(Failure::Issuer)?;
         let tenant = claims.get(&self.rules.tenant_claim).and_then(Value::as_str).filter(|name| is_tenant(name));
         Ok(Verified {
             tenant: tenant.ok_or(Failure::Tenant)?.into(),

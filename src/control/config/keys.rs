@@ -289,14 +289,16 @@ pub const KEYS: &[Key] = &[
         .hot(),
     Key::new(
         "limits.inflight_bytes_max",
-        "Bytes of requests between socket and log; beyond that 503. At least twice a body.",
+        "Bytes of requests between socket and log; beyond that 503. At least twice a body. Beside it large answers that are \
+         not read may be a quarter as much; beyond that 503 in their place.",
     )
     .number("bytes", 1, ANY)
     .hot(),
     Key::new(
         "limits.address_share_percent",
         "What one client address may hold of these requests and bytes with bodies that have not arrived, though always \
-         64 requests and two bodies; beyond that 429 address_share. 100: all. Trusted proxies are not held to it.",
+         64 requests and two bodies, beyond that 429 address_share; and of those answers, though always one. 100: all. \
+         Trusted proxies are not held to it.",
     )
     .number("percent", 1, 100)
     .hot(),

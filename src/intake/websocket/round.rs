@@ -111,6 +111,11 @@ impl Round {
 
     fn text(&mut self, acceptor: &Acceptor, text: &mut [u8], now: UnixMicros) {
         self.messages += 1;
+        let Ok(_room) = acceptor.shared.admission.lend(prepare::parsing_bytes(text), text.len()) else {
+            acceptor.shared.metrics.refuse_request(Refusal::Overloaded);
+            let error = "to take this message apart needs more memory than there is now; send it again";
+            return self.steps.push(Step::Error("overloaded", error));
+        };
         let mut failures = Vec::new();
         let first = self.batch.entries.len();
         let parsed = acceptor.parser().message(text, now, &mut self.batch, &mut failures);

@@ -5,9 +5,10 @@ use super::round::{Ids, Round, Step, Stored};
 use crate::access::{Caller, Scope};
 use crate::commit::{Confirmation, ConfirmationStatus, Permit, Reject, Submission};
 use crate::intake::acceptor::{Acceptor, Guest, Shared};
-use crate::intake::entry::charge;
+use crate::intake::entry::{charge, is_outdated};
 use crate::intake::limited;
 use crate::intake::share::Unfinished;
+use crate::intake::unread::place;
 use crate::net::{Stream, linger};
 use event::{Batch, Durability, Refusal, Seq, UnixMicros};
 use frame::{Decoder, Limits, close, put_close, put_ping};
@@ -112,6 +113,9 @@ impl Socket {
         while flow.is_continue() {
             // The long parts are boxed: what is kept while the connection idles is this loop's state only.
             flow = match self.wait(&mut ping).await {
+                _ if is_outdated(&self.acceptor, &self.caller) => {
+                    Box::pin(self.close(Some(close::RESTART), "how connections begin has changed; connect again")).await
+                }
                 _ if !self.is_welcome() => {
                     Box::pin(self.close(Some(close::POLICY), "the credential is no longer valid")).await
                 }
@@ -282,6 +286,12 @@ impl Socket {
         }
         // What the round held is given back first: a peer that reads slowly must not take the room of others.
         drop(stored);
+        let Some(_kept) = place(&self.acceptor, self.caller.address, out.len()) else {
+            drop(out);
+            return self
+                .close(Some(close::TRY_AGAIN_LATER), "answers that are not read take all the room there is")
+                .await;
+        };
         let messages = steps.iter().filter(|step| step.is_message()).count();
         // Counted before it is written: a client that has its answer finds it counted.
         metrics.ws_sent.fetch_add(messages as u64, Relaxed);

@@ -228,3 +228,20 @@ fn memory_is_given_back_after_a_large_body() {
     parser.batch(usual.as_bytes(), options(None, None), NOW, &mut empty(), &mut Vec::new()).unwrap();
     assert!(parser.retained_bytes() > usual.len(), "usual bodies are parsed without allocating again");
 }
+
+#[test]
+fn a_text_of_very_many_values_is_told_before_it_is_read() {
+    let long = |unit: &str| format!("[{}1]", unit.repeat((3 << 20) / unit.len()));
+    for unit in ["1,", "[],", "{},", "\"\",", "[1,2],", "{\"a\":1},", "[[[]]],", " 1 ,"] {
+        let text = long(unit);
+        let mut reader = crate::reader::Reader::new();
+        let values = reader.read(text.as_bytes(), |doc| doc.nodes.len()).unwrap();
+        let told = parsing_bytes(text.as_bytes());
+        assert!(told >= 40 * values && told <= 80 * values, "{unit}: {told} for {values}");
+        assert_eq!(parsing_bytes_of_lines(format!("{GOOD}\n{text}\n{text}").as_bytes()), told, "{unit}");
+        assert_eq!(parsing_bytes_of_lines(format!("{GOOD}\n{}", "1,\n".repeat(1 << 20)).as_bytes()), 0);
+        assert_eq!(parsing_bytes(&text.as_bytes()[..1 << 20]), 0, "{unit}: it is short");
+    }
+    assert_eq!(parsing_bytes(array(&vec![GOOD; 10_000]).as_bytes()), 0);
+    assert_eq!(parsing_bytes(format!("[\"{}\"]", " ".repeat(3 << 20)).as_bytes()), 0);
+}

@@ -9,7 +9,9 @@ mod stored;
 mod texts;
 mod timestamps;
 
-use crate::{BatchError, BatchOptions, BatchSummary, Failure, Limits, Message, Parser};
+use crate::{
+    BatchError, BatchOptions, BatchSummary, Failure, Limits, Message, Parser, parsing_bytes, parsing_bytes_of_lines,
+};
 use event::{Batch, FingerprintKey, RejectCode, Rejection, Seq, Source, UnixMicros};
 use record::{BlockWriter, SegmentMeta};
 
