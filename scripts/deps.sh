@@ -3,14 +3,15 @@
 #   scripts/deps.sh build|test|slo
 set -euo pipefail
 
-packages=(g++ make pkg-config libclang-dev libssl-dev)
+# curl is what the examples are typed with.
+packages=(g++ make pkg-config libclang-dev libssl-dev curl)
 if [ "${1:-build}" != build ]; then
   # For the load test.
   packages+=(python3-venv wrk)
 fi
 if [ "${1:-build}" = test ]; then
   # promtool, which reads metrics, rules and the dashboard, is in prometheus.
-  packages+=(user-mode-linux systemd tmux prometheus curl openssl)
+  packages+=(user-mode-linux systemd tmux prometheus openssl)
   # Any JDK from 17 on and any Maven will do.
   command -v javac >/dev/null || packages+=(default-jdk-headless)
   command -v mvn >/dev/null || packages+=(maven)

@@ -251,6 +251,15 @@ fn support_command(daemon: &Daemon, arguments: &[&str]) -> Command {
     command
 }
 
+/// Of events that the log no longer holds it is known that they were there, and where, for as long as the window is.
+#[track_caller]
+fn assert_remembered(daemon: &Daemon) {
+    let again = daemon.post("/events/batch", Value::Array(events("b0", 50)).to_string()).with_status(202);
+    assert_eq!((&again["successful"], &again["duplicates"]), (&50.into(), &50.into()), "{again}");
+    let again = daemon.post("/events", event("b1-7").to_string()).with_status(202);
+    assert_eq!((&again["duplicate"], &again["seq"]), (&true.into(), &58.into()), "{again}");
+}
+
 #[test]
 fn trim_lets_go_at_once_of_what_every_sink_has_and_of_nothing_else() {
     let daemon = Daemon::with(&[("INGESTD_PARQUET_ROLL_S", "3600")]);
@@ -266,8 +275,12 @@ fn trim_lets_go_at_once_of_what_every_sink_has_and_of_nothing_else() {
     assert_eq!((&trimmed["from"], &trimmed["start"], &trimmed["events"]), (&1.into(), &200.into(), &199.into()));
     assert!(daemon.admin(&["audit"]).status.success());
     assert_eq!(outcomes(&recorded(&daemon, "wal_trim")), ["begun", "done", "begun", "done"]);
+    assert_remembered(&daemon);
     let daemon = daemon.stop().start();
     assert_eq!(json_of(&daemon, &["wal", "inspect"])["start"], 200);
+    assert_remembered(&daemon);
+    let daemon = daemon.kill().start();
+    assert_remembered(&daemon);
     daemon.stop();
 }
 

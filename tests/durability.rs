@@ -163,6 +163,7 @@ fn assert_whole_over_a_kill(way: Way) {
     let daemon = Daemon::start();
     let mut tally = way(&daemon, first);
     let daemon = daemon.kill().start();
+    assert!(daemon.log().contains("log recovered after an unclean stop"), "{}", daemon.log());
     tally.plus(way(&daemon, second));
     assert_eq!(tally, Tally { accepted: ACCEPTED, duplicate: DUPLICATES, rejected: 0 });
     let daemon = daemon.kill().start();
@@ -375,4 +376,24 @@ fn a_mark_that_cannot_be_written_ends_an_idle_daemon_which_says_why() {
         .lines()
         .any(|line| line.contains("ERROR") && line.contains("high-water mark") && line.contains("os error 5"));
     assert!(named, "{log}");
+}
+
+#[test]
+fn a_torn_tail_is_cut_off_and_said() {
+    let daemon = Daemon::start();
+    daemon.post("/events", event("e-1").to_string()).with_status(202);
+    let place = daemon.kill();
+    // What a write that was cut off leaves at the end, before anybody was told of it.
+    let files = std::fs::read_dir(place.data().join("log")).unwrap().map(|entry| entry.unwrap().path());
+    let newest = files.filter(|path| path.extension().is_some_and(|extension| extension == "log")).max().unwrap();
+    let mut bytes = std::fs::read(&newest).unwrap();
+    bytes.extend_from_slice(&[0xa5; 64]);
+    std::fs::write(&newest, bytes).unwrap();
+    let daemon = place.start();
+    let log = daemon.log();
+    let is_said = |line: &str| line.contains("WARN") && line.contains("torn tail") && line.contains("end=1");
+    assert!(log.lines().any(is_said), "{log}");
+    assert_eq!(daemon.post("/events", event("e-1").to_string()).with_status(202)["duplicate"], true);
+    assert_eq!(daemon.post("/events", event("e-2").to_string()).with_status(202)["seq"], 2);
+    assert_eq!(daemon.stop().stored().len(), 2);
 }

@@ -62,7 +62,6 @@ fn loose() -> BTreeSet<String> {
         ("src/intake", "\\\"reason\\\":\\\""),
         ("src/control", "Phase::Starting => vec![\""),
         ("src/control", "Phase::Stopping => vec![\""),
-        ("src/daemon", "set_not_ready(vec![\""),
         ("src/deliver/sinks", "=> (\"kafka"),
     ] {
         let prefix = before.rsplit('"').next().unwrap();

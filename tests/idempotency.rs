@@ -6,7 +6,7 @@
 mod support;
 
 use serde_json::Value;
-use support::{Answer, Daemon, event, events, request};
+use support::{Answer, Daemon, Place, Shim, event, events, request};
 
 fn post(daemon: &Daemon, path: &str, key: &str, body: impl AsRef<[u8]>) -> Answer {
     daemon.request("POST", path, &[("Idempotency-Key", key)], body.as_ref())
@@ -219,4 +219,26 @@ fn a_client_that_left_before_its_answer_gets_it_with_the_repeat() {
         assert_eq!(answer.with_status(202)["duplicate"], Value::Null, "both are the first: {answer:?}");
     }
     assert_eq!(daemon.totals()[..2], [50, 0]);
+}
+
+#[test]
+fn an_answer_that_cannot_be_read_is_our_failure_and_told_by_its_id() {
+    let shim = Shim::compiled();
+    let daemon = Place::with(&[]).and_all(shim.strikes("pread", "*/data/log/*.sst")).start();
+    let body = event("secret-event").to_string();
+    let first = post(&daemon, "/events", "k", &body);
+    first.with_status(202);
+    // From the checkpoint on it is in a table, of which nothing is in memory yet.
+    daemon.checkpoint();
+    shim.arm();
+    let headers = [("Idempotency-Key", "k"), ("X-Request-Id", "request-1")];
+    let failed = daemon.request("POST", "/events", &headers, body.as_bytes());
+    failed.problem(500);
+    assert_eq!(failed.header("x-request-id"), Some("request-1"));
+    let log = daemon.log();
+    let is_told = |line: &str| line.contains("ERROR") && line.contains("request-1") && line.contains("500");
+    assert!(log.lines().any(is_told) && !log.contains("secret-event"), "{log}");
+    shim.disarm();
+    assert_same(&first, &post(&daemon, "/events", "k", &body));
+    assert_eq!(daemon.totals(), [1, 0, 0, 0]);
 }

@@ -5,6 +5,7 @@
 #[cfg(test)]
 mod support;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::process::{Child, Command, Stdio};
 use support::{Daemon, PROGRAM, Place, Shim, events, eventually, ndjson};
@@ -74,4 +75,30 @@ fn a_daemon_that_never_takes_anything_is_given_up_after_the_time_allowed() {
     assert!(begun.elapsed() >= std::time::Duration::from_secs(2));
     assert_eq!((code, number(&summary, "unsent")), (Some(3), 50), "{summary}");
     assert!(said.contains("gave up after") && said.contains("disk space"), "{said}");
+}
+
+#[test]
+fn a_run_that_is_cut_off_is_simply_run_again() {
+    const LINES: u64 = 20_000;
+    let shim = Shim::compiled();
+    let env = [("INGESTD_SERVER_REQUEST_TIMEOUT_S", "600"), ("FAULT_HANG", "1")];
+    let daemon = Place::with(&env).and_all(shim.strikes("fdatasync", "*/data/log/*.log")).start();
+    shim.arm();
+    let sending = Sending::start(&daemon, LINES as usize, &["--batch", "10", "--concurrency", "2"]);
+    eventually("it has begun", || daemon.metric("ingestd_events_received_total") >= 10.0);
+    let pid = Pid::from_child(&sending.child);
+    kill_process(pid, Signal::INT).unwrap();
+    let status = format!("/proc/{}/status", pid.as_raw_nonzero());
+    let is_taken =
+        |line: &str| line.strip_prefix("ShdPnd:").is_some_and(|signals| signals.trim().bytes().all(|b| b == b'0'));
+    eventually("it has the signal", || std::fs::read_to_string(&status).unwrap().lines().any(is_taken));
+    shim.disarm();
+    let (code, first, said) = sending.end();
+    assert_eq!((code, &first["interrupted"]), (Some(130), &true.into()), "{first} {said}");
+    let stored = number(&first, "accepted");
+    assert!((1..LINES).contains(&stored), "what was in flight is finished, and no more is begun: {first}");
+    let (code, second, said) = Sending::start(&daemon, LINES as usize, &[]).end();
+    assert_eq!(code, Some(0), "{second} {said}");
+    assert_eq!((number(&second, "accepted"), number(&second, "duplicates")), (LINES - stored, stored), "{second}");
+    assert_eq!(daemon.stop().stored().len() as u64, LINES);
 }

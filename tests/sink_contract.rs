@@ -188,13 +188,19 @@ fn events_that_keep_coming_are_all_delivered() {
 #[test]
 fn a_daemon_killed_again_and_again_has_every_event_in_its_files_once() {
     let place = Place::new();
+    let mut config = place.config();
+    config.dir = place.data().join("events");
+    let folder = Folder::new(config);
     let (mut acknowledged, rounds) = (Vec::new(), 8);
     for round in 0..rounds {
         // A byte is less than any block makes: each read ends in a file, so that no kill falls between files.
         let daemon = Daemon::start(&place.data(), 1);
         let first = round * 1_000_000 + 1;
         let sender = daemon.send_from(first);
-        std::thread::sleep(Duration::from_millis(300 + 170 * round));
+        // Each time a little later.
+        let wanted = folder.list().unwrap_or_default().len() as u64 + 2 + round;
+        let has_them = || folder.list().is_ok_and(|files| files.len() as u64 >= wanted);
+        eventually("files are being written", has_them);
         daemon.kill();
         acknowledged.extend(first..sender.join().unwrap());
     }
@@ -203,9 +209,6 @@ fn a_daemon_killed_again_and_again_has_every_event_in_its_files_once() {
     let ids: HashSet<_> = stored.iter().collect();
     assert!(acknowledged.iter().all(|number| ids.contains(&format!("e-{number}"))));
     assert!(acknowledged.len() > 100 && ids.len() == stored.len(), "{} of {}", acknowledged.len(), stored.len());
-    let mut config = place.config();
-    config.dir = place.data().join("events");
-    let folder = Folder::new(config);
     let files = folder.list().unwrap();
     let rows: Vec<_> = files.iter().flat_map(|file| folder.ids(file).unwrap()).collect();
     let wanted: Vec<_> = stored.into_iter().enumerate().map(|(n, id)| (Seq::new(n as u64 + 1), id)).collect();

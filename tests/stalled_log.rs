@@ -1,12 +1,17 @@
-//! A disk that hangs: writes neither fail nor return, and the daemon goes on talking.
+//! A disk that hangs: writes neither fail nor return, and the daemon goes on talking. And one that fails: that is final,
+//! everybody is told, and the daemon ends.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "what fails here fails a test")]
 
 #[cfg(test)]
+#[path = "support/asked.rs"]
+mod asked;
+#[cfg(test)]
 mod support;
 
+use asked::Talk;
 use serde_json::{Value, json};
-use support::{Daemon, Place, Shim, Socket, event, eventually, request};
+use support::{Connection, Daemon, Place, Shim, Socket, Stopped, event, events, eventually, request};
 
 /// A daemon whose log can be made to hang.
 fn hanging(shim: &Shim, env: &[(&str, &str)]) -> Daemon {
@@ -91,4 +96,99 @@ fn a_request_that_the_log_does_not_take_is_answered_all_the_same_and_counted_onc
     eventually("it is ready", || daemon.get("/health/ready").status == 200);
     assert_eq!(daemon.post("/events", event("express").to_string()).with_status(202)["duplicate"], true);
     assert_eq!(daemon.stop().stored().len(), 7);
+}
+
+/// Six requests and a socket wait for one group, and the `calls` that are to make it durable fail.
+#[track_caller]
+fn assert_final(calls: &str) {
+    let shim = Shim::compiled();
+    let place = Place::with(&[("INGESTD_SERVER_ADMIN_LISTEN", "127.0.0.1:0")]);
+    let mut daemon = place.and_all(shim.strikes(calls, "*/data/log/*.log")).start();
+    daemon.post("/events", event("before").to_string()).with_status(202);
+    let mut socket = Socket::open(&daemon);
+    // Its body does not end: while it is under way the daemon does not go.
+    let mut late = daemon.connect();
+    let request_of =
+        |path: &str, headers: &[(&str, &str)], body: Value| request("POST", path, headers, body.to_string().as_bytes());
+    let bytes = request_of("/events", &[], event("late"));
+    let (begun, rest) = bytes.split_at(bytes.len() - 1);
+    late.send(begun);
+    let writer = Stopped::thread(&daemon, "writer");
+    let requests = [
+        request_of("/events", &[], event("express")),
+        request_of("/events", &[("X-Other", "1")], event("general")),
+        request_of("/events", &[("Idempotency-Key", "k")], event("kept")),
+        request_of("/events/batch", &[], Value::from(events("batch", 10))),
+        request_of("/events/batch?failOnError=true", &[], Value::from(events("whole", 10))),
+        request_of("/events", &[], json!({"eventId": "bad"})),
+    ];
+    let mut waiting = requests.each_ref().map(|bytes| {
+        let mut connection = daemon.connect();
+        connection.send(bytes);
+        connection
+    });
+    socket.cart(&json!([event("one"), {"eventId": "bad"}, event("two")]));
+    let mut talk = Talk::with(&daemon);
+    let mut in_use = || talk.say(r#"{"command": "figures"}"#)["result"]["intake"]["requests"]["used"].clone();
+    eventually("all of them wait", || in_use() == requests.len() + 2);
+    shim.arm();
+    drop(writer);
+    for connection in &mut waiting {
+        let answer = connection.answer();
+        assert_eq!(answer.problem(503)["reason"], "storage_failed");
+        assert!(answer.header("retry-after").is_some(), "{answer:?}");
+    }
+    for (id, index) in [("one", 0), ("bad", 1), ("two", 2)] {
+        let error = socket.message("event_error");
+        let told = (&error["code"], &error["eventId"], &error["index"]);
+        assert_eq!(told, (&"storage_failed".into(), &id.into(), &index.into()));
+    }
+    let ask = |path: &str| {
+        let mut connection = Connection::open(daemon.figures.unwrap());
+        connection.send(request("GET", path, &[], b""));
+        connection.answer()
+    };
+    eventually("it is not ready", || ask("/health/ready").status == 503);
+    let reasons = ask("/health/ready").json()["reasons"].clone();
+    assert_eq!(reasons[0], "storage_failed", "{reasons}");
+    // Whoever looked at the log just before it failed may say so just after.
+    eventually("the log is down", || ask("/health").json()["services"]["wal"]["status"] == "down");
+    assert_eq!(ask("/health").with_status(503)["status"], "unhealthy");
+    assert_eq!(ask("/health/live").status, 200);
+    late.send(rest);
+    assert_eq!(late.answer().problem(503)["reason"], "storage_failed");
+    drop(socket);
+    assert_eq!(daemon.exit().code(), Some(1), "{}", daemon.log());
+    let log = daemon.log();
+    let errors: Vec<_> = log.lines().filter(|line| line.contains("ERROR")).collect();
+    assert_eq!(errors.len(), 1, "{log}");
+    assert!(errors[0].contains("write to the log failed") && errors[0].contains("Input/output error"), "{log}");
+    shim.disarm();
+    let daemon = daemon.kill().start();
+    assert_eq!(daemon.post("/events", event("before").to_string()).with_status(202)["duplicate"], true);
+    for bytes in &requests {
+        let mut connection = daemon.connect();
+        connection.send(bytes);
+        assert!(matches!(connection.answer().status, 202 | 400), "sent again it is taken as if nothing had been");
+    }
+    // Whether what was told to be unknown is there from the first time or the second: once.
+    let mut ids: Vec<_> = daemon.stop().stored().into_iter().map(|event| event.id).collect();
+    assert_eq!(ids.remove(0), "before");
+    ids.retain(|id| !["one", "two"].contains(&id.as_str()));
+    ids.sort_unstable();
+    let batches = events("batch", 10).into_iter().chain(events("whole", 10));
+    let mut wanted: Vec<_> = batches.map(|event| event["eventId"].as_str().unwrap().to_owned()).collect();
+    wanted.extend(["express", "general", "kept"].map(str::to_owned));
+    wanted.sort_unstable();
+    assert_eq!(ids, wanted);
+}
+
+#[test]
+fn a_sync_that_fails_is_final_and_everybody_who_waits_is_told() {
+    assert_final("fdatasync");
+}
+
+#[test]
+fn a_write_that_fails_is_final_and_everybody_who_waits_is_told() {
+    assert_final("write,pwrite,writev,pwritev");
 }

@@ -40,6 +40,10 @@ fn a_handshake_is_accepted_as_rfc_6455_has_it() {
     assert_eq!(handshake(&daemon, "Connection", Some("keep-alive, upgrade")).status, 101);
     assert_eq!(handshake(&daemon, "Upgrade", Some("WebSocket")).status, 101);
     assert_eq!(handshake(&daemon, "Origin", Some("https://shop.example")).status, 101);
+    // Every browser offers to compress.
+    let offered = "permessage-deflate; client_max_window_bits";
+    let answer = handshake(&daemon, "Sec-WebSocket-Extensions", Some(offered));
+    assert_eq!((answer.status, answer.header("sec-websocket-extensions")), (101, None), "it is not taken up");
 }
 
 #[test]

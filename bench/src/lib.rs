@@ -5,12 +5,13 @@
 //! plain file (`raw-server`), all to be loaded with `loadgen`, and closed loops over the disk (`raw-log`, `disk`) and
 //! over the log (`wal-commit`). What they and the runner share is here: [`serve`] the servers' threading, [`commits`]
 //! write-and-sync loops, [`wal_loop`] the same through the log, [`raw_store`] and [`known`] what `raw-server` is made
-//! of, [`prefill`] data folders with a past, [`device`] what the disk itself saw, [`table`] medians,
+//! of, [`prefill`] data folders with a past, [`pool`] what WAL files a log ran on, [`device`] what the disk itself saw, [`table`] medians,
 //! [`process`] a process's CPU time and memory. [`suite`] is the runner, `bench suite`.
 
 pub mod commits;
 pub mod device;
 pub mod known;
+pub mod pool;
 pub mod prefill;
 pub mod raw_store;
 pub mod serve;

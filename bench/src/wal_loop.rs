@@ -2,13 +2,13 @@
 //! depend on the position, are made in the loop.
 
 use crate::commits::{CommitFigures, event_groups, time_commits};
+use crate::pool::Seen;
 use anyhow::{Context, Result};
 use event::{Source, UnixMicros};
 use record::{BlockWriter, IdListWriter, SegmentMeta};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -137,30 +137,6 @@ struct Keeper {
     folder: PathBuf,
     seen: Arc<std::sync::Mutex<Seen>>,
     thread: Option<JoinHandle<()>>,
-}
-
-#[derive(Default)]
-struct Seen {
-    inodes: std::collections::BTreeSet<u64>,
-    /// WAL files by number, and whether their inode had been another one's.
-    files: BTreeMap<u64, bool>,
-}
-
-impl Seen {
-    fn look(&mut self, folder: &Path) {
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            let path = entry.path();
-            let number = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse::<u64>().ok());
-            let Some(number) = number.filter(|_| path.extension().is_some_and(|extension| extension == "log")) else {
-                continue;
-            };
-            let Ok(metadata) = entry.metadata() else { continue };
-            if !self.files.contains_key(&number) {
-                let recycled = !self.inodes.insert(metadata.ino());
-                self.files.insert(number, recycled);
-            }
-        }
-    }
 }
 
 impl Keeper {

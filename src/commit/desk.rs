@@ -16,8 +16,7 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -30,7 +29,8 @@ const OVERDUE_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(crate) struct Mailbox {
     done: Mutex<Vec<(u32, Box<Submission>)>>,
-    closed: AtomicBool,
+    /// Why the writer takes nothing any more.
+    closed: OnceLock<Refusal>,
     bell: Notify,
     pub(super) probe: Stations,
 }
@@ -49,9 +49,10 @@ impl Mailbox {
         self.bell.notify_one();
     }
 
-    /// The writer is gone: what is still waiting will never be answered by it.
-    pub(crate) fn close(&self) {
-        self.closed.store(true, Ordering::Release);
+    /// The writer is gone, for this reason: what is still waiting will never be answered by it.
+    pub(crate) fn close(&self, reason: Refusal) {
+        // It ends once.
+        self.closed.set(reason).ok();
         self.bell.notify_one();
     }
 }
@@ -91,7 +92,7 @@ pub struct Desk {
     slots: Rc<RefCell<Slots>>,
     outbox: Rc<RefCell<Requests>>,
     gathered: Rc<Notify>,
-    closed: Rc<Cell<bool>>,
+    closed: Rc<Cell<Option<Refusal>>>,
     /// The newest round of the probe that is in the ring.
     probed: Rc<Cell<u64>>,
     metrics: Arc<Metrics>,
@@ -145,9 +146,9 @@ impl Desk {
     /// # Errors
     /// The request itself and why it was not taken: the writer is gone. A full ring shows in the outcome.
     pub fn submit(&self, mut submission: Box<Submission>) -> Result<Pending, (Refusal, Box<Submission>)> {
-        if self.closed.get() {
-            self.metrics.refuse(Refusal::ShuttingDown, submission.events());
-            return Err((Refusal::ShuttingDown, submission));
+        if let Some(reason) = self.closed.get() {
+            self.metrics.refuse(reason, submission.events());
+            return Err((reason, submission));
         }
         submission.entered = Instant::now();
         let slot = self.slots.borrow_mut().take(submission.entered);
@@ -171,7 +172,7 @@ impl Desk {
                 () = self.gathered.notified() => self.send(),
                 () = self.mailbox.bell.notified() => {
                     self.pass_probe();
-                    let closed = self.mailbox.closed.load(Ordering::Acquire);
+                    let closed = self.mailbox.closed.get().copied();
                     std::mem::swap(
                         &mut finished,
                         &mut *self.mailbox.done.lock().unwrap_or_else(PoisonError::into_inner),
@@ -179,8 +180,11 @@ impl Desk {
                     for (slot, submission) in finished.drain(..) {
                         self.finish(slot, submission);
                     }
-                    if closed {
-                        self.closed.set(true);
+                    if let Some(reason) = closed {
+                        self.closed.set(closed);
+                        // What waits here the writer has never seen.
+                        let unsent = self.outbox.take();
+                        self.refuse(unsent, reason);
                         self.slots.borrow_mut().close();
                         return;
                     }
@@ -200,18 +204,23 @@ impl Desk {
     /// Puts what was gathered into the ring as one item, behind a probe that has waited for room.
     fn send(&self) {
         self.pass_probe();
-        let requests = std::mem::take(&mut *self.outbox.borrow_mut());
+        let requests = self.outbox.take();
         if requests.is_empty() {
             return;
         }
         let Err(error) = self.ring.try_send(Item::Requests { desk: self.number, requests }) else { return };
         let refusal = match &error {
             TrySendError::Full(_) => Refusal::Overloaded,
-            TrySendError::Disconnected(_) => Refusal::ShuttingDown,
+            TrySendError::Disconnected(_) => self.mailbox.closed.get().copied().unwrap_or(Refusal::ShuttingDown),
         };
         let Item::Requests { requests, .. } = error.into_inner() else { return };
+        self.refuse(requests, refusal);
+    }
+
+    /// Gives requests back that the writer has not taken.
+    fn refuse(&self, requests: Requests, reason: Refusal) {
         for (slot, mut submission) in requests {
-            submission.outcome = Err(refusal);
+            submission.outcome = Err(reason);
             self.finish(slot, submission);
         }
     }

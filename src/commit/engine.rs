@@ -161,9 +161,10 @@ impl<S: Store> Engine<S> {
     /// The first write or sync failure; everything that was waiting has been answered 503.
     pub fn run(mut self) -> Result<(), CommitError> {
         let result = self.serve();
-        self.refuse_rest();
+        let reason = if result.is_ok() { Refusal::ShuttingDown } else { Refusal::StorageFailed };
+        self.refuse_rest(reason);
         for mailbox in &self.mailboxes {
-            mailbox.close();
+            mailbox.close(reason);
         }
         result.and_then(|()| self.store.close())
     }
@@ -345,11 +346,11 @@ impl<S: Store> Engine<S> {
     }
 
     /// After a failure or the stop: nothing that is still in the ring was stored.
-    fn refuse_rest(&mut self) {
+    fn refuse_rest(&mut self, reason: Refusal) {
         while let Ok(item) = self.ring.try_recv() {
             if let Item::Requests { desk, requests } = item {
                 for (slot, mut submission) in requests {
-                    submission.outcome = Err(Refusal::ShuttingDown);
+                    submission.outcome = Err(reason);
                     self.finished[usize::from(desk)].push((slot, submission));
                 }
             }
@@ -358,10 +359,10 @@ impl<S: Store> Engine<S> {
             mailbox.deliver(finished);
         }
         for control in self.inbox.writes.try_iter() {
-            control.reply.send(Err(Refusal::ShuttingDown)).ok();
+            control.reply.send(Err(reason)).ok();
         }
         for handed in self.inbox.handed.try_iter() {
-            let refused = Box::new(Submission { outcome: Err(Refusal::ShuttingDown), ..*handed.submission });
+            let refused = Box::new(Submission { outcome: Err(reason), ..*handed.submission });
             handed.reply.send(refused).ok();
         }
     }

@@ -60,6 +60,8 @@ pub struct Health {
 #[derive(Debug, Default)]
 struct Readiness {
     phase: Phase,
+    /// What has ended it for good; told until the process is gone.
+    failure: Option<&'static str>,
     /// Why it is not ready though it serves.
     reasons: Vec<&'static str>,
 }
@@ -91,15 +93,22 @@ impl Health {
         self.readiness.lock().unwrap_or_else(PoisonError::into_inner).reasons = reasons;
     }
 
+    /// Notes what ends the daemon: it is never ready again, and says so through its stop, too.
+    pub fn fail(&self, reason: &'static str) {
+        self.readiness.lock().unwrap_or_else(PoisonError::into_inner).failure = Some(reason);
+    }
+
     /// Why it is not ready.
     #[must_use]
     pub fn not_ready(&self) -> Vec<&'static str> {
         let readiness = self.readiness.lock().unwrap_or_else(PoisonError::into_inner);
-        match readiness.phase {
+        let others = match readiness.phase {
             Phase::Starting => vec!["starting"],
             Phase::Serving => readiness.reasons.clone(),
             Phase::Stopping => vec!["shutting_down"],
-        }
+        };
+        let others = others.into_iter().filter(|reason| Some(*reason) != readiness.failure);
+        readiness.failure.into_iter().chain(others).collect()
     }
 
     /// `healthy`, `degraded` or `unhealthy`: the log being down is the one thing that leaves nothing to do.
@@ -152,5 +161,19 @@ mod tests {
         health.set_phase(Phase::Stopping);
         health.set_not_ready(Vec::new());
         assert_eq!(health.not_ready(), ["shutting_down"]);
+    }
+
+    #[test]
+    fn what_has_ended_it_is_told_to_its_end() {
+        let health = Health::default();
+        health.set_phase(Phase::Serving);
+        health.fail("storage_failed");
+        // Whoever looked at the log just before may find it well just after.
+        health.set_not_ready(Vec::new());
+        assert_eq!(health.not_ready(), ["storage_failed"]);
+        health.set_not_ready(vec!["storage_failed"]);
+        assert_eq!(health.not_ready(), ["storage_failed"]);
+        health.set_phase(Phase::Stopping);
+        assert_eq!(health.not_ready(), ["storage_failed", "shutting_down"]);
     }
 }

@@ -5,7 +5,7 @@ use super::copies;
 use super::drain::Running;
 use super::known_ids::load_dedup;
 use super::live::{Live, Places, Upkeep, connections};
-use super::maintenance::Maintenance;
+use super::maintenance::{Maintenance, close_for_good};
 use super::observers::{alerting, tracing_to};
 use super::quotas;
 use super::sinks::Supplies;
@@ -303,7 +303,14 @@ impl Bound {
             url: url.clone(),
             stopping: accepting.clone(),
         };
-        let writer = thread(spawn("writer", &fatal, move || engine.run().map_err(|error| error.to_string())))?;
+        let (shared, health) = (Arc::clone(&self.shared), Arc::clone(&self.health));
+        let writer = thread(spawn("writer", &fatal, move || {
+            engine.run().map_err(|error| {
+                let reason = error.to_string();
+                close_for_good(&shared, &health, &reason);
+                reason
+            })
+        }))?;
         let control = self.control.clone();
         let supplies = Supplies {
             config: &self.config,

@@ -55,7 +55,7 @@ impl Maintenance {
         let (mut sampled, mut trimmed) = (Instant::now(), Instant::now());
         while !*stop.borrow() {
             if let Some(poison) = self.reader.poison().get() {
-                self.close_for_good(&poison.to_string());
+                close_for_good(&self.shared, &self.health, &poison.to_string());
                 return Err(poison.to_string());
             }
             self.certificates.watch();
@@ -92,12 +92,6 @@ impl Maintenance {
             // Nobody may wait for it any more.
             order.send(()).ok();
         }
-    }
-
-    fn close_for_good(&self, reason: &str) {
-        self.shared.admission.set(Refusal::StorageFailed, true);
-        self.health.set("wal", ServiceState::Down, None, Some(reason.to_owned()));
-        self.health.set_not_ready(vec!["storage_failed"]);
     }
 
     /// Whether events are refused for want of room, which must not be for the sake of what every sink has.
@@ -203,6 +197,13 @@ impl Maintenance {
             self.health.set(snapshot.sink, state, None, error);
         }
     }
+}
+
+/// Lets nothing in any more: the log has failed. By whoever meets it first, for the daemon answers until it is gone.
+pub(super) fn close_for_good(shared: &Shared, health: &Health, reason: &str) {
+    shared.admission.set(Refusal::StorageFailed, true);
+    health.set("wal", ServiceState::Down, None, Some(reason.to_owned()));
+    health.fail(Refusal::StorageFailed.as_str());
 }
 
 /// Says how the log is, given why nothing is let in.

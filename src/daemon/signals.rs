@@ -158,7 +158,10 @@ pub fn run_until_signal(mut running: Running, signals: Signals) -> Result<(), St
     });
     // A reload that hangs is not waited for.
     runtime.shutdown_background();
-    if let Err(reason) = &drained {
+    // Whoever else met the same failure says the same.
+    if let Err(reason) = &drained
+        && fatal.as_ref().is_none_or(|Fatal(first)| first != reason)
+    {
         tracing::error!("{reason}");
     }
     match fatal {

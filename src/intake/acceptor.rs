@@ -184,6 +184,12 @@ impl Acceptor {
         })
     }
 
+    /// Makes anew what is reused from request to request: a panic may have left it in the middle of something.
+    pub(super) fn start_over(&self) {
+        *self.parser.borrow_mut() = new_parser(&self.shared);
+        self.pack_scratch.take();
+    }
+
     /// The parser, with the limits of now.
     pub(super) fn parser(&self) -> RefMut<'_, Parser> {
         let mut parser = self.parser.borrow_mut();
@@ -273,6 +279,10 @@ impl Acceptor {
     }
 }
 
+fn new_parser(shared: &Shared) -> Parser {
+    Parser::new(shared.settings.load().limits.clone(), shared.key.clone())
+}
+
 /// What belongs to a request wherever it goes: whose trace it is, and the span that was begun for it.
 pub(super) struct Trace {
     /// As the client sent it.
@@ -329,7 +339,7 @@ pub fn run(
         };
         tokio::task::spawn_local(desk.clone().run(patience));
         let acceptor = Rc::new(Acceptor {
-            parser: RefCell::new(Parser::new(shared.settings.load().limits.clone(), shared.key.clone())),
+            parser: RefCell::new(new_parser(&shared)),
             arrivals: RefCell::new(vec![0; ARRIVALS_BYTES].into()),
             date: Date::default(),
             verified: RefCell::default(),

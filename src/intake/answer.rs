@@ -52,6 +52,19 @@ pub(super) fn problem_body(status: StatusCode, detail: &str, more: &[(&str, serd
     body.to_string()
 }
 
+/// The problem that tells of a mistake of ours; whatever it has left undone, or done, a repeat finds out.
+pub(super) fn failure_body() -> String {
+    let detail = "this request met a mistake in the daemon; whether it was stored is unknown, send it again";
+    problem_body(StatusCode::INTERNAL_SERVER_ERROR, detail, &[])
+}
+
+/// The answer with [`failure_body`].
+pub(super) fn failed() -> Answer {
+    let mut answer = json_answer(StatusCode::INTERNAL_SERVER_ERROR, failure_body());
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM));
+    answer
+}
+
 /// 429 where the client is the reason, else 503.
 pub(super) fn refusal_status(reason: Refusal) -> StatusCode {
     match reason {

@@ -1,8 +1,9 @@
 //! Routes, and what every answer has in common.
 
 use super::acceptor::{Acceptor, Trace};
-use super::answer::{Answer, outdated, problem};
+use super::answer::{Answer, failed, outdated, problem};
 use super::body::Arriving;
+use super::caught::caught;
 use super::connection::Fate;
 use super::limited::put_standing;
 use super::unread::{Counted, Reply, keep};
@@ -14,6 +15,7 @@ use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode, Version};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
@@ -132,9 +134,13 @@ async fn dispatch(
         Some(route) if !route.takes(&head.method) => return not_allowed(route),
         _ => {}
     }
-    match admitted(acceptor, head, body, route, fate, trace).await {
-        Ok(answer) => answer,
-        Err(answer) => *answer,
+    match caught(pin!(admitted(acceptor, head, body, route, fate, trace))).await {
+        Some(Ok(answer)) => answer,
+        Some(Err(answer)) => *answer,
+        None => {
+            acceptor.start_over();
+            failed()
+        }
     }
 }
 

@@ -6,7 +6,8 @@
 //! and `batch` are the two calls, `order` reads what is no intake and may change something, `delivery` waits for sinks,
 //! `websocket` is the stream, `admission` says whether anything is let in at all, `share` how much of that one address may
 //! hold, `entry` who comes in and what it may still send, `cors` which pages may, `answer` and `limited` build what goes
-//! back, `unread` bounds what of it is kept for clients that do not read, `fault_log` says which requests failed.
+//! back, `unread` bounds what of it is kept for clients that do not read, `fault_log` says which requests failed, `caught` makes
+//! a panic one of them.
 
 mod acceptor;
 mod admission;
@@ -14,6 +15,7 @@ mod answer;
 mod arrival;
 mod batch;
 mod body;
+mod caught;
 mod connection;
 mod cors;
 mod date;

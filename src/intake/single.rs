@@ -1,7 +1,7 @@
 //! `POST /events`: one event, one answer.
 
 use super::acceptor::{Acceptor, Trace};
-use super::answer::{Answer, accepted, dead_letter, refused, rejected};
+use super::answer::{Answer, accepted, dead_letter, failure_body, refused, rejected};
 use super::body::{self, Arriving, Kind};
 use super::delivery::Wait;
 use super::idempotent;
@@ -104,6 +104,21 @@ fn render(batch: &Batch, rejects: &[Reject], receipt: &Receipt, durability: Dura
             status: StatusCode::BAD_REQUEST.as_u16(),
             body: rejected(&reject.rejection, receipt.committed_at, dead_letter(receipt, 0)),
         },
-        _ => Remembered { status: StatusCode::INTERNAL_SERVER_ERROR.as_u16(), body: Vec::new() },
+        _ => Remembered { status: StatusCode::INTERNAL_SERVER_ERROR.as_u16(), body: failure_body().into_bytes() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_without_an_outcome_is_our_failure_and_says_so() {
+        let batch = Batch::new("default", Source::Http, UnixMicros::default());
+        let receipt = Receipt { committed_at: UnixMicros::default(), verdicts: Vec::new(), dead_letters: Vec::new() };
+        let answer = render(&batch, &[], &receipt, Durability::Fsync);
+        assert_eq!(answer.status, 500);
+        let problem: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!((&problem["status"], &problem["title"]), (&500.into(), &"Internal Server Error".into()));
     }
 }

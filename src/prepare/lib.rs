@@ -10,27 +10,7 @@
 //!   │                 └──► repair: huge numbers, half surrogate pairs, once more
 //!   └──────────────────── bytes as received ───────────────────► record
 //! ```
-//!
-//! # What is taken as JSON
-//!
-//! | text | decision |
-//! |---|---|
-//! | anything RFC 8259 allows | taken, with the exceptions below |
-//! | numbers out of a double's range (`1e400`, 400 digits) | taken: they are stored as text, never as numbers |
-//! | a key of the envelope twice | `duplicate_key`; escapes are resolved first, so `event\u0049d` is `eventId` |
-//! | any other key twice | taken: the bytes are kept, readers take the last |
-//! | `\u` escape of half a surrogate pair | `invalid_json`, for the event that has it only: no character, and an id with it would be ambiguous |
-//! | `\u0000` | taken, also in ids; a raw NUL, like any raw control character in a string, is `invalid_json` |
-//! | nesting of `data`, `metadata` or an unknown field over the limit | `too_deep`, for that event only; the field itself is level 1 |
-//! | nesting of the whole body over 1,024 | the body fails: `too_deep` |
-//! | not UTF-8, a byte order mark, nothing but white space, anything after the value | `invalid_json`, the whole body |
-//! | white space around events and bodies | taken, and not stored |
-//! | `{}`, `[]`, `{"events":[]}` | an event without its fields; a batch of none; the same |
-//! | `null` | in `userId`, `metadata`, options and subscriptions as if the key were not there; elsewhere `wrong_type` |
-//! | blank lines between lines of NDJSON | skipped and not counted; an empty body is a batch of none |
-//!
-//! An event is measured from its opening to its closing brace. All problems of an event are reported, up to 32, in the
-//! order: the event as a whole, its keys, its fields in the order of the contract; the first gives the code.
+#![doc = include_str!("../../docs/json.md")]
 //!
 //! # What a WebSocket envelope supplies
 //!

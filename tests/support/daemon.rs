@@ -79,6 +79,13 @@ impl Place {
         copy
     }
 
+    /// The same with a copy of this data folder.
+    pub fn filled_with(self, data: &Path) -> Place {
+        let done = Command::new("cp").arg("-a").arg(data).arg(self.data()).status().unwrap();
+        assert!(done.success(), "cp: {done}");
+        self
+    }
+
     /// Another place with the same environment, and no data folder yet.
     pub fn beside(&self) -> Place {
         Place { dir: tempfile::tempdir().unwrap(), env: self.env.clone(), tls: self.tls.clone() }

@@ -13,6 +13,7 @@ pub mod rows;
 pub mod ship;
 pub mod threads;
 
+use crate::pool::Pools;
 use crate::prefill::{self, Prefill};
 use anyhow::{Context, Result, ensure};
 use children::{Launcher, Server, free_port};
@@ -41,6 +42,7 @@ pub struct Bench {
     pub launcher: Launcher,
     /// Where the run works.
     pub place: Place,
+    pools: Pools,
     raw: Mutex<File>,
 }
 
@@ -56,7 +58,7 @@ pub fn run(options: Options) -> Result<()> {
     let launcher = Launcher::new(options.realtime, options.background);
     let place = Place::new(&options.cache)?;
     let raw = Mutex::new(File::create(&raw_path)?);
-    let bench = Bench { options, launcher, place, raw };
+    let bench = Bench { options, launcher, place, pools: Pools::default(), raw };
     let out = match (&bench.options.out, bench.options.short) {
         (Some(out), _) => out.clone(),
         (None, true) => raw_folder.join("RESULTS.md"),
@@ -67,8 +69,11 @@ pub fn run(options: Options) -> Result<()> {
     for number in bench.options.only.clone() {
         let Some(row) = rows::ROWS.iter().find(|row| row.number == number) else { continue };
         eprintln!("row {number}: {}", row.work);
-        match (row.measure)(&bench) {
-            Ok(outcome) => {
+        let measured = (row.measure)(&bench);
+        let pools = bench.pools.end();
+        match measured {
+            Ok(mut outcome) => {
+                outcome.notes.extend(pools);
                 eprintln!("{}", results.put(&bench, row, &outcome));
                 results.write(&bench, &out)?;
             }
@@ -133,6 +138,7 @@ impl Bench {
             command.env(format!("INGESTD_{name}"), value);
         }
         let log = self.place.folder().join("ingestd.log");
+        self.pools.watch(data);
         Ok(Server { process: self.launcher.start(command, &log)?, port })
     }
 

@@ -110,6 +110,9 @@ pub(super) fn device_bytes(bench: &Bench) -> Result<Outcome> {
         dreamt: ours <= 1.3,
         notes: vec![
             format!("{} of events of {} B each, `loadgen {args}`, no sink", mib(event_bytes), found.message_bytes),
+            format!(
+                "dedup window {WINDOW_S} s (3600 by default), hold 0 (3600 by default): all of it is trimmed within the run"
+            ),
             format!("left after trimming {}", mib(folder_bytes(&data) as f64)),
             notice,
         ],

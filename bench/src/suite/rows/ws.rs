@@ -3,6 +3,7 @@
 use crate::suite::Bench;
 use crate::suite::load::{Load, Side, Spread, cpu_note, interleave, load};
 use crate::suite::results::Outcome;
+use crate::table::short;
 use anyhow::{Context, Result, ensure};
 
 /// Row 6: more than that a process cannot have here, see the descriptors of a child.
@@ -30,7 +31,11 @@ pub(super) fn messages(bench: &Bench) -> Result<Outcome> {
         reached: ratio.median >= 0.5,
         dreamt: ratio.median >= 0.75,
         ratio: Some(ratio),
-        notes: vec![format!("`loadgen {args}`"), cpu_note(pairs.iter().map(|pair| &pair.0))],
+        notes: vec![
+            format!("`loadgen {args}`"),
+            format!("{} ids known, sink on", short(bench.options.ids as f64)),
+            cpu_note(pairs.iter().map(|pair| &pair.0)),
+        ],
     })
 }
 
