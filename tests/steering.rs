@@ -273,3 +273,25 @@ fn a_sink_that_has_nothing_to_send_says_that_its_server_is_away() {
     server.start_again();
     eventually("it runs again", || state(&daemon, "clickhouse").0 == "running");
 }
+
+#[test]
+fn a_kafka_that_dies_while_there_is_nothing_to_send_is_away_until_it_is_back() {
+    let topics = Topics::alone();
+    let daemon = place(None, Some(&topics)).start();
+    post(&daemon, &some("first", 10));
+    settle(&daemon);
+    let health = || daemon.get("/health").json()["services"]["kafka"].clone();
+    eventually("health says how long it takes", || health()["latencyMs"].as_f64().is_some_and(|took| took > 0.0));
+    assert_eq!(health()["status"], "up");
+    topics.broker.kill();
+    eventually("it says so", || state(&daemon, "kafka").0 != "running");
+    let since = shipping::sink(&daemon, "kafka")["since"].clone();
+    eventually("it tries again", || shipping::sink(&daemon, "kafka")["failures"].as_u64().unwrap() >= 3);
+    assert_eq!(shipping::sink(&daemon, "kafka")["since"], since, "it said in between that it runs");
+    eventually("health says so", || health()["status"] == "degraded");
+    topics.broker.restart();
+    eventually("it runs again", || state(&daemon, "kafka").0 == "running");
+    post(&daemon, &some("second", 10));
+    settle(&daemon);
+    assert_topics(&topics, 20, 0);
+}
