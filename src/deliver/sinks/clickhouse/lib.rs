@@ -68,7 +68,8 @@
 //! its layout, by which [`Client::prepare`] makes, migrates or refuses it. A timestamp beyond the year 2299 is stored
 //! exactly, but a server writes it as its latest date.
 //!
-//! On a cluster, batches go to the local `Replicated…` tables of one shard; `Distributed` tables are for readers.
+//! On a cluster, batches go to the local `Replicated…` tables of one shard; `Distributed` tables, made where
+//! [`Cluster::distributed_suffix`] is set, are for readers.
 
 mod batch;
 mod check;
