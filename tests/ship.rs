@@ -128,9 +128,12 @@ fn a_row_that_clickhouse_refuses_is_a_dead_letter_and_all_others_arrive() {
     eventually("the dead letter is in the table", || server.rows("events_errors").0 == 1);
     eventually("the dead letter is in the topic", || topics.records("dlq").len() == 1);
     assert_eq!(
-        server.sql("SELECT sink, code, event_id, seq FROM events_errors"),
-        "clickhouse\tclickhouse_469\tpoison\t22"
+        server.sql("SELECT sink, code, pointer, event_id, event_type, store_id, seq FROM events_errors"),
+        "clickhouse\tclickhouse_469\tRaw.event_id\tpoison\tcart_created\tstore-1\t22"
     );
+    let letter = &topics.records("dlq")[0];
+    assert_eq!(letter.key.as_deref(), Some(&b"session-1"[..]));
+    assert_eq!(["event_id", "event_type"].map(|name| letter.header(name)), ["poison", "cart_created"]);
     assert_eq!(server.rows("events_raw"), (51, 51));
     let daemon = daemon.kill().start();
     settle(&daemon);
