@@ -48,7 +48,9 @@
 //!      is refused stays where it is stored; only remove it.
 //!    * [`Fault::Moved`]: back to 3. [`Fault::Unavailable`], [`Fault::Denied`]: the same slice again, later, on the same
 //!      session.
-//!    * [`Fault::Failed`]: store that the sink has failed, and why. A new session only when an operator says so.
+//!    * [`Fault::Failed`]: say that the sink has failed, and why. A new session only when an operator says so, or at the
+//!      next start: a new run takes the id from whoever has it.
+//! 5. [`Session::ping`] now and then while there is nothing to send: else a cluster that is gone would not be missed.
 //!
 //! The history must be on disk before an event of it is pushed: each incarnation with the first event it committed.
 //!
