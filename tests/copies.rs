@@ -118,6 +118,61 @@ fn of_two_daemons_with_one_node_id_one_goes_on_and_nothing_is_doubled() {
 }
 
 #[test]
+fn who_was_fenced_goes_on_when_the_other_one_is_stopped_and_the_operator_says_so() {
+    let topics = Topics::new();
+    let daemon = place(None, Some(&topics)).start();
+    post(&daemon, &some("first", 20));
+    settle(&daemon);
+    let place = daemon.stop();
+    let copy = place.copied();
+    let one = place.start();
+    settle(&one);
+    // Takes the id, and sends nothing of its own.
+    let other = copy.start();
+    settle(&other);
+    post(&one, &some("second", 20));
+    eventually("it gives in", || state(&one, "kafka").0 == "failed");
+    let reason = state(&one, "kafka").1;
+    assert!(reason.starts_with("fenced: ") && reason.contains("admin sinks resume kafka"), "{reason}");
+    assert_topics(&topics, 20, 0);
+    other.stop();
+    admin(&one, &["sinks", "resume", "kafka"]);
+    settle(&one);
+    assert_topics(&topics, 40, 0);
+}
+
+#[test]
+fn two_copies_at_once_double_nothing_in_clickhouse_and_the_older_one_stops_at_its_next_start() {
+    let server = Server::start();
+    let daemon = place(Some(&server), None).start();
+    post(&daemon, &some("first", 20));
+    settle(&daemon);
+    let place = daemon.stop();
+    let copy = place.copied();
+    let both = [place.start(), copy.start()];
+    // Each has looked into the tables before the other one sends anything.
+    for daemon in &both {
+        eventually("it runs", || state(daemon, "clickhouse").0 == "running");
+    }
+    for (daemon, name) in both.iter().zip(["one", "other"]) {
+        post(daemon, &some(name, 20));
+        settle(daemon);
+    }
+    for table in ["events_raw", "events_processed"] {
+        let wanted = ids(&["first", "one", "other"]);
+        assert_eq!(server.number(&format!("SELECT count() FROM {table}")), wanted.len() as u64, "{table}");
+        let found = server.sql(&format!("SELECT DISTINCT event_id FROM {table}"));
+        assert_eq!(found.lines().map(str::to_owned).collect::<BTreeSet<_>>(), wanted, "{table}");
+    }
+    // What is newer than its own is what a start looks at.
+    let [older, newer] = both.map(|daemon| daemon.stop().start());
+    eventually("it has failed", || state(&older, "clickhouse").0 == "failed");
+    let reason = state(&older, "clickhouse").1;
+    assert!(reason.starts_with("diverged: "), "{reason}");
+    eventually("it runs", || state(&newer, "clickhouse").0 == "running");
+}
+
+#[test]
 fn a_restored_old_folder_goes_on_where_the_operator_says() {
     let (server, topics) = (Server::start(), Topics::new());
     let daemon = place(Some(&server), Some(&topics)).start();

@@ -128,3 +128,27 @@ fn a_topic_that_is_taken_away_under_a_running_daemon_is_made_again() {
     eventually("readers see it", || TOPICS.map(count) == [40, 40, 20]);
     settle(&daemon);
 }
+
+#[test]
+fn after_a_lost_watermark_the_sink_goes_on_where_the_operator_says() {
+    let (broker, place) = place("lost");
+    let daemon = place.start();
+    post(&daemon, &some("before", 20));
+    settle(&daemon);
+    broker.delete_topic("lost-watermarks");
+    post(&daemon, &some("after", 20));
+    let kafka = || daemon.get("/pipeline/status").json()["sinks"][0].clone();
+    eventually("it has failed", || kafka()["state"] == "failed");
+    let reason = kafka()["reason"].as_str().unwrap().to_owned();
+    assert!(reason.starts_with("watermark_lost: "), "{reason}");
+    assert!(reason.contains("admin sinks reconcile kafka --from"), "{reason}");
+    let reconciled = daemon.admin(&["sinks", "reconcile", "kafka", "--from", "21"]);
+    assert!(reconciled.status.success(), "{reconciled:?}");
+    settle(&daemon);
+    assert_each_once(&broker, "lost", 40);
+    // And the place is known again.
+    let daemon = daemon.kill().start();
+    post(&daemon, &some("last", 20));
+    settle(&daemon);
+    assert_each_once(&broker, "lost", 60);
+}

@@ -19,10 +19,10 @@ use event::UnixMicros;
 use record::{BlockWriter, IdListWriter, SegmentMeta, put_record};
 use serde_json::{Value, json};
 use shipping::{
-    ACCEPTED, Topics, admin, assert_tables, assert_topics, ledger, place, post, settle, some, state, verify,
+    ACCEPTED, TOPICS, Topics, admin, assert_tables, assert_topics, ledger, place, post, settle, some, state, verify,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use support::{Daemon, event, eventually, real_lines};
+use support::{Daemon, event, eventually, real_lines, request};
 
 #[test]
 fn the_real_events_are_in_every_table_and_topic_once_and_in_order() {
@@ -42,19 +42,23 @@ fn the_real_events_are_in_every_table_and_topic_once_and_in_order() {
     assert_tables(&server, ACCEPTED, 0);
     assert_topics(&topics, ACCEPTED, 0);
     let sent: BTreeSet<&[u8]> = lines.iter().map(String::as_bytes).collect();
-    let mut newest: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
-    for record in topics.records("raw") {
-        let value = record.value.as_deref().unwrap();
-        assert!(sent.contains(value), "other bytes than were sent");
-        let parsed: Value = serde_json::from_slice(value).unwrap();
-        assert_eq!(record.key.as_deref(), parsed["sessionId"].as_str().map(str::as_bytes));
-        assert_eq!(record.partition, record.javas_partition, "Java's producers would put it elsewhere");
-        assert_eq!(record.header("event_id"), parsed["eventId"].as_str().unwrap());
-        assert_eq!(record.header("event_type"), parsed["eventType"].as_str().unwrap());
-        assert_eq!(record.header("tenant"), "default");
-        let seq = record.seq();
-        let before = newest.insert(record.key.unwrap(), seq);
-        assert!(before.is_none_or(|before| before < seq), "a session's events are out of order");
+    let incarnation = format!("{:016x}", server.number("SELECT any(incarnation) FROM events_raw"));
+    for topic in TOPICS {
+        let mut newest: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
+        for record in topics.records(topic) {
+            let value = record.value.as_deref().unwrap();
+            assert!(topic != "raw" || sent.contains(value), "other bytes than were sent");
+            let parsed: Value = serde_json::from_slice(value).unwrap();
+            assert_eq!(record.key.as_deref(), parsed["sessionId"].as_str().map(str::as_bytes));
+            assert_eq!(record.partition, record.javas_partition, "Java's producers would put it elsewhere");
+            assert_eq!(record.header("event_id"), parsed["eventId"].as_str().unwrap());
+            assert_eq!(record.header("event_type"), parsed["eventType"].as_str().unwrap());
+            let rest = ["tenant", "incarnation", "schema_version"].map(|name| record.header(name));
+            assert_eq!(rest, ["default", &incarnation, "0"]);
+            let seq = record.seq();
+            let before = newest.insert(record.key.unwrap(), seq);
+            assert!(before.is_none_or(|before| before < seq), "{topic}: a session's events are out of order");
+        }
     }
     // Bad ones are where dead letters go, and nowhere else.
     let bad: Vec<String> = (0..100).map(|number| json!({"eventId": format!("bad-{number}")}).to_string()).collect();
@@ -66,6 +70,40 @@ fn the_real_events_are_in_every_table_and_topic_once_and_in_order() {
     let letter = &topics.records("dlq")[0];
     assert_eq!(letter.header("code"), "missing_field");
     daemon.stop();
+}
+
+#[test]
+fn tables_and_topics_have_the_bytes_as_received_and_the_processed_form() {
+    let (server, topics) = (Server::start(), Topics::new());
+    let daemon = place(Some(&server), Some(&topics)).start();
+    // Not as anybody would write it again: the order, the space, the escapes.
+    let raw = r#"{"storeId":"<i>s","sessionId":"ses\u0007sion", "data":{"n":1.50,"note":"<b>\u0000x"},"extra":1,"#
+        .to_owned()
+        + r#""eventType":"cart_created","timestamp":"2026-01-01T02:00:00+02:00","metadata":{"k<":"\u0008v"},"eventId":"e"}"#;
+    let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let answer = daemon.request("POST", "/events", &[("traceparent", traceparent)], raw.as_bytes());
+    answer.with_status(202);
+    settle(&daemon);
+    let processed = [
+        r#"{"eventId":"e","eventType":"cart_created","timestamp":"2026-01-01T00:00:00.000000Z","#,
+        r#""sessionId":"session","#,
+        r#""storeId":"&lt;i&gt;s","data":{"n":1.50,"note":"&lt;b&gt;x"},"metadata":{"k&lt;":"v"}}"#,
+    ]
+    .concat();
+    for (topic, value) in TOPICS.into_iter().zip([&raw, &processed, &processed]) {
+        eventually("readers see it", || topics.records(topic).len() == 1);
+        let record = &topics.records(topic)[0];
+        assert_eq!(String::from_utf8_lossy(record.value.as_deref().unwrap()), *value, "{topic}");
+        assert_eq!(record.key.as_deref(), Some(&b"ses\x07sion"[..]), "{topic}");
+        assert_eq!(record.header("traceparent"), traceparent, "{topic}");
+    }
+    let row = |columns: &str, table: &str| server.sql(&format!("SELECT {columns} FROM {table} FORMAT TSVRaw"));
+    assert_eq!(row("raw", "events_raw"), raw);
+    assert_eq!(row("store_id", "events_raw"), "<i>s");
+    assert_eq!(
+        row("event_id, session_id, store_id, data, metadata, enriched, schema_version", "events_processed"),
+        "e\tsession\t&lt;i&gt;s\t{\"n\":1.50,\"note\":\"&lt;b&gt;x\"}\t{\"k&lt;\":\"v\"}\t{}\t0"
+    );
 }
 
 #[test]
@@ -92,6 +130,7 @@ fn a_clickhouse_that_is_away_holds_up_nobody_and_gets_everything_when_it_is_back
     let daemon = place(Some(&server), Some(&topics)).start();
     let mut accepted = post(&daemon, first);
     settle(&daemon);
+    let first_accepted = accepted;
     server.kill();
     accepted += post(&daemon, second);
     assert_eq!(accepted, ACCEPTED);
@@ -104,9 +143,19 @@ fn a_clickhouse_that_is_away_holds_up_nobody_and_gets_everything_when_it_is_back
         ["retrying", "circuit_open"].contains(&sink["state"].as_str().unwrap()) && sink["lastError"].is_object()
     });
     assert_eq!(daemon.get("/health").json()["services"]["clickhouse"]["status"], "degraded");
+    let figure = |name: &str, sink: &str| daemon.metric(&format!("ingestd_sink_{name}{{sink=\"{sink}\"}}"));
+    assert!([1.0, 2.0].contains(&figure("state", "clickhouse")), "retrying, or its circuit is open");
+    assert_eq!(figure("lag_events", "clickhouse"), (accepted - first_accepted) as f64);
+    assert!(figure("lag_seconds", "clickhouse") > 0.0 && figure("failures_total", "clickhouse") >= 1.0);
+    assert_eq!(["state", "lag_events"].map(|name| figure(name, "kafka")), [0.0; 2]);
     server.start_again();
     settle(&daemon);
     assert_tables(&server, ACCEPTED, 0);
+    for sink in ["clickhouse", "kafka"] {
+        assert_eq!(["state", "lag_events", "lag_seconds"].map(|name| figure(name, sink)), [0.0; 3], "{sink}");
+        assert_eq!(figure("delivered_total", sink), ACCEPTED as f64, "{sink}");
+        assert!(figure("batch_rows", sink) >= 1.0, "{sink}");
+    }
 }
 
 #[test]
@@ -128,9 +177,12 @@ fn a_row_that_clickhouse_refuses_is_a_dead_letter_and_all_others_arrive() {
     eventually("the dead letter is in the table", || server.rows("events_errors").0 == 1);
     eventually("the dead letter is in the topic", || topics.records("dlq").len() == 1);
     assert_eq!(
-        server.sql("SELECT sink, code, event_id, seq FROM events_errors"),
-        "clickhouse\tclickhouse_469\tpoison\t22"
+        server.sql("SELECT sink, code, pointer, event_id, event_type, store_id, seq FROM events_errors"),
+        "clickhouse\tclickhouse_469\tRaw.event_id\tpoison\tcart_created\tstore-1\t22"
     );
+    let letter = &topics.records("dlq")[0];
+    assert_eq!(letter.key.as_deref(), Some(&b"session-1"[..]));
+    assert_eq!(["event_id", "event_type"].map(|name| letter.header(name)), ["poison", "cart_created"]);
     assert_eq!(server.rows("events_raw"), (51, 51));
     let daemon = daemon.kill().start();
     settle(&daemon);
@@ -167,6 +219,34 @@ fn an_answer_can_wait_for_sinks() {
     assert_eq!(again(&daemon, "e-3"), is("expired"));
     assert_eq!(again(&daemon, "poison"), is("dead"));
     assert_eq!(again(&daemon, "e-1"), is("delivered"));
+}
+
+#[test]
+fn an_answer_can_wait_for_several_sinks_and_for_a_batch_and_only_so_many_wait() {
+    let (server, topics) = (Server::start(), Topics::new());
+    let daemon = place(Some(&server), Some(&topics)).and("INGESTD_LIMITS_ACK_WAITERS_MAX", "1").start();
+    let answer = daemon.post("/events?ack=kafka", event("e-1").to_string()).with_status(202);
+    assert_eq!(answer["delivery"], "delivered");
+    // A commit may return before readers can see it.
+    eventually("readers see it", || topics.records("enriched").len() == 1);
+    let batch = format!("[{}]", some("batch", 20).join(","));
+    let answer = daemon.post("/events/batch?ack=all", batch).with_status(202);
+    assert_eq!((&answer["successful"], &answer["delivery"]), (&20.into(), &"delivered".into()));
+    assert_tables(&server, 21, 0);
+    eventually("readers see them", || TOPICS.iter().all(|topic| topics.records(topic).len() == 21));
+    admin(&daemon, &["pause", "clickhouse"]);
+    let mut waits = daemon.connect();
+    waits.send(request("POST", "/events?ack=all", &[], event("e-2").to_string().as_bytes()));
+    eventually("it is stored and waits", || daemon.totals()[0] == 22);
+    let refused = daemon.post("/events?ack=kafka", event("e-3").to_string());
+    assert_eq!(refused.problem(503)["reason"], "overloaded");
+    assert!(refused.header("retry-after").is_some());
+    assert_eq!(daemon.totals()[0], 22, "nothing was stored");
+    admin(&daemon, &["resume", "clickhouse"]);
+    assert_eq!(waits.answer().with_status(202)["delivery"], "delivered");
+    assert_tables(&server, 22, 0);
+    let answer = daemon.post("/events?ack=all", event("e-3").to_string()).with_status(202);
+    assert_eq!((&answer["duplicate"], &answer["delivery"]), (&Value::Null, &"delivered".into()));
 }
 
 #[test]
@@ -239,17 +319,19 @@ fn a_clock_that_is_set_back_an_hour_costs_nothing() {
 
 #[test]
 fn a_backlog_of_many_full_batches_arrives() {
-    let server = Server::start();
-    let place = place(Some(&server), None).and("INGESTD_CLICKHOUSE_BATCH_ROWS_MAX", "1000");
-    let daemon = place.start();
-    assert!(daemon.admin(&["pause", "clickhouse"]).status.success());
-    eventually("it is paused", || state(&daemon, "clickhouse").0 == "paused");
-    assert_eq!(post(&daemon, &real_lines()), ACCEPTED);
-    assert!(daemon.admin(&["resume", "clickhouse"]).status.success());
-    settle(&daemon);
-    assert_tables(&server, ACCEPTED, 0);
-    let batches = daemon.get("/pipeline/status").json()["sinks"][0]["batches"].as_u64().unwrap();
-    assert!(batches > 5, "they were not full: {batches}");
+    for (limit, most) in [("ROWS", "1000"), ("BYTES", "500000")] {
+        let server = Server::start();
+        let place = place(Some(&server), None).and(&format!("INGESTD_CLICKHOUSE_BATCH_{limit}_MAX"), most);
+        let daemon = place.start();
+        assert!(daemon.admin(&["pause", "clickhouse"]).status.success());
+        eventually("it is paused", || state(&daemon, "clickhouse").0 == "paused");
+        assert_eq!(post(&daemon, &real_lines()), ACCEPTED);
+        assert!(daemon.admin(&["resume", "clickhouse"]).status.success());
+        settle(&daemon);
+        assert_tables(&server, ACCEPTED, 0);
+        let batches = daemon.get("/pipeline/status").json()["sinks"][0]["batches"].as_u64().unwrap();
+        assert!(batches > 5, "they were not full by {limit}: {batches}");
+    }
 }
 
 #[test]

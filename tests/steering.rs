@@ -15,7 +15,6 @@ mod shipping;
 mod support;
 
 use clickhouse::{Proxy, Server};
-use serde_json::Value;
 use shipping::{Topics, admin, assert_tables, assert_topics, ledger, place, post, settle, some, state};
 use support::{Daemon, Place, event, eventually};
 
@@ -44,7 +43,7 @@ fn at_the_logs_budget_a_backlog_expires_in_the_open_or_events_are_refused() {
     let away = |policy: &str| {
         let place = Place::with(&[("INGESTD_PARQUET_ENABLED", "false"), ("INGESTD_CLICKHOUSE_ENABLED", "true")]);
         let place = place.and("INGESTD_CLICKHOUSE_URLS", "http://127.0.0.1:9").and("INGESTD_LOG_HOLD_S", "0");
-        place.and("INGESTD_CLICKHOUSE_BACKLOG", policy).and("INGESTD_LOG_BUDGET_BYTES", "268435456").start()
+        place.and("INGESTD_CLICKHOUSE_BACKLOG", policy).and("INGESTD_LOG_BUDGET_BYTES", "268435456")
     };
     let mut noise = 0_u64;
     let mut large = |number: usize| {
@@ -59,7 +58,7 @@ fn at_the_logs_budget_a_backlog_expires_in_the_open_or_events_are_refused() {
         event["data"]["text"] = text.into();
         event.to_string()
     };
-    let daemon = away("refuse");
+    let daemon = away("refuse").start();
     let mut connection = daemon.connect();
     let refused = (0..2500).find_map(|number| {
         connection.send(support::request("POST", "/events", &[], large(number).as_bytes()));
@@ -69,11 +68,9 @@ fn at_the_logs_budget_a_backlog_expires_in_the_open_or_events_are_refused() {
     assert_eq!(refused.expect("the budget is never reached")["reason"], "log_budget");
     drop(daemon);
 
-    let daemon = away("expire");
-    let expired = || {
-        let sinks = daemon.get("/pipeline/status").json()["sinks"].clone();
-        sinks[0]["ledger"]["expired"].as_u64().unwrap()
-    };
+    // Beside a sink that gets everything.
+    let daemon = away("expire").and("INGESTD_PARQUET_ENABLED", "true").and("INGESTD_PARQUET_ROLL_S", "1").start();
+    let expired = || ledger(&daemon, "clickhouse")[2];
     let (mut accepted, mut number) = (0, 0);
     eventually("events are taken again after older ones were given up", || {
         number += 1;
@@ -82,11 +79,15 @@ fn at_the_logs_budget_a_backlog_expires_in_the_open_or_events_are_refused() {
         accepted += u64::from(is_taken);
         is_taken && expired() > 0
     });
+    admin(&daemon, &["flush", "parquet"]);
     let audit = daemon.admin(&["audit", "--json"]);
     assert!(audit.status.success(), "{audit:?}");
-    let ledger = serde_json::from_slice::<Value>(&audit.stdout).unwrap()["sinks"][0]["ledger"].clone();
-    let count = |key: &str| ledger[key].as_u64().unwrap();
-    assert_eq!(count("delivered") + count("pending") + count("dead") + count("expired"), accepted, "{ledger}");
+    let account = ledger(&daemon, "clickhouse");
+    assert_eq!((account[0], account.iter().sum::<u64>()), (0, accepted), "{account:?}");
+    assert_eq!(ledger(&daemon, "parquet"), [accepted, 0, 0]);
+    let figure = |sink: &str| daemon.metric(&format!("ingestd_sink_expired_total{{sink=\"{sink}\"}}")) as u64;
+    assert!(account[2] > 0 && figure("clickhouse") >= account[2], "{account:?}");
+    assert_eq!(figure("parquet"), 0);
 }
 
 #[test]
@@ -162,6 +163,20 @@ fn a_batch_in_doubt_is_given_up_as_a_whole_and_counted_when_the_sink_can_be_aske
     post(&daemon, &some("third", 5));
     settle(&daemon);
     assert_tables(&server, 35, 0);
+}
+
+#[test]
+fn a_batch_whose_answer_was_lost_is_there_once() {
+    let server = Server::start();
+    let proxy = Proxy::to(&server);
+    let daemon = in_doubt(&proxy, &server);
+    proxy.lose_answers(false);
+    settle(&daemon);
+    for table in ["events_raw", "events_processed"] {
+        server.sql(&format!("OPTIMIZE TABLE {table} FINAL"));
+    }
+    assert_tables(&server, 30, 0);
+    assert_eq!(ledger(&daemon, "clickhouse"), [30, 0, 0]);
 }
 
 #[test]
@@ -272,4 +287,26 @@ fn a_sink_that_has_nothing_to_send_says_that_its_server_is_away() {
     eventually("it says so", || state(&daemon, "clickhouse").0 != "running");
     server.start_again();
     eventually("it runs again", || state(&daemon, "clickhouse").0 == "running");
+}
+
+#[test]
+fn a_kafka_that_dies_while_there_is_nothing_to_send_is_away_until_it_is_back() {
+    let topics = Topics::alone();
+    let daemon = place(None, Some(&topics)).start();
+    post(&daemon, &some("first", 10));
+    settle(&daemon);
+    let health = || daemon.get("/health").json()["services"]["kafka"].clone();
+    eventually("health says how long it takes", || health()["latencyMs"].as_f64().is_some_and(|took| took > 0.0));
+    assert_eq!(health()["status"], "up");
+    topics.broker.kill();
+    eventually("it says so", || state(&daemon, "kafka").0 != "running");
+    let since = shipping::sink(&daemon, "kafka")["since"].clone();
+    eventually("it tries again", || shipping::sink(&daemon, "kafka")["failures"].as_u64().unwrap() >= 3);
+    assert_eq!(shipping::sink(&daemon, "kafka")["since"], since, "it said in between that it runs");
+    eventually("health says so", || health()["status"] == "degraded");
+    topics.broker.restart();
+    eventually("it runs again", || state(&daemon, "kafka").0 == "running");
+    post(&daemon, &some("second", 10));
+    settle(&daemon);
+    assert_topics(&topics, 20, 0);
 }

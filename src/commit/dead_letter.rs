@@ -65,6 +65,15 @@ pub struct DeadLetter {
     /// Its position, if it was accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
+    /// Its type, if it was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_type: Option<String>,
+    /// Its session, if it was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<String>,
+    /// Its store, if it was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store_id: Option<String>,
     /// W3C trace context of its request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
@@ -265,6 +274,9 @@ fn letter_of(batch: &Batch, reject: &Reject) -> DeadLetter {
         source: batch.source as u8,
         sink: None,
         seq: None,
+        event_type: None,
+        session_id: None,
+        store_id: None,
         traceparent: batch.traceparent.as_deref().map(str::to_owned),
         committed_at: 0,
         after: 0,

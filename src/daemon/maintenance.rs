@@ -194,7 +194,8 @@ impl Maintenance {
                 _ => ServiceState::Degraded,
             };
             let error = (state != ServiceState::Up).then(|| snapshot.last_error.map(|error| error.text)).flatten();
-            self.health.set(snapshot.sink, state, None, error);
+            let latency = snapshot.latency.map(|took| took.as_secs_f64() * 1e3);
+            self.health.set(snapshot.sink, state, latency, error);
         }
     }
 }

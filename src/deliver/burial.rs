@@ -35,16 +35,20 @@ pub(super) fn drafts(reader: &Reader, sink: &str, refused: &[Refused]) -> Result
 }
 
 fn draft_of(event: &EventView<'_>, sink: &str, refusal: &Refused, extractor: &mut Extractor) -> DeadDraft {
+    let known = extractor.extract(event).ok();
     let letter = DeadLetter {
         tenant: event.segment.tenant.to_owned(),
         code: refusal.code.clone(),
         pointer: refusal.pointer.clone(),
         detail: refusal.detail.clone(),
-        event_id: extractor.extract(event).ok().map(|envelope| envelope.event_id.to_owned()),
+        event_id: known.map(|envelope| envelope.event_id.to_owned()),
         received_at: event.segment.received_at.get(),
         source: event.segment.source,
         sink: Some(sink.to_owned()),
         seq: Some(event.seq.get()),
+        event_type: known.map(|envelope| envelope.event_type.to_owned()),
+        session_id: known.map(|envelope| envelope.session_id.to_owned()),
+        store_id: known.map(|envelope| envelope.store_id.to_owned()),
         traceparent: event.segment.traceparent.map(str::to_owned),
         // Set when it is kept.
         committed_at: 0,

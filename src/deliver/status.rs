@@ -102,6 +102,8 @@ pub struct Snapshot {
     pub expired: u64,
     /// When the newest batch was delivered.
     pub last_delivery: Option<UnixMicros>,
+    /// How long the sink took to take that one, or to answer when it was last asked whether it is there.
+    pub latency: Option<Duration>,
     /// The newest failure.
     pub last_error: Option<LastError>,
 }
@@ -130,6 +132,7 @@ impl Status {
             unreadable: 0,
             expired: 0,
             last_delivery: None,
+            latency: None,
             last_error: None,
         }))
     }

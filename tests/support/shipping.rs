@@ -25,6 +25,11 @@ impl Topics {
         Topics { broker: Broker::shared(), prefix: format!("t{}", NEXT.fetch_add(1, Ordering::Relaxed)) }
     }
 
+    /// On a broker that is nobody else's, to be killed.
+    pub fn alone() -> Self {
+        Topics { broker: Arc::new(Broker::start()), prefix: "t".into() }
+    }
+
     pub fn records(&self, topic: &str) -> Vec<Record> {
         self.broker.committed(&[&format!("{}-{topic}", self.prefix)])
     }

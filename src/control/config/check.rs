@@ -159,6 +159,10 @@ pub(super) fn contradictions(config: &Config) -> Vec<Contradiction> {
              cannot be trimmed"
         )
     });
+    let is_idle = config.clickhouse.cluster.is_empty() && !config.clickhouse.distributed_suffix.is_empty();
+    look(is_idle, &["clickhouse.distributed_suffix", "clickhouse.cluster"], &|| {
+        "`clickhouse.distributed_suffix` is set, and without clickhouse.cluster there are no Distributed tables".into()
+    });
     look(kafka.replication == 0, &["kafka.replication"], &|| {
         "`kafka.replication` must be -1 (the cluster's default) or at least 1, is 0".into()
     });

@@ -29,7 +29,10 @@ impl ClickHouseSection {
             certificates: is_set(&self.ca_file).then(|| self.ca_file.clone()),
             names: Names::with_prefix(&self.table_prefix),
             raw_months: self.raw_months,
-            cluster: (!self.cluster.is_empty()).then(|| Cluster::new(&self.cluster)),
+            cluster: (!self.cluster.is_empty()).then(|| Cluster {
+                distributed_suffix: Some(self.distributed_suffix.clone()).filter(|suffix| !suffix.is_empty()),
+                ..Cluster::new(&self.cluster)
+            }),
             compress: self.compress,
             batch_rows_max: self.batch_rows_max,
             batch_bytes_max: self.batch_bytes_max,
@@ -97,6 +100,9 @@ pub(super) fn wrong(config: &Config) -> Vec<(&'static str, String)> {
         look("clickhouse.database", check(ClickHouseSection { database: section.database, ..base() }));
         look("clickhouse.table_prefix", check(ClickHouseSection { table_prefix: section.table_prefix, ..base() }));
         look("clickhouse.cluster", check(ClickHouseSection { cluster: section.cluster, ..base() }));
+        let distributed_suffix = section.distributed_suffix;
+        let on_cluster = ClickHouseSection { cluster: "any".into(), distributed_suffix, ..base() };
+        look("clickhouse.distributed_suffix", check(on_cluster));
     }
     if config.kafka.enabled {
         let section = config.kafka.clone();

@@ -427,6 +427,10 @@ pub const KEYS: &[Key] = &[
     Key::new("clickhouse.raw_months", "How long events_raw keeps its rows after their commit; 0 for ever.")
         .number("months", 0, 12_000),
     Key::new("clickhouse.cluster", "Name of a cluster, for Replicated tables; empty for plain ones."),
+    Key::new(
+        "clickhouse.distributed_suffix",
+        "On a cluster: behind the names of Distributed tables for readers; empty for none.",
+    ),
     Key::new("clickhouse.compress", "Whether batches are packed with LZ4."),
     Key::new("clickhouse.batch_rows_max", "A batch is inserted at so many rows.").number("rows", 1, 10_000_000),
     Key::new("clickhouse.batch_bytes_max", "A batch is inserted at this size.").number("bytes", 1, 4 * GIB),

@@ -487,6 +487,8 @@ pub struct ClickHouseSection {
     pub raw_months: u32,
     /// Name of a cluster; empty for plain tables.
     pub cluster: String,
+    /// What stands behind the names of `Distributed` tables for readers; empty for none.
+    pub distributed_suffix: String,
     /// Whether batches are packed with LZ4.
     pub compress: bool,
     /// Most rows of a batch.
@@ -511,6 +513,7 @@ impl Default for ClickHouseSection {
             table_prefix: String::new(),
             raw_months: 18,
             cluster: String::new(),
+            distributed_suffix: String::new(),
             compress: true,
             batch_rows_max: 50_000,
             batch_bytes_max: 64 << 20,

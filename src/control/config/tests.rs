@@ -175,6 +175,11 @@ fn what_could_not_work_is_refused() {
         ("[clickhouse]\nurls = [1]", "`clickhouse.urls`"),
         ("[clickhouse]\nenabled = true\nurls = []", "`clickhouse.urls`: urls: name at least one"),
         ("[clickhouse]\nenabled = true\ndatabase = \"a-b\"", "`clickhouse.database`"),
+        ("[clickhouse]\ndistributed_suffix = \"_all\"", "`clickhouse.distributed_suffix` is set, and without"),
+        (
+            "[clickhouse]\nenabled = true\ncluster = \"c\"\ndistributed_suffix = \"-all\"",
+            "`clickhouse.distributed_suffix`: distributed_suffix: \"-all\" is not a name",
+        ),
         ("[kafka]\nreplication = 0", "`kafka.replication`"),
         ("[kafka]\nbatch_age_ms = 60000", "`kafka.transaction_timeout_ms` = 60000 must be more"),
         ("[kafka]\nenabled = true\nbootstrap_servers = \"\"", "`kafka.bootstrap_servers`"),
@@ -199,6 +204,21 @@ fn what_could_not_work_is_refused() {
     }
     assert!(mistakes("[server]\nlisten = \"0.0.0.0:3001\"\n[auth]\nintake = \"key\"\n").is_empty());
     assert!(mistakes("[server]\nlisten = \"0.0.0.0:3001\"\nallow_unauthenticated = true\n").is_empty());
+}
+
+#[test]
+fn what_is_said_of_a_cluster_reaches_the_client_of_clickhouse() {
+    let cluster = |text: &str| {
+        let (loaded, found) = read_with(&format!("[clickhouse]\nenabled = true\n{text}"), &[]);
+        assert!(found.is_empty(), "{found:?}");
+        loaded.config().clickhouse.client().unwrap().cluster.map(|cluster| (cluster.name, cluster.distributed_suffix))
+    };
+    assert_eq!(cluster(""), None);
+    assert_eq!(cluster("cluster = \"{cluster}\"\n"), Some(("{cluster}".into(), None)));
+    assert_eq!(
+        cluster("cluster = \"shards\"\ndistributed_suffix = \"_all\"\n"),
+        Some(("shards".into(), Some("_all".into())))
+    );
 }
 
 #[test]

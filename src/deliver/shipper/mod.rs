@@ -282,8 +282,10 @@ impl<D: Destination> Shipper<D> {
                 self.wait(stop).await;
             }
             if is_idle && self.pinged.elapsed() >= PING_EVERY {
+                let asked = Instant::now();
                 self.destination.ping().await?;
                 self.pinged = Instant::now();
+                self.status_handle().update(|snapshot| snapshot.latency = Some(asked.elapsed()));
             }
             if self.tidied.elapsed() >= TIDY_EVERY {
                 self.tidy();
@@ -346,9 +348,11 @@ impl<D: Destination> Shipper<D> {
     async fn send(&mut self, batch: &Manifest, again: bool) -> Result<Sent, Fault> {
         let started = Instant::now();
         let sent = self.destination.send(batch, again).await?;
+        let took = started.elapsed();
         if let Some(recorder) = &self.recorder {
-            recorder.record(Stage::Ship, started.elapsed());
+            recorder.record(Stage::Ship, took);
         }
+        self.status_handle().update(|snapshot| snapshot.latency = Some(took));
         self.tracer.shipped(D::NAME, started, batch.rows, self.consumer.take_traces());
         Ok(sent)
     }

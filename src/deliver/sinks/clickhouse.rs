@@ -196,6 +196,11 @@ impl ClickHouseTables {
         }
     }
 
+    /// After a batch that was taken: the next one need not grow that old.
+    fn hasten(&mut self) {
+        self.patience = self.age.max(self.patience - self.patience / 8);
+    }
+
     /// Tokens differ by table, for the same range.
     fn token(&self, batch: &Manifest) -> String {
         let kind = if batch.dead { "dead" } else { "events" };
@@ -259,8 +264,8 @@ impl Destination for ClickHouseTables {
             pointer: &head.pointer,
             message: &head.detail,
             event_id: head.event_id.as_deref(),
-            event_type: "",
-            store_id: "",
+            event_type: head.event_type.as_deref().unwrap_or_default(),
+            store_id: head.store_id.as_deref().unwrap_or_default(),
             received_at: UnixMicros::new(head.received_at),
             committed_at: origin.committed_at,
             raw: letter.raw,
@@ -327,7 +332,7 @@ impl Destination for ClickHouseTables {
         };
         let batches: &[&Batch] = if manifest.dead { &[&self.errors] } else { &[&self.raw, &self.processed] };
         let bytes = batches.iter().map(|batch| batch.bytes() as u64).sum();
-        self.patience = self.age.max(self.patience - self.patience / 8);
+        self.hasten();
         self.open = None;
         if manifest.dead && !refused.is_empty() {
             tracing::error!(rows = refused.len(), "dead letters that ClickHouse cannot take are left out");
@@ -419,4 +424,33 @@ pub(super) fn fault(failure: Failure) -> Fault {
 
 fn misfit(misfit: Misfit) -> Fault {
     Fault::Retry(misfit.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clickhouse_sink::{Config, Kind};
+
+    #[test]
+    fn while_there_are_too_many_parts_batches_grow_older_and_then_younger_again() {
+        let client = Client::new(Config::new(["http://127.0.0.1:9"])).unwrap();
+        let mut tables = ClickHouseTables::new(client, 1, Duration::from_secs(1));
+        tables.pass(Seq::FIRST, Origin { incarnation: 1, committed_at: UnixMicros::default() });
+        let batch = tables.freeze(None).unwrap();
+        let since = tables.open.unwrap().since;
+        let age = |tables: &ClickHouseTables| (tables.due().unwrap() - since).as_millis();
+        let mut fail = |kind: Kind| {
+            let (host, message) = (String::new(), String::new());
+            let failure = Failure { kind, outcome: Outcome::Unknown, code: None, host, message };
+            assert!(matches!(tables.judge(vec![failure], &batch, Past::None), Fault::Retry(_)));
+            age(&tables)
+        };
+        assert_eq!(fail(Kind::Disk), 1_000, "older batches are no help there");
+        let ages = [(); 6].map(|()| fail(Kind::TooManyParts));
+        assert_eq!(ages, [2_000, 4_000, 8_000, 16_000, 30_000, 30_000]);
+        tables.hasten();
+        assert_eq!(age(&tables), 26_250);
+        (0..40).for_each(|_| tables.hasten());
+        assert_eq!(age(&tables), 1_000, "as configured");
+    }
 }

@@ -123,11 +123,18 @@ impl Destination for KafkaTopics {
     async fn start(&mut self, start: &Start<'_>) -> Result<Cursor, Fault> {
         let session = match self.session.take() {
             // Unless the topics have to be told that the place is another one.
-            Some(session) if start.passed.is_none() && !start.adopts => session,
-            _ => self.connect(start)?,
+            Some(session) if start.passed.is_none() && !start.adopts => {
+                let session = self.session.insert(session);
+                // It is to be reached before the sink says again that it runs.
+                session.ping().map_err(fault)?;
+                session
+            }
+            _ => {
+                let session = self.connect(start)?;
+                self.session.insert(session)
+            }
         };
         let Position { seq, dead_seq } = session.position();
-        self.session = Some(session);
         Ok(Cursor { next: seq.next(), next_dead: dead_seq + 1 })
     }
 
@@ -187,8 +194,8 @@ impl Destination for KafkaTopics {
             seq: head.seq.map(Seq::new),
             tenant: &head.tenant,
             event_id: head.event_id.as_deref(),
-            event_type: None,
-            session_id: None,
+            event_type: head.event_type.as_deref(),
+            session_id: head.session_id.as_deref(),
             code: &head.code,
             pointer: Some(head.pointer.as_str()).filter(|pointer| !pointer.is_empty()),
             detail: Some(&head.detail),
@@ -258,7 +265,8 @@ impl Destination for KafkaTopics {
     }
 
     async fn ping(&mut self) -> Result<(), Fault> {
-        Ok(())
+        // Without a session it has not begun.
+        self.session.as_mut().map_or(Ok(()), |session| session.ping().map_err(fault))
     }
 
     fn discard(&mut self) {

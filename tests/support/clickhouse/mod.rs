@@ -16,13 +16,27 @@ pub struct Server {
     folder: tempfile::TempDir,
     child: Child,
     port: u16,
+    setup: Setup,
+}
+
+/// What a server is started with.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Setup {
+    /// The content of `<users>`, beside `default`, who may do everything and has no password.
+    pub users: &'static str,
+    /// XML for the server's configuration.
+    pub config: &'static str,
 }
 
 impl Server {
     pub fn start() -> Self {
+        Server::with(Setup::default())
+    }
+
+    pub fn with(setup: Setup) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (child, port) = launch(folder.path(), 0);
-        Server { folder, child, port }
+        let (child, port) = launch(folder.path(), 0, setup);
+        Server { folder, child, port, setup }
     }
 
     pub fn url(&self) -> String {
@@ -43,7 +57,13 @@ impl Server {
 
     /// Starts again with the same data, on the same port.
     pub fn start_again(&mut self) {
-        (self.child, _) = launch(self.folder.path(), self.port);
+        (self.child, _) = launch(self.folder.path(), self.port, self.setup);
+    }
+
+    /// The same, with another setup.
+    pub fn start_again_with(&mut self, setup: Setup) {
+        self.setup = setup;
+        self.start_again();
     }
 
     /// Runs a statement as another program would.
@@ -72,6 +92,10 @@ impl Server {
     }
 }
 
+const USERS: &str = "<clickhouse><profiles><default/><readonly><readonly>1</readonly></readonly></profiles>\
+    <quotas><default/></quotas><users><default><password></password><networks><ip>127.0.0.1</ip></networks>\
+    <profile>default</profile><quota>default</quota></default>OTHERS</users></clickhouse>";
+
 impl Drop for Server {
     fn drop(&mut self) {
         // It may have been killed.
@@ -80,7 +104,7 @@ impl Drop for Server {
     }
 }
 
-fn launch(folder: &Path, port: u16) -> (Child, u16) {
+fn launch(folder: &Path, port: u16, setup: Setup) -> (Child, u16) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let script = root.join("scripts/python.sh");
     let made = Command::new(script).args(["tests/clickhouse-requirements.txt", "--no-deps"]).output().unwrap();
@@ -89,7 +113,12 @@ fn launch(folder: &Path, port: u16) -> (Child, u16) {
     let log = File::options().create(true).append(true).open(folder.join("server.log")).unwrap();
     let mut command = Command::new(python);
     command.arg(root.join("tests/support/clickhouse_server.py")).arg("--folder").arg(folder);
-    command.args(["--port", &port.to_string()]);
+    command.args(["--port", &port.to_string(), "--config", setup.config]);
+    if !setup.users.is_empty() {
+        let file = folder.join("users.xml");
+        std::fs::write(&file, USERS.replace("OTHERS", setup.users)).unwrap();
+        command.arg("--users").arg(file);
+    }
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let line = lines.next().unwrap_or_else(|| panic!("the server does not start: see its log")).unwrap();

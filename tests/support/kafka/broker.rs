@@ -185,6 +185,11 @@ impl Broker {
         self.read("read_committed", topics).1 != self.read("read_uncommitted", topics).1
     }
 
+    /// How many partitions a topic has.
+    pub fn partitions(&self, topic: &str) -> usize {
+        self.read("read_committed", &[topic]).1.len()
+    }
+
     fn read(&self, isolation: &str, topics: &[&str]) -> (Vec<Record>, Vec<String>) {
         let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         let reader = reader

@@ -57,7 +57,7 @@
 //! | `seq` | UInt64 | all | position in the log; in `events_errors` null for what was rejected |
 //! | `dead_seq` | UInt64 | errors | position among the dead letters |
 //! | `tenant`, `source` | LowCardinality(String) | all | the owner, the way in |
-//! | `event_id`, `event_type`, `user_id`, `session_id`, `store_id` | String | all, some | as in the envelope |
+//! | `event_id`, `event_type`, `user_id`, `session_id`, `store_id` | String | all, some | as in the envelope; in `events_errors` type and store are empty for what was rejected |
 //! | `timestamp` | DateTime64(3, 'UTC') | raw, processed | the client's |
 //! | `received_at`, `committed_at` | DateTime64(6, 'UTC') | all | when it was read, when it became durable |
 //! | `raw` | String | raw, errors | the bytes as received; never render them |
@@ -68,7 +68,8 @@
 //! its layout, by which [`Client::prepare`] makes, migrates or refuses it. A timestamp beyond the year 2299 is stored
 //! exactly, but a server writes it as its latest date.
 //!
-//! On a cluster, batches go to the local `Replicated…` tables of one shard; `Distributed` tables are for readers.
+//! On a cluster, batches go to the local `Replicated…` tables of one shard; `Distributed` tables, made where
+//! [`Cluster::distributed_suffix`] is set, are for readers.
 
 mod batch;
 mod check;

@@ -8,6 +8,10 @@ use crate::stretch::{Pace, Stretch, Suspects};
 use crate::topics::{self, Layout};
 use crate::watermark_reader;
 use crate::{Config, Delivery, Failure, Fault, History, Message, Position, Reason, Refused, Slice, Watermark};
+use std::time::Duration;
+
+/// A cluster that answers no sooner while it is asked for nothing else is as good as away.
+const PING_MAX: Duration = Duration::from_secs(5);
 
 /// The moments of a slice between which a crash makes a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -199,6 +203,23 @@ impl Session {
             // It got on, or the search for somebody who is refused did.
             deadline = Deadline::after(self.config.patience);
         }
+    }
+
+    /// Whether the cluster can be reached, for when there is nothing to send. After a failure the next call begins with a
+    /// new producer: what has gone may be the topics, which a new one looks for.
+    ///
+    /// # Errors
+    /// [`Fault`], but neither moved nor refused.
+    pub fn ping(&mut self) -> Result<(), Fault> {
+        if let Some(failure) = self.failed {
+            return Err(Fault::Failed(failure));
+        }
+        let Some(producer) = &self.producer else { return self.connect(Deadline::after(self.config.patience)) };
+        let answered = producer.ping(self.config.patience.min(PING_MAX));
+        if answered.is_err() {
+            self.producer = None;
+        }
+        answered
     }
 
     /// Names what is known to be too large, before anything is sent.

@@ -20,10 +20,10 @@
 //! | `…-raw` | the event, byte for byte as received; never render it | `event_id` `event_type` `tenant` `seq` `incarnation` `schema_version`, and `traceparent` where the request had one |
 //! | `…-validated` | the processed form before enrichment | as `…-raw` |
 //! | `…-enriched` | the enriched form | as `…-raw` |
-//! | `…-dlq` | the bytes as received, even if they are no text | `tenant` `dead_seq` `code`, and where known `event_id` `event_type` `seq` `pointer` `detail` `traceparent` |
+//! | `…-dlq` | the bytes as received, even if they are no text | `tenant` `dead_seq` `code`, and where known `event_id` `pointer` `detail` `traceparent`; of an accepted event, which a sink could not take, `seq` and `event_type`, too |
 //! | `…-watermarks` | see [`Watermark`] | none |
 //!
-//! * The key is the session; what has none goes anywhere. The partition is that of Kafka's own producers (murmur2), so
+//! * The key is the session; what has none, such as a rejected event, goes anywhere. The partition is that of Kafka's own producers (murmur2), so
 //!   other producers and stream joins agree, and the events of a session are in one partition by ascending `seq`.
 //! * Header values are text in UTF-8: numbers in decimal, `incarnation` as 16 hex digits. (`incarnation`, `seq`)
 //!   identifies an event of a node for ever.
@@ -48,7 +48,9 @@
 //!      is refused stays where it is stored; only remove it.
 //!    * [`Fault::Moved`]: back to 3. [`Fault::Unavailable`], [`Fault::Denied`]: the same slice again, later, on the same
 //!      session.
-//!    * [`Fault::Failed`]: store that the sink has failed, and why. A new session only when an operator says so.
+//!    * [`Fault::Failed`]: say that the sink has failed, and why. A new session only when an operator says so, or at the
+//!      next start: a new run takes the id from whoever has it.
+//! 5. [`Session::ping`] now and then while there is nothing to send: else a cluster that is gone would not be missed.
 //!
 //! The history must be on disk before an event of it is pushed: each incarnation with the first event it committed.
 //!

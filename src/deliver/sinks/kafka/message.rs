@@ -42,9 +42,9 @@ pub struct DeadLetter<'a> {
     pub tenant: &'a str,
     /// `eventId`, if it could be read.
     pub event_id: Option<&'a str>,
-    /// `eventType`, if it could be read.
+    /// `eventType`, if it was accepted.
     pub event_type: Option<&'a str>,
-    /// `sessionId`, if it could be read: the key.
+    /// `sessionId`, if it was accepted: the key.
     pub session_id: Option<&'a str>,
     /// Why it is here, as in answers to clients.
     pub code: &'a str,

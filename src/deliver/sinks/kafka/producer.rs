@@ -110,6 +110,19 @@ impl Producer {
         self.persist(Deadline::after(self.patience), |remaining| self.inner.commit_transaction(remaining))
     }
 
+    /// Asks who leads our partition of the watermark topic for its end. Not for metadata: a producer that asks about a
+    /// topic that has gone has it made anew, with the cluster's own settings.
+    pub(crate) fn ping(&self, within: Duration) -> Result<(), Fault> {
+        let asked = self.inner.client().fetch_watermarks(&self.topics.watermarks, self.watermark_partition, within);
+        match asked {
+            Ok(_) => {
+                self.inner.context().ears.forget();
+                Ok(())
+            }
+            Err(error) => Err(self.fault("cannot reach the cluster", &error.to_string())),
+        }
+    }
+
     fn put_all(&self, stretch: &Stretch<'_>, vigil: &mut Vigil) -> Result<(), Stop> {
         // The messages of an item stand together and have the same headers.
         let mut headers: Option<(Item, OwnedHeaders)> = None;
