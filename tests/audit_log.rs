@@ -127,7 +127,14 @@ fn the_record_is_bounded_by_configuration() {
         .collect();
     assert!(sizes.len() == 2 && sizes.iter().all(|size| *size <= 65_536), "{sizes:?}");
     let verdict = json_of(&daemon, &["audit-log", "--verify"]);
-    assert!(verdict["intact"] == true && verdict["first"].as_u64().unwrap() > 1, "{verdict}");
+    let first = verdict["first"].as_u64().unwrap();
+    assert!(verdict["intact"] == true && first > 1, "{verdict}");
+    assert_eq!(verdict["droppedUntil"], first - 1);
+    let oldest = &json_of(&daemon, &["audit-log", "--limit", "10000"])[0];
+    assert_eq!((&oldest["seq"], &oldest["time"]), (&verdict["first"], &verdict["firstTime"]));
+    let said = says(&daemon, &["audit-log", "--verify"]);
+    let wanted = format!("begins with entry {first} of {}; entries 1 to {} were dropped", oldest["time"], first - 1);
+    assert!(said.contains(&wanted.replace('"', "")), "{said}");
 }
 
 /// Unpacks an archive: every file's text.

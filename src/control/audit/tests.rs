@@ -75,6 +75,7 @@ fn an_entry_says_who_what_when_and_what_came_of_it() {
     let folder = Folder::new();
     let log = folder.log();
     assert_intact(&log, 0);
+    assert_eq!((log.verify().unwrap().first, log.verify().unwrap().dropped_until), (None, None));
     let before = UnixMicros::now();
     let of = log.append(&entry("pause").outcome(Outcome::Begun)).unwrap();
     log.record(Entry { of: Some(of), ..entry("pause").outcome(Outcome::Failed) }).unwrap();
@@ -89,6 +90,7 @@ fn an_entry_says_who_what_when_and_what_came_of_it() {
     assert_eq!((&second["outcome"], &second["of"], &second["seq"]), (&"failed".into(), &1.into(), &2.into()));
     assert!(first["time"].as_str().unwrap() >= before.to_string().as_str());
     assert_intact(&log, 2);
+    assert_eq!(log.verify().unwrap().dropped_until, None, "nothing was before the first");
     use std::os::unix::fs::PermissionsExt;
     assert_eq!(fs::metadata(folder.current()).unwrap().permissions().mode() & 0o777, 0o600);
 }
@@ -206,12 +208,16 @@ fn full_files_are_closed_and_only_so_many_are_kept() {
     let (first, last) = (entries[0]["seq"].as_u64().unwrap(), entries.last().unwrap()["seq"].as_u64().unwrap());
     assert_eq!(seqs(&entries), (first..=last).collect::<Vec<_>>());
     assert!(first > 1, "the oldest are gone");
+    let verdict = log.verify().unwrap();
+    assert_eq!((verdict.first, verdict.dropped_until), (Some(first), Some(first - 1)));
+    assert_eq!(verdict.first_time.as_deref(), entries[0]["time"].as_str());
     assert_intact(&log, entries.len() as u64);
     assert_intact(&folder.log(), entries.len() as u64);
     // One more is taken away by somebody else.
     files.sort_by_key(std::fs::DirEntry::file_name);
     fs::remove_file(files[0].path()).unwrap();
     assert_wrong(&log, "are missing, and no rotation has removed them");
+    assert_eq!(log.verify().unwrap().dropped_until, Some(first - 1), "somebody else is not the bound");
 }
 
 #[test]
