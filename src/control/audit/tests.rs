@@ -254,8 +254,20 @@ fn what_cannot_be_written_is_told_and_goes_on_once_it_can() {
 fn details_are_bounded() {
     let folder = Folder::new();
     let log = folder.log();
-    log.record(entry("x").with(json!({"text": "x".repeat(100_000)}))).unwrap();
-    assert!(all(&log)[0]["details"]["omittedBytes"].as_u64().unwrap() > 100_000);
+    let long = "x".repeat(100_000);
+    for details in [json!({"text": &long}), json!(&long), json!([&long])] {
+        log.record(entry("x").with(details)).unwrap();
+    }
+    for entry in all(&log) {
+        let (details, omitted) = (&entry["details"], entry["details"]["omittedBytes"].as_u64().unwrap());
+        assert!(omitted > 100_000 && details.as_object().unwrap().len() == 1, "{details}");
+    }
+    // Who it was is not lost with the rest.
+    let who = json!({"key": "k-1", "tenant": "one", "filter": {"code": &long}, "result": "y".repeat(20_000)});
+    log.record(entry("x").with(who)).unwrap();
+    let details = &all(&log)[3]["details"];
+    assert_eq!((&details["key"], &details["tenant"], &details["filter"]), (&"k-1".into(), &"one".into(), &Value::Null));
+    assert!(details["omittedBytes"].as_u64().unwrap() > 100_000 && details["result"] != Value::Null, "{details}");
 }
 
 #[test]
