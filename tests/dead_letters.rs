@@ -9,6 +9,7 @@ mod asked;
 mod support;
 
 use asked::{outcomes, recorded};
+use hyper::http::Request;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
@@ -311,33 +312,120 @@ fn what_cannot_be_taken_is_refused_with_its_reason() {
     reject(&daemon, bad("e-2"));
 }
 
-#[test]
-fn a_disk_that_hangs_under_a_letter_holds_up_no_connection() {
-    let shim = Shim::compiled();
-    let struck = shim.file("struck");
+/// A daemon with one acceptor, under a shim that makes reads of its tables hang, and letters that are read from there.
+fn with_letters_on_disk(shim: &Shim) -> (Daemon, [String; 4]) {
     let place = Place::with(&[("INGESTD_SERVER_ACCEPTORS", "1")]).and_all(shim.strikes("pread", "*/data/log/*.sst"));
+    let struck = shim.file("struck");
     let daemon = place.and("FAULT_HANG", "1").and("FAULT_LOG", struck.to_str().unwrap()).start();
     let letters = ["e-1", "e-2", "e-3", "e-4"].map(|id| reject(&daemon, bad(id)));
     // Each fills a block of its own, in a table from the checkpoint on; the letters share one, which is read already.
     letters.iter().for_each(|id| drop(put(&daemon, id, &"x".repeat(100 << 10)).with_status(200)));
     daemon.checkpoint();
     show(&daemon, &letters[3]);
-    let strikes = || std::fs::read_to_string(&struck).map_or(0, |lines| lines.lines().count());
+    (daemon, letters)
+}
+
+/// How often the shim has struck.
+fn strikes(shim: &Shim) -> usize {
+    std::fs::read_to_string(shim.file("struck")).map_or(0, |lines| lines.lines().count())
+}
+
+#[test]
+fn a_disk_that_hangs_under_a_letter_holds_up_no_connection() {
+    let shim = Shim::compiled();
+    let (daemon, letters) = with_letters_on_disk(&shim);
     for (method, path) in [
         ("PUT", format!("/dead-letters/{}", letters[0])),
         ("POST", format!("/dead-letters/{}/replay", letters[1])),
         ("DELETE", format!("/dead-letters/{}", letters[2])),
     ] {
-        let before = strikes();
+        let before = strikes(&shim);
         shim.arm();
         let mut waiting = daemon.connect();
         waiting.send(request(method, &path, &[], b"{}"));
-        eventually("the disk hangs", || strikes() > before);
+        eventually("the disk hangs", || strikes(&shim) > before);
         assert_eq!(daemon.get("/health/live").status, 200, "{method}");
         assert!(!waiting.is_answered(), "{method}");
         shim.disarm();
         assert!(waiting.answer().status < 500, "{method}");
     }
+}
+
+#[test]
+fn letters_that_are_read_hold_up_no_body_that_is_unpacked() {
+    let shim = Shim::compiled();
+    let (daemon, letters) = with_letters_on_disk(&shim);
+    // Packed it is large enough to be unpacked aside.
+    let mut state = 1_u32;
+    let letter = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        char::from(b'a' + (state >> 24) as u8 % 26)
+    };
+    let mut large = event("large");
+    large["data"]["text"] = std::iter::repeat_with(letter).take(150_000).collect::<String>().into();
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(large.to_string().as_bytes()).unwrap();
+    let packed = packed.finish().unwrap();
+    assert!(packed.len() > 64 << 10, "{}", packed.len());
+    shim.arm();
+    let before = strikes(&shim);
+    let mut readers: Vec<_> = letters[..3].iter().map(|id| (id, daemon.connect())).collect();
+    for (id, reader) in &mut readers {
+        reader.send(request("GET", &format!("/dead-letters/{id}"), &[], b""));
+    }
+    eventually("letters are read", || strikes(&shim) > before);
+    daemon.request("POST", "/events", &[("Content-Encoding", "gzip")], &packed).with_status(202);
+    assert!(readers.iter().all(|(_, reader)| !reader.is_answered()));
+    shim.disarm();
+    for (id, mut reader) in readers {
+        assert_eq!(reader.answer().with_status(200)["id"], id.as_str());
+    }
+}
+
+/// Has somebody order the edit of a letter over HTTP/2, where the daemon sees its client go, and leave once it is begun.
+fn edit_and_leave(daemon: &Daemon, id: &str, edit: &str) {
+    let begun = recorded(daemon, "dead_letter_edit").len();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let asked = runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(daemon.address).await.unwrap();
+        let (requests, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        let mut requests = requests.ready().await.unwrap();
+        let head = Request::put(format!("http://localhost/dead-letters/{id}")).body(()).unwrap();
+        let (answer, mut body) = requests.send_request(head, false).unwrap();
+        body.send_data(edit.to_owned().into(), true).unwrap();
+        (requests, answer)
+    });
+    eventually("it is begun", || recorded(daemon, "dead_letter_edit").len() > begun);
+    drop((runtime, asked));
+}
+
+#[test]
+fn an_order_outlives_its_asker_and_the_acceptor_that_took_it() {
+    let shim = Shim::compiled();
+    let place = Place::with(&[("INGESTD_SERVER_ACCEPTORS", "1")]).and("FAULT_HANG", "1");
+    let daemon = place.and_all(shim.strikes("fdatasync", "*/data/log/*.log")).start();
+    let letters = ["e-1", "e-2"].map(|id| reject(&daemon, bad(id)));
+    shim.arm();
+    edit_and_leave(&daemon, &letters[0], "{\"first\":1}");
+    assert_eq!(outcomes(&recorded(&daemon, "dead_letter_edit")), ["begun"]);
+    shim.disarm();
+    eventually("it is done", || outcomes(&recorded(&daemon, "dead_letter_edit")) == ["begun", "done"]);
+    assert_eq!(show(&daemon, &letters[0])["edited"], "{\"first\":1}");
+    shim.arm();
+    edit_and_leave(&daemon, &letters[1], "{\"second\":2}");
+    daemon.term();
+    let threads = format!("/proc/{}/task", daemon.pid());
+    eventually("its acceptor has ended", || {
+        let threads = std::fs::read_dir(&threads).unwrap().filter_map(|thread| Some(thread.ok()?.path().join("comm")));
+        threads.filter_map(|name| std::fs::read_to_string(name).ok()).all(|name| !name.starts_with("accept"))
+    });
+    shim.disarm();
+    let daemon = daemon.drained().start();
+    let entries = recorded(&daemon, "dead_letter_edit");
+    assert_eq!(outcomes(&entries), ["begun", "done", "begun", "done"]);
+    assert_eq!(entries[3]["of"], entries[2]["seq"]);
+    assert_eq!(show(&daemon, &letters[1])["edited"], "{\"second\":2}");
 }
 
 #[test]

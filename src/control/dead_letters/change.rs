@@ -1,16 +1,16 @@
 //! Edits and purges.
 
 use super::listing::cursor;
-use super::{Filter, Kept, LetterError, Letters};
-use crate::commit::{LetterOrder, Ordered, Whose};
+use super::{Asker, Filter, Kept, LetterError, Letters};
+use crate::commit::{LetterOrder, Ordered};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
 impl Letters {
     /// Keeps other bytes for a replay beside the letter's own.
-    pub(super) async fn edit(self: &Arc<Self>, id: u64, bytes: Vec<u8>, whose: Whose) -> Result<Value, LetterError> {
+    pub(super) async fn edit(self: &Arc<Self>, id: u64, bytes: Vec<u8>, asker: &Asker) -> Result<Value, LetterError> {
         let _turn = self.turn.lock().await;
-        let kept = self.get_aside(id, &whose).await?;
+        let mut kept = self.get_aside(id, asker).await?;
         kept.can_be_replayed()?;
         if bytes.is_empty() {
             return Err(LetterError::question("the body is the mended event"));
@@ -19,7 +19,9 @@ impl Letters {
         if bytes.len() > max {
             return Err(LetterError::TooLarge(max));
         }
-        let ordered = self.control.order(LetterOrder::Edit { id, bytes, whose: whose.clone() }).await?;
+        let whose = asker.whose().clone();
+        kept.beside.edit = Some(bytes.clone());
+        let ordered = self.control.order(LetterOrder::Edit { id, bytes, whose }).await?;
         if let Some(error) = ordered.ended_by {
             return Err(error.into());
         }
@@ -30,13 +32,14 @@ impl Letters {
             return Err(LetterError::Missing(id));
         }
         self.record("edit", &[id]);
-        self.aside(move |letters| letters.show(id, &whose)).await
+        Ok(kept.shown())
     }
 
     /// Removes one for good.
-    pub(super) async fn purge(self: &Arc<Self>, id: u64, whose: Whose) -> Result<Value, LetterError> {
+    pub(super) async fn purge(self: &Arc<Self>, id: u64, asker: &Asker) -> Result<Value, LetterError> {
         let _turn = self.turn.lock().await;
-        self.get_aside(id, &whose).await?;
+        self.get_aside(id, asker).await?;
+        let whose = asker.whose().clone();
         let ordered = self.control.order(LetterOrder::Remove { ids: vec![id], whose }).await?;
         if let Some(error) = ordered.ended_by {
             return Err(error.into());
@@ -54,11 +57,12 @@ impl Letters {
     }
 
     /// Removes those of one page that the filter takes, up to what cannot be read.
-    pub(super) async fn purge_all(self: &Arc<Self>, filter: Filter, whose: Whose) -> Result<Value, LetterError> {
+    pub(super) async fn purge_all(self: &Arc<Self>, filter: Filter, asker: &Asker) -> Result<Value, LetterError> {
         filter.must_choose()?;
         let _turn = self.turn.lock().await;
-        let page = self.page_aside(filter, &whose).await?;
+        let page = self.page_aside(filter, asker).await?;
         let ids: Vec<u64> = page.found.iter().map(|kept| kept.id).collect();
+        let whose = asker.whose().clone();
         let ordered = self.control.order(LetterOrder::Remove { ids, whose }).await?;
         let purged: Vec<u64> = ordered.done.iter().copied().collect();
         self.record("purge", &purged);

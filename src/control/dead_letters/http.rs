@@ -12,7 +12,7 @@
 
 use super::super::audit::{Actor, Entry, Outcome, Via};
 use super::command::id_of;
-use super::{Command, Filter, LetterError, Letters};
+use super::{Asker, Command, Filter, LetterError, Letters};
 use crate::access::{Caller, Credential};
 use crate::intake::{Answer, Order, problem};
 use event::Refusal;
@@ -30,9 +30,17 @@ impl Letters {
             Err(answer) => return *answer,
         };
         let (is_removed, is_edit) = (matches!(command, Command::Purge(_)), matches!(command, Command::Edit(..)));
-        // A task of its own: what is begun is done and recorded, though whoever asked has gone.
-        let done = tokio::spawn(async move { self.recorded(command, &order).await }).await;
-        match done.unwrap_or(Err(LetterError::Refused(Refusal::ShuttingDown))) {
+        let letters = Arc::clone(&self);
+        let done = match command.change() {
+            None => {
+                let asker = Asker::Remote(order.whose);
+                self.workshop.look_up(async move { letters.run(command, &asker).await }).await
+            }
+            Some(change) => {
+                self.workshop.carry_out(async move { letters.recorded(command, change, order).await }).await
+            }
+        };
+        match done {
             Ok(_) if is_removed => {
                 let mut answer = Answer::default();
                 *answer.status_mut() = StatusCode::NO_CONTENT;
@@ -50,18 +58,21 @@ impl Letters {
 }
 
 impl Letters {
-    /// Does it, between two entries of the audit log where it changes something.
-    async fn recorded(self: Arc<Self>, command: Command, order: &Order) -> Result<Value, LetterError> {
-        let Some((action, target)) = command.change() else {
-            return self.run(command, order.whose.clone()).await;
-        };
+    /// Does what changes something, between two entries of the audit log.
+    async fn recorded(
+        self: &Arc<Self>,
+        command: Command,
+        (action, target): (&'static str, Option<u64>),
+        order: Order,
+    ) -> Result<Value, LetterError> {
         let entry = Entry::new(Actor::unknown(Via::Http), action).on(target.map(|id| id.to_string()));
         let mut asked = told_of(&order.caller);
         if target.is_none() {
             asked["filter"] = serde_json::from_slice(&order.body).unwrap_or_default();
         }
+        let asker = Asker::Remote(order.whose);
         let of = self.append(entry.clone().with(asked).outcome(Outcome::Begun)).await?;
-        let done = Arc::clone(&self).run(command, order.whose.clone()).await;
+        let done = self.run(command, &asker).await;
         let (outcome, details) = match &done {
             Ok(result) if target.is_none() => (Outcome::Done, result.clone()),
             Ok(_) => (Outcome::Done, json!({})),

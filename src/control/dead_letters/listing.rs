@@ -1,6 +1,6 @@
 //! Letters as they are told.
 
-use super::{Filter, Kept, LetterError, Letters};
+use super::{Asker, Filter, Kept, LetterError, Letters};
 use crate::commit::{Beside, Replay, Whose, decode_dead_letter};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -21,8 +21,8 @@ pub(super) struct Page {
 }
 
 impl Letters {
-    pub(super) async fn page_aside(self: &Arc<Self>, filter: Filter, whose: &Whose) -> Result<Page, LetterError> {
-        let whose = whose.clone();
+    pub(super) async fn page_aside(self: &Arc<Self>, filter: Filter, asker: &Asker) -> Result<Page, LetterError> {
+        let whose = asker.whose().clone();
         self.aside(move |letters| letters.page(&filter, &whose)).await
     }
 
@@ -67,13 +67,7 @@ impl Letters {
 
     /// One, with its bytes. Blocks.
     pub(super) fn show(&self, id: u64, whose: &Whose) -> Result<Value, LetterError> {
-        let kept = self.get(id, whose)?;
-        let mut told = kept.told();
-        put_bytes(&mut told, "raw", &kept.raw);
-        if let Some(edit) = &kept.beside.edit {
-            put_bytes(&mut told, "edited", edit);
-        }
-        Ok(told)
+        Ok(self.get(id, whose)?.shown())
     }
 }
 
@@ -90,6 +84,16 @@ impl Kept {
             Beside { edit: Some(_), .. } => "edited",
             _ => "open",
         }
+    }
+
+    /// All that is known of it, with its bytes.
+    pub(super) fn shown(&self) -> Value {
+        let mut told = self.told();
+        put_bytes(&mut told, "raw", &self.raw);
+        if let Some(edit) = &self.beside.edit {
+            put_bytes(&mut told, "edited", edit);
+        }
+        told
     }
 
     /// What is known of it, without its bytes.

@@ -2,8 +2,8 @@
 //! write as its event.
 
 use super::listing::{cursor, replay as told};
-use super::{Filter, Kept, LetterError, Letters};
-use crate::commit::{Beside, LetterOrder, Replay, Submission, Whose};
+use super::{Asker, Filter, Kept, LetterError, Letters};
+use crate::commit::{Beside, LetterOrder, Replay, Submission};
 use event::{Batch, Refusal, Rejection, Source, UnixMicros};
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering::Relaxed;
@@ -11,9 +11,9 @@ use std::sync::{Arc, PoisonError};
 
 impl Letters {
     /// Replays one. One that was replayed before stays as it is, and says what became of it then.
-    pub(super) async fn replay(self: &Arc<Self>, id: u64, whose: &Whose) -> Result<Value, LetterError> {
+    pub(super) async fn replay(self: &Arc<Self>, id: u64, asker: &Asker) -> Result<Value, LetterError> {
         let _turn = self.turn.lock().await;
-        let kept = self.get_aside(id, whose).await?;
+        let kept = self.get_aside(id, asker).await?;
         if let Some(before) = kept.beside.replay.as_ref().filter(|replay| replay.is_done()) {
             let mut result = result(id, before);
             result["repeated"] = true.into();
@@ -26,10 +26,10 @@ impl Letters {
     }
 
     /// Replays those of one page that the filter takes and that can be; what became of each.
-    pub(super) async fn replay_all(self: &Arc<Self>, filter: Filter, whose: &Whose) -> Result<Value, LetterError> {
+    pub(super) async fn replay_all(self: &Arc<Self>, filter: Filter, asker: &Asker) -> Result<Value, LetterError> {
         filter.must_choose()?;
         let _turn = self.turn.lock().await;
-        let page = self.page_aside(filter, whose).await?;
+        let page = self.page_aside(filter, asker).await?;
         let mut counts = serde_json::Map::new();
         let (mut results, mut replayed, mut next) = (Vec::new(), Vec::new(), page.next);
         for kept in &page.found {
