@@ -8,14 +8,14 @@ mod asked;
 #[cfg(test)]
 mod support;
 
-use asked::{outcomes, recorded};
+use asked::{Talk, outcomes, recorded};
 use hyper::http::Request;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixListener;
 use std::process::{Output, Stdio};
-use support::{Answer, ApiKey, Daemon, Place, Shim, event, eventually, post_as, request, shape};
+use support::{Answer, ApiKey, Connection, Daemon, Place, Shim, event, eventually, post_as, request, shape};
 
 /// Posts something that is rejected; the id of its dead letter.
 #[track_caller]
@@ -403,8 +403,7 @@ fn edit_and_leave(daemon: &Daemon, id: &str, edit: &str) {
 #[test]
 fn an_order_outlives_its_asker_and_the_acceptor_that_took_it() {
     let shim = Shim::compiled();
-    let place = Place::with(&[("INGESTD_SERVER_ACCEPTORS", "1")]).and("FAULT_HANG", "1");
-    let daemon = place.and_all(shim.strikes("fdatasync", "*/data/log/*.log")).start();
+    let daemon = with_a_log_that_hangs(&shim, &[("INGESTD_SERVER_ACCEPTORS", "1")]);
     let letters = ["e-1", "e-2"].map(|id| reject(&daemon, bad(id)));
     shim.arm();
     edit_and_leave(&daemon, &letters[0], "{\"first\":1}");
@@ -426,6 +425,74 @@ fn an_order_outlives_its_asker_and_the_acceptor_that_took_it() {
     assert_eq!(outcomes(&entries), ["begun", "done", "begun", "done"]);
     assert_eq!(entries[3]["of"], entries[2]["seq"]);
     assert_eq!(show(&daemon, &letters[1])["edited"], "{\"second\":2}");
+}
+
+/// A daemon under a shim that makes its log hang.
+fn with_a_log_that_hangs(shim: &Shim, env: &[(&str, &str)]) -> Daemon {
+    let place = Place::with(env).and_all(shim.strikes("fdatasync", "*/data/log/*.log"));
+    place.and("FAULT_HANG", "1").start()
+}
+
+/// Sends an order and does not wait for its answer.
+fn sent(daemon: &Daemon, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Connection {
+    let mut connection = daemon.connect();
+    connection.send(request(method, path, headers, body.as_bytes()));
+    connection
+}
+
+#[test]
+fn an_order_whose_turn_does_not_come_is_refused_and_nothing_is_done() {
+    let shim = Shim::compiled();
+    let daemon = with_a_log_that_hangs(&shim, &[("INGESTD_SERVER_REQUEST_TIMEOUT_S", "1")]);
+    let letters = ["e-1", "e-2", "e-3"].map(|id| reject(&daemon, bad(id)));
+    let [first, second, third] = letters.each_ref().map(|id| format!("/dead-letters/{id}"));
+    shim.arm();
+    let mut has_it = sent(&daemon, "PUT", &first, &[], "{\"first\":1}");
+    eventually("it is its turn", || outcomes(&recorded(&daemon, "dead_letter_edit")) == ["begun"]);
+    let waiting = [
+        ("PUT", second.as_str(), "{}"),
+        ("DELETE", third.as_str(), ""),
+        ("POST", "/dead-letters/purge", "{\"all\":true}"),
+    ]
+    .map(|(method, path, body)| sent(&daemon, method, path, &[], body));
+    for mut connection in waiting {
+        let answer = connection.answer();
+        let problem = answer.problem(503);
+        assert!(problem["detail"].as_str().unwrap().contains("nothing was done"), "{problem}");
+        assert!(answer.header("retry-after").is_some(), "{answer:?}");
+    }
+    let late = admin(&daemon, &["purge", &letters[2]], "");
+    assert!(String::from_utf8_lossy(&late.stderr).contains("nothing was done"), "{late:?}");
+    assert!(!has_it.is_answered(), "whose turn it is may take longer");
+    shim.disarm();
+    assert_eq!(has_it.answer().with_status(200)["edited"], "{\"first\":1}");
+    assert_eq!(ids(&list(&daemon, "?state=open")), letters[1..]);
+}
+
+#[test]
+fn an_order_whose_key_is_revoked_before_its_turn_is_not_carried_out() {
+    let shim = Shim::compiled();
+    let groups = ["INGESTD_AUTH_INTAKE", "INGESTD_AUTH_READ", "INGESTD_AUTH_MANAGE"];
+    let daemon = with_a_log_that_hangs(&shim, &groups.map(|group| (group, "key")));
+    let [one, two] = ["one", "one"].map(|tenant| ApiKey::add(&daemon, tenant, "intake,read,manage"));
+    let letters = ["e-1", "e-2"].map(|id| reject_as(&daemon, &one, id));
+    let edit = |key: &ApiKey, id: &str| {
+        sent(&daemon, "PUT", &format!("/dead-letters/{id}"), &[("X-API-Key", &key.text)], "{\"edit\":1}")
+    };
+    shim.arm();
+    let mut first = edit(&one, &letters[0]);
+    eventually("it is its turn", || !recorded(&daemon, "dead_letter_edit").is_empty());
+    let mut second = edit(&two, &letters[1]);
+    let mut talk = Talk::with(&daemon);
+    eventually("the other one waits", || {
+        talk.say(r#"{"command": "figures"}"#)["result"]["intake"]["requests"]["used"] == 2
+    });
+    two.revoke(&daemon);
+    shim.disarm();
+    first.answer().with_status(200);
+    assert_eq!(second.answer().problem(401)["code"], "invalid_token");
+    let open = ask_as(&daemon, &one, "GET", "?state=open", "").with_status(200);
+    assert_eq!(ids(&open), [letters[1].as_str()]);
 }
 
 #[test]

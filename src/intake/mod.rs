@@ -39,6 +39,7 @@ pub use acceptor::{Shared, run};
 pub use admission::Admission;
 pub use answer::{Answer, problem};
 pub use cors::Cors;
+pub use entry::turned_away;
 pub use order::{Order, Orders};
 pub use settings::{Deadlines, Settings};
 pub use share::ShareLimits;

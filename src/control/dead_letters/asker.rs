@@ -1,5 +1,6 @@
 //! Who asks.
 
+use crate::access::Caller;
 use crate::commit::Whose;
 
 /// On whose behalf letters are looked at and changed.
@@ -7,8 +8,17 @@ use crate::commit::Whose;
 pub enum Asker {
     /// Whoever may use the admin socket.
     Operator,
-    /// Somebody over HTTP, for whom there are these letters.
-    Remote(Whose),
+    /// Somebody over HTTP.
+    Remote(Remote),
+}
+
+/// Somebody who asks over HTTP.
+#[derive(Debug)]
+pub struct Remote {
+    /// Which letters there are for him.
+    pub(super) whose: Whose,
+    /// By what he is known.
+    pub(super) caller: Caller,
 }
 
 /// The operator's reach.
@@ -19,7 +29,7 @@ impl Asker {
     pub(super) fn whose(&self) -> &Whose {
         match self {
             Asker::Operator => &ALL,
-            Asker::Remote(whose) => whose,
+            Asker::Remote(remote) => &remote.whose,
         }
     }
 }

@@ -9,8 +9,7 @@ use std::sync::Arc;
 impl Letters {
     /// Keeps other bytes for a replay beside the letter's own.
     pub(super) async fn edit(self: &Arc<Self>, id: u64, bytes: Vec<u8>, asker: &Asker) -> Result<Value, LetterError> {
-        let _turn = self.turn.lock().await;
-        let mut kept = self.get_aside(id, asker).await?;
+        let (_turn, mut kept) = self.at_its_turn(asker, self.get_aside(id, asker)).await?;
         kept.can_be_replayed()?;
         if bytes.is_empty() {
             return Err(LetterError::question("the body is the mended event"));
@@ -37,8 +36,7 @@ impl Letters {
 
     /// Removes one for good.
     pub(super) async fn purge(self: &Arc<Self>, id: u64, asker: &Asker) -> Result<Value, LetterError> {
-        let _turn = self.turn.lock().await;
-        self.get_aside(id, asker).await?;
+        let (_turn, _) = self.at_its_turn(asker, self.get_aside(id, asker)).await?;
         let whose = asker.whose().clone();
         let ordered = self.control.order(LetterOrder::Remove { ids: vec![id], whose }).await?;
         if let Some(error) = ordered.ended_by {
@@ -59,8 +57,7 @@ impl Letters {
     /// Removes those of one page that the filter takes, up to what cannot be read.
     pub(super) async fn purge_all(self: &Arc<Self>, filter: Filter, asker: &Asker) -> Result<Value, LetterError> {
         filter.must_choose()?;
-        let _turn = self.turn.lock().await;
-        let page = self.page_aside(filter, asker).await?;
+        let (_turn, page) = self.at_its_turn(asker, self.page_aside(filter, asker)).await?;
         let ids: Vec<u64> = page.found.iter().map(|kept| kept.id).collect();
         let whose = asker.whose().clone();
         let ordered = self.control.order(LetterOrder::Remove { ids, whose }).await?;
@@ -77,7 +74,7 @@ impl Letters {
     }
 
     pub(super) fn limits(&self) -> Result<prepare::Limits, LetterError> {
-        let shared = self.shared.upgrade().ok_or(LetterError::Refused(event::Refusal::ShuttingDown))?;
+        let shared = self.shared()?;
         Ok(shared.settings.load().limits.clone())
     }
 }

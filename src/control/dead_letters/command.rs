@@ -83,17 +83,20 @@ impl Letters {
         asker: &Asker,
         read: impl FnOnce(&Letters, &Whose) -> Result<Value, LetterError> + Send + 'static,
     ) -> Result<Value, LetterError> {
-        let place = match asker {
-            Asker::Operator => None,
-            Asker::Remote(_) => self.workshop.reader().await,
+        let wanted = async {
+            let place = match asker {
+                Asker::Operator => None,
+                Asker::Remote(_) => self.workshop.reader().await,
+            };
+            let whose = asker.whose().clone();
+            let read = move |letters: &Letters| {
+                // Kept until it is read, also where nobody waits for it any more.
+                let _place = place;
+                read(letters, &whose)
+            };
+            self.aside(read).await
         };
-        let whose = asker.whose().clone();
-        let read = move |letters: &Letters| {
-            // Kept until it is read, also where nobody waits for it any more.
-            let _place = place;
-            read(letters, &whose)
-        };
-        self.aside(read).await
+        self.in_time(wanted).await
     }
 }
 

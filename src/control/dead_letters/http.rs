@@ -12,9 +12,9 @@
 
 use super::super::audit::{Actor, Entry, Outcome, Via};
 use super::command::id_of;
-use super::{Asker, Command, Filter, LetterError, Letters};
-use crate::access::{Caller, Credential};
-use crate::intake::{Answer, Order, problem};
+use super::{Asker, Command, Filter, LetterError, Letters, Remote};
+use crate::access::{Caller, Credential, Scope};
+use crate::intake::{Answer, Order, problem, turned_away};
 use event::Refusal;
 use http_body_util::Full;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
@@ -33,8 +33,13 @@ impl Letters {
         let letters = Arc::clone(&self);
         let done = match command.change() {
             None => {
-                let asker = Asker::Remote(order.whose);
-                self.workshop.look_up(async move { letters.run(command, &asker).await }).await
+                let asker = Asker::Remote(Remote { whose: order.whose, caller: order.caller });
+                let question = async move {
+                    let told = letters.run(command, &asker).await;
+                    letters.may_still(&asker, Scope::Read)?;
+                    told
+                };
+                self.workshop.look_up(question).await
             }
             Some(change) => {
                 self.workshop.carry_out(async move { letters.recorded(command, change, order).await }).await
@@ -70,7 +75,7 @@ impl Letters {
         if target.is_none() {
             asked["filter"] = serde_json::from_slice(&order.body).unwrap_or_default();
         }
-        let asker = Asker::Remote(order.whose);
+        let asker = Asker::Remote(Remote { whose: order.whose, caller: order.caller });
         let of = self.append(entry.clone().with(asked).outcome(Outcome::Begun)).await?;
         let done = self.run(command, &asker).await;
         let (outcome, details) = match &done {
@@ -163,20 +168,20 @@ fn json_answer(body: &Value) -> Answer {
 
 fn told(error: &LetterError) -> Answer {
     let status = match error {
+        LetterError::TurnedAway(failure, group) => return turned_away(*failure, *group),
         LetterError::Missing(_) => StatusCode::NOT_FOUND,
         LetterError::Question(_) => StatusCode::BAD_REQUEST,
         LetterError::Conflict(_) => StatusCode::CONFLICT,
         LetterError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
         LetterError::Full => StatusCode::INSUFFICIENT_STORAGE,
-        LetterError::Refused(_) => StatusCode::SERVICE_UNAVAILABLE,
+        LetterError::Refused(_) | LetterError::Late(_) => StatusCode::SERVICE_UNAVAILABLE,
         LetterError::Unreadable(_) | LetterError::NotRecorded(_) | LetterError::Read(_) => {
             StatusCode::INTERNAL_SERVER_ERROR
         }
     };
     let mut answer = problem(status, &error.to_string());
-    if let LetterError::Refused(refusal) = error
-        && *refusal != Refusal::StorageFailed
-    {
+    let is_later = status == StatusCode::SERVICE_UNAVAILABLE;
+    if is_later && !matches!(error, LetterError::Refused(Refusal::StorageFailed)) {
         answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     answer

@@ -14,9 +14,10 @@ mod filter;
 mod http;
 mod listing;
 mod replay;
+mod turn;
 mod workshop;
 
-pub use asker::Asker;
+pub use asker::{Asker, Remote};
 pub use command::Command;
 pub use error::LetterError;
 pub use filter::Filter;

@@ -12,8 +12,7 @@ use std::sync::{Arc, PoisonError};
 impl Letters {
     /// Replays one. One that was replayed before stays as it is, and says what became of it then.
     pub(super) async fn replay(self: &Arc<Self>, id: u64, asker: &Asker) -> Result<Value, LetterError> {
-        let _turn = self.turn.lock().await;
-        let kept = self.get_aside(id, asker).await?;
+        let (_turn, kept) = self.at_its_turn(asker, self.get_aside(id, asker)).await?;
         if let Some(before) = kept.beside.replay.as_ref().filter(|replay| replay.is_done()) {
             let mut result = result(id, before);
             result["repeated"] = true.into();
@@ -28,8 +27,7 @@ impl Letters {
     /// Replays those of one page that the filter takes and that can be; what became of each.
     pub(super) async fn replay_all(self: &Arc<Self>, filter: Filter, asker: &Asker) -> Result<Value, LetterError> {
         filter.must_choose()?;
-        let _turn = self.turn.lock().await;
-        let page = self.page_aside(filter, asker).await?;
+        let (_turn, page) = self.at_its_turn(asker, self.page_aside(filter, asker)).await?;
         let mut counts = serde_json::Map::new();
         let (mut results, mut replayed, mut next) = (Vec::new(), Vec::new(), page.next);
         for kept in &page.found {
@@ -68,7 +66,7 @@ impl Letters {
 
     /// Validates, deduplicates and commits a letter's event: the letter's tenant is its owner, whatever an edit says.
     async fn put_in(self: &Arc<Self>, kept: &Kept) -> Result<Replay, LetterError> {
-        let shared = self.shared.upgrade().ok_or(LetterError::Refused(Refusal::ShuttingDown))?;
+        let shared = self.shared()?;
         let permit = shared.admission.enter()?;
         let now = UnixMicros::now();
         let source = if kept.head.source == Source::WebSocket as u8 { Source::WebSocket } else { Source::Http };
