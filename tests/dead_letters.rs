@@ -663,6 +663,54 @@ fn what_is_changed_is_on_record_with_the_key_of_whoever_changed_it() {
 }
 
 #[test]
+fn orders_that_change_nothing_wash_nothing_out_of_the_audit_log() {
+    let groups = ["INGESTD_AUTH_INTAKE", "INGESTD_AUTH_READ", "INGESTD_AUTH_MANAGE"].map(|group| (group, "key"));
+    let small = [("INGESTD_AUDIT_FILE_BYTES_MAX", "65536"), ("INGESTD_AUDIT_FILES_MAX", "2")];
+    let daemon = Daemon::with(&[groups.as_slice(), &small].concat());
+    let [one, two] = ["one", "two"].map(|tenant| ApiKey::add(&daemon, tenant, "intake,read,manage"));
+    let id = reject_as(&daemon, &one, "e-1");
+    ask_as(&daemon, &one, "PUT", &format!("/{id}"), "{}").with_status(200);
+    // One entry of each is more than the log keeps.
+    const ORDERS: u64 = 600;
+    let mut connection = daemon.connect();
+    for number in 0..ORDERS {
+        let (method, path, body) = match number % 3 {
+            0 => ("DELETE", "/dead-letters/999", ""),
+            1 => ("POST", "/dead-letters/999/replay", ""),
+            _ => ("POST", "/dead-letters/purge", "{\"code\":\"nothing\"}"),
+        };
+        connection.send(request(method, path, &[("X-API-Key", &two.text)], body.as_bytes()));
+        assert!(matches!(connection.answer().status, 404 | 200));
+    }
+    let actions = ["dead_letter_purge", "dead_letter_replay", "dead_letters_purge"];
+    let entries = |daemon: &Daemon| actions.iter().flat_map(|action| recorded(daemon, action)).collect::<Vec<_>>();
+    let alone = entries(&daemon);
+    assert!((10..30).contains(&alone.len()), "{}", alone.len());
+    for entry in &alone {
+        assert_eq!((&entry["of"], &entry["details"]["key"]), (&Value::Null, &json!(two.id)));
+        assert!(entry["outcome"] == "failed" || entry["details"]["purged"] == 0, "{entry}");
+    }
+    // What does change something is told as ever, by whomever, and each time.
+    let own = reject_as(&daemon, &two, "e-2");
+    ask_as(&daemon, &two, "PUT", &format!("/{own}"), "{}").with_status(200);
+    ask_as(&daemon, &two, "PUT", &format!("/{own}"), "{}").with_status(200);
+    let daemon = daemon.stop().start();
+    let edits = recorded(&daemon, "dead_letter_edit");
+    assert_eq!(outcomes(&edits), ["begun", "done"].repeat(3));
+    let verdict = asked::json_of(&daemon, &["audit-log", "--verify"]);
+    assert_eq!((&verdict["first"], &verdict["droppedUntil"]), (&1.into(), &Value::Null), "{verdict}");
+    // The others are counted.
+    let told = entries(&daemon);
+    let summed: Vec<_> = told.iter().filter(|entry| entry["details"]["more"].is_u64()).collect();
+    let more: u64 = summed.iter().map(|entry| entry["details"]["more"].as_u64().unwrap()).sum();
+    assert_eq!((summed.len(), more + alone.len() as u64), (3, ORDERS));
+    for entry in summed {
+        assert_eq!((&entry["details"]["key"], &entry["target"]), (&json!(two.id), &Value::Null));
+        assert!(entry["details"]["since"].as_str() < entry["details"]["until"].as_str(), "{entry}");
+    }
+}
+
+#[test]
 fn where_nobody_is_asked_who_he_is_this_machine_sees_all_tenants() {
     let daemon = Daemon::with(&[("INGESTD_AUTH_INTAKE", "key"), ("INGESTD_AUTH_MANAGE", "key")]);
     let keys = ["one", "two"].map(|tenant| ApiKey::add(&daemon, tenant, "intake,manage"));

@@ -19,6 +19,7 @@ impl Letters {
             return Err(LetterError::TooLarge(max));
         }
         let whose = asker.whose().clone();
+        self.begin(asker).await?;
         kept.beside.edit = Some(bytes.clone());
         let ordered = self.control.order(LetterOrder::Edit { id, bytes, whose }).await?;
         if let Some(error) = ordered.ended_by {
@@ -38,6 +39,7 @@ impl Letters {
     pub(super) async fn purge(self: &Arc<Self>, id: u64, asker: &Asker) -> Result<Value, LetterError> {
         let (_turn, _) = self.at_its_turn(asker, self.get_aside(id, asker)).await?;
         let whose = asker.whose().clone();
+        self.begin(asker).await?;
         let ordered = self.control.order(LetterOrder::Remove { ids: vec![id], whose }).await?;
         if let Some(error) = ordered.ended_by {
             return Err(error.into());
@@ -59,7 +61,11 @@ impl Letters {
         filter.must_choose()?;
         let (_turn, page) = self.at_its_turn(asker, self.page_aside(filter, asker)).await?;
         let ids: Vec<u64> = page.found.iter().map(|kept| kept.id).collect();
+        if ids.is_empty() {
+            return purged_of(Ordered::default(), page.next);
+        }
         let whose = asker.whose().clone();
+        self.begin(asker).await?;
         let ordered = self.control.order(LetterOrder::Remove { ids, whose }).await?;
         let purged: Vec<u64> = ordered.done.iter().copied().collect();
         self.record("purge", &purged);

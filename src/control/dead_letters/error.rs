@@ -33,6 +33,12 @@ pub enum LetterError {
     /// Whoever asks may no longer do so.
     #[error("the credential is no longer taken ({}): nothing was done", .0.as_str())]
     TurnedAway(Failure, Scope),
+    /// Whoever asks changes more than the audit log takes of one caller.
+    #[error(
+        "of one caller the audit log takes 1,000 orders at once that change something, and one a second: nothing was done; \
+         order many at once (`POST /dead-letters/replay`, `/purge`), or use `ingestd admin dead-letters`"
+    )]
+    TooMany(Duration),
     /// The audit log cannot be written.
     #[error("the audit log cannot be written: {0}")]
     NotRecorded(String),

@@ -6,6 +6,7 @@
 //! admin ───────────────────┘ └────► commit::Control ──► the writer   edit, purge; a replay, which goes in like any event
 //! ```
 
+mod allowance;
 mod asker;
 mod change;
 mod command;
@@ -13,6 +14,7 @@ mod error;
 mod filter;
 mod http;
 mod listing;
+mod record;
 mod replay;
 mod turn;
 mod workshop;
@@ -26,8 +28,10 @@ pub use workshop::runtime;
 use super::audit::AuditLog;
 use crate::commit::{Beside, Control, DeadLetter, Whose, decode_dead_letter};
 use crate::intake::Shared;
+use allowance::Allowance;
 use event::Refusal;
 use prepare::Parser;
+use record::Counts;
 use std::sync::{Arc, Mutex, Weak};
 use tokio::runtime::Handle;
 use wal::{Family, Reader};
@@ -46,6 +50,10 @@ pub struct Letters {
     turn: tokio::sync::Mutex<()>,
     /// Where what is asked over HTTP is done.
     workshop: Workshop,
+    /// What each caller may still leave in the audit log.
+    allowance: Allowance,
+    /// Orders that are only counted there.
+    counts: Counts,
 }
 
 /// A stored letter and what is kept beside it.
@@ -62,7 +70,8 @@ impl Letters {
     pub fn new(reader: Reader, control: Control, shared: &Arc<Shared>, audit: Arc<AuditLog>, runtime: Handle) -> Self {
         let parser = Mutex::new(Parser::new(shared.settings.load().limits.clone(), shared.key.clone()));
         let (shared, turn, workshop) = (Arc::downgrade(shared), tokio::sync::Mutex::default(), Workshop::new(runtime));
-        Letters { reader, control, shared, parser, audit, turn, workshop }
+        let (allowance, counts) = (Allowance::default(), Counts::default());
+        Letters { reader, control, shared, parser, audit, turn, workshop, allowance, counts }
     }
 
     /// Reads on a thread where reading much, or a disk that hangs, holds up nobody.

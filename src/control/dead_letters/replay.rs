@@ -19,6 +19,7 @@ impl Letters {
             return Ok(result);
         }
         kept.can_be_replayed()?;
+        self.begin(asker).await?;
         let replay = self.put_in(&kept).await?;
         self.record("replay", &[id]);
         Ok(result(id, &replay))
@@ -28,6 +29,9 @@ impl Letters {
     pub(super) async fn replay_all(self: &Arc<Self>, filter: Filter, asker: &Asker) -> Result<Value, LetterError> {
         filter.must_choose()?;
         let (_turn, page) = self.at_its_turn(asker, self.page_aside(filter, asker)).await?;
+        if page.found.iter().any(|kept| kept.can_be_replayed().is_ok()) {
+            self.begin(asker).await?;
+        }
         let mut counts = serde_json::Map::new();
         let (mut results, mut replayed, mut next) = (Vec::new(), Vec::new(), page.next);
         for kept in &page.found {

@@ -93,6 +93,8 @@ impl Letters {
             if let Some(shared) = self.shared.upgrade() {
                 let patience = shared.settings.load().deadlines.drain;
                 self.workshop.finish(patience).await;
+                // On a disk that hangs what they count is lost; it changed nothing.
+                tokio::time::timeout(patience, self.sum_up()).await.ok();
             }
         });
         // A disk that hangs under a letter that is read holds up no stop.
