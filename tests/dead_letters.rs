@@ -627,6 +627,40 @@ fn a_tenant_has_no_letters_but_its_own() {
 }
 
 #[test]
+fn a_tenants_list_goes_on_at_its_own_letters_and_tells_nothing_of_others() {
+    let daemon = guarded();
+    let [one, two] = ["one", "two"].map(|tenant| ApiKey::add(&daemon, tenant, "intake,read,manage"));
+    let first = reject_as(&daemon, &one, "e-1");
+    reject_as(&daemon, &two, "f-1");
+    let second = reject_as(&daemon, &one, "e-2");
+    let page = |cursor: &Value| {
+        let query = cursor.as_str().map(|cursor| format!("?limit=1&cursor={cursor}"));
+        ask_as(&daemon, &one, "GET", &query.unwrap_or("?limit=1".into()), "").with_status(200)
+    };
+    let beginning = page(&Value::Null);
+    assert_eq!((ids(&beginning), &beginning["nextCursor"]), (vec![first], &json!(second)));
+    // More of others than one call looks through.
+    let mut large: Value = serde_json::from_str(&bad("large")).unwrap();
+    large["data"]["text"] = "x".repeat(250_000).into();
+    let mut connection = daemon.connect();
+    for _ in 0..140 {
+        let answer = connection.post("/events", &[("X-API-Key", &two.text)], large.to_string().as_bytes());
+        assert!(answer.with_status(400)["deadLetterId"].is_string());
+    }
+    let rest = page(&json!(second));
+    let cursor = rest["nextCursor"].as_str().unwrap();
+    assert_eq!((ids(&rest), cursor.parse::<u64>().is_ok()), (vec![second], false), "{cursor}");
+    let end = page(&rest["nextCursor"]);
+    assert_eq!((ids(&end), &end["nextCursor"]), (vec![], &Value::Null), "others' letters lie behind");
+    ask_as(&daemon, &two, "GET", &format!("?cursor={cursor}"), "").problem(400);
+    for (action, changed) in [("purge", "purged"), ("replay", "accepted")] {
+        let filter = json!({"all": true, "cursor": cursor});
+        let done = ask_as(&daemon, &one, "POST", &format!("/{action}"), filter).with_status(200);
+        assert_eq!((&done[changed], &done["nextCursor"]), (&0.into(), &Value::Null));
+    }
+}
+
+#[test]
 fn an_edit_moves_no_letter_into_another_tenant() {
     let daemon = guarded();
     let [one, two] = ["one", "two"].map(|tenant| ApiKey::add(&daemon, tenant, "intake,read,manage"));

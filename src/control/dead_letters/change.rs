@@ -1,7 +1,6 @@
 //! Edits and purges.
 
-use super::listing::cursor;
-use super::{Asker, Filter, Kept, LetterError, Letters};
+use super::{Asker, Filter, Kept, LetterError, Letters, cursor};
 use crate::commit::{LetterOrder, Ordered};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -87,13 +86,14 @@ impl Letters {
 
 /// What became of a page of letters. What was removed before one could not be read is told, as with replays; where that is
 /// nothing, it is an error.
-fn purged_of(ordered: Ordered, next: Option<u64>) -> Result<Value, LetterError> {
+fn purged_of(ordered: Ordered, next: Option<String>) -> Result<Value, LetterError> {
     let kept: Vec<String> = ordered.awaited.iter().map(u64::to_string).collect();
-    let mut answer = json!({"purged": ordered.done.len(), "kept": kept, "nextCursor": cursor(next)});
+    let mut answer = json!({"purged": ordered.done.len(), "kept": kept, "nextCursor": cursor::told(next)});
     if let Some(error) = ordered.ended_by {
         let Some(last) = ordered.done.last() else { return Err(error.into()) };
         answer["failed"] = error.to_string().into();
-        answer["nextCursor"] = cursor(Some(last + 1));
+        // It is gone, so that this goes on behind it; the next number may be of another tenant.
+        answer["nextCursor"] = cursor::told(Some(last.to_string()));
     }
     Ok(answer)
 }
@@ -130,8 +130,8 @@ mod tests {
     #[test]
     fn what_was_purged_before_a_letter_could_not_be_read_is_told() {
         let ordered = Ordered { done: [3, 5].into(), ended_by: Some(unreadable()), ..Ordered::default() };
-        let answer = purged_of(ordered, Some(90)).unwrap();
-        assert_eq!((&answer["purged"], &answer["nextCursor"]), (&2.into(), &"6".into()));
+        let answer = purged_of(ordered, Some("90".into())).unwrap();
+        assert_eq!((&answer["purged"], &answer["nextCursor"]), (&2.into(), &"5".into()));
         assert_eq!(answer["failed"], unreadable().to_string());
         let nothing = Ordered { awaited: [3].into(), ended_by: Some(unreadable()), ..Ordered::default() };
         assert!(matches!(purged_of(nothing, None), Err(LetterError::Read(_))));

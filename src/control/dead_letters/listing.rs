@@ -1,6 +1,6 @@
 //! Letters as they are told.
 
-use super::{Asker, Filter, Kept, LetterError, Letters};
+use super::{Asker, Filter, Kept, LetterError, Letters, cursor};
 use crate::commit::{Beside, Replay, Whose, decode_dead_letter};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -17,7 +17,8 @@ const BYTES_MAX: usize = 32 << 20;
 /// Some letters, and where to go on.
 pub(super) struct Page {
     pub(super) found: Vec<Kept>,
-    pub(super) next: Option<u64>,
+    /// As it is told.
+    pub(super) next: Option<String>,
 }
 
 impl Letters {
@@ -30,10 +31,11 @@ impl Letters {
     pub(super) fn page(&self, filter: &Filter, whose: &Whose) -> Result<Page, LetterError> {
         let mut page = Page { found: Vec::new(), next: None };
         let (mut looked_at, mut bytes, mut failed) = (0, 0, None);
-        self.reader.scan(Family::Dead, &filter.from.to_be_bytes(), |key, value| {
+        let from = filter.cursor.as_ref().map_or(Ok(0), |cursor| self.seal.place(cursor, whose))?;
+        self.reader.scan(Family::Dead, &from.to_be_bytes(), |key, value| {
             let Ok(id) = key.try_into().map(u64::from_be_bytes) else { return ControlFlow::Continue(()) };
-            if page.found.len() >= filter.limit || looked_at >= LOOKED_AT_MAX || bytes >= BYTES_MAX {
-                page.next = Some(id);
+            if looked_at >= LOOKED_AT_MAX || bytes >= BYTES_MAX {
+                page.next = Some(self.seal.tell(id, whose));
                 return ControlFlow::Break(());
             }
             looked_at += 1;
@@ -41,6 +43,11 @@ impl Letters {
             let Some((head, raw)) = decode_dead_letter(value) else { return ControlFlow::Continue(()) };
             if !whose.holds(Some(&head)) {
                 return ControlFlow::Continue(());
+            }
+            if page.found.len() >= filter.limit {
+                // Only now: whether others have letters behind the last one is not to be told.
+                page.next = Some(id.to_string());
+                return ControlFlow::Break(());
             }
             let beside = match Beside::load(&self.reader, id) {
                 Ok(beside) => beside,
@@ -62,18 +69,13 @@ impl Letters {
     pub(super) fn list(&self, filter: &Filter, whose: &Whose) -> Result<Value, LetterError> {
         let page = self.page(filter, whose)?;
         let items: Vec<Value> = page.found.iter().map(Kept::told).collect();
-        Ok(json!({"items": items, "nextCursor": cursor(page.next)}))
+        Ok(json!({"items": items, "nextCursor": cursor::told(page.next)}))
     }
 
     /// One, with its bytes. Blocks.
     pub(super) fn show(&self, id: u64, whose: &Whose) -> Result<Value, LetterError> {
         Ok(self.get(id, whose)?.shown())
     }
-}
-
-/// Where to go on, as clients hand it back.
-pub(super) fn cursor(next: Option<u64>) -> Value {
-    next.map_or(Value::Null, |id| id.to_string().into())
 }
 
 impl Kept {

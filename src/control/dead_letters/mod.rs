@@ -10,6 +10,7 @@ mod allowance;
 mod asker;
 mod change;
 mod command;
+mod cursor;
 mod error;
 mod filter;
 mod http;
@@ -29,6 +30,7 @@ use super::audit::AuditLog;
 use crate::commit::{Beside, Control, DeadLetter, Whose, decode_dead_letter};
 use crate::intake::Shared;
 use allowance::Allowance;
+use cursor::Seal;
 use event::Refusal;
 use prepare::Parser;
 use record::Counts;
@@ -54,6 +56,8 @@ pub struct Letters {
     allowance: Allowance,
     /// Orders that are only counted there.
     counts: Counts,
+    /// Of places in lists.
+    seal: Seal,
 }
 
 /// A stored letter and what is kept beside it.
@@ -69,9 +73,9 @@ impl Letters {
     #[must_use]
     pub fn new(reader: Reader, control: Control, shared: &Arc<Shared>, audit: Arc<AuditLog>, runtime: Handle) -> Self {
         let parser = Mutex::new(Parser::new(shared.settings.load().limits.clone(), shared.key.clone()));
+        let (allowance, counts, seal) = (Allowance::default(), Counts::default(), Seal::new(&shared.key));
         let (shared, turn, workshop) = (Arc::downgrade(shared), tokio::sync::Mutex::default(), Workshop::new(runtime));
-        let (allowance, counts) = (Allowance::default(), Counts::default());
-        Letters { reader, control, shared, parser, audit, turn, workshop, allowance, counts }
+        Letters { reader, control, shared, parser, audit, turn, workshop, allowance, counts, seal }
     }
 
     /// Reads on a thread where reading much, or a disk that hangs, holds up nobody.

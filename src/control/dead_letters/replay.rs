@@ -1,8 +1,8 @@
 //! Replays: a letter's bytes, or those of its edit, go in as any event does; what becomes of the letter is in the same
 //! write as its event.
 
-use super::listing::{cursor, replay as told};
-use super::{Asker, Filter, Kept, LetterError, Letters};
+use super::listing::replay as told;
+use super::{Asker, Filter, Kept, LetterError, Letters, cursor};
 use crate::commit::{Beside, LetterOrder, Replay, Submission};
 use event::{Batch, Refusal, Rejection, Source, UnixMicros};
 use serde_json::{Value, json};
@@ -51,7 +51,7 @@ impl Letters {
                             error => ("failed", error.to_string().into()),
                         };
                         counts.insert(name.to_owned(), why);
-                        next = Some(kept.id);
+                        next = Some(kept.id.to_string());
                         break;
                     }
                     Err(error) => return Err(error),
@@ -64,7 +64,7 @@ impl Letters {
         let mut answer = json!({"accepted": 0, "duplicate": 0, "rejected": 0, "skipped": 0});
         counts.into_iter().for_each(|(name, count)| answer[name] = count);
         answer["results"] = results.into();
-        answer["nextCursor"] = cursor(next);
+        answer["nextCursor"] = cursor::told(next);
         Ok(answer)
     }
 
