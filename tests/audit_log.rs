@@ -127,7 +127,14 @@ fn the_record_is_bounded_by_configuration() {
         .collect();
     assert!(sizes.len() == 2 && sizes.iter().all(|size| *size <= 65_536), "{sizes:?}");
     let verdict = json_of(&daemon, &["audit-log", "--verify"]);
-    assert!(verdict["intact"] == true && verdict["first"].as_u64().unwrap() > 1, "{verdict}");
+    let first = verdict["first"].as_u64().unwrap();
+    assert!(verdict["intact"] == true && first > 1, "{verdict}");
+    assert_eq!(verdict["droppedUntil"], first - 1);
+    let oldest = &json_of(&daemon, &["audit-log", "--limit", "10000"])[0];
+    assert_eq!((&oldest["seq"], &oldest["time"]), (&verdict["first"], &verdict["firstTime"]));
+    let said = says(&daemon, &["audit-log", "--verify"]);
+    let wanted = format!("begins with entry {first} of {}; entries 1 to {} were dropped", oldest["time"], first - 1);
+    assert!(said.contains(&wanted.replace('"', "")), "{said}");
 }
 
 #[test]
@@ -192,6 +199,11 @@ fn an_archive_for_support_has_everything_but_secrets() {
     // What is logged goes along.
     let (code, _) = refused(&daemon.admin(&["pause", "https://me:planted-7@nowhere"]));
     assert_eq!(code, Some(1));
+    // What letters are looked for may be a shopper's, as a text or a number.
+    let id = 4_711_081_516_u64;
+    daemon.post("/dead-letters/purge", json!({"code": "planted-8", "tenant": id}).to_string()).with_status(200);
+    says(&daemon, &["dead-letters", "purge", "--code", "planted-9", "--sink", "planted-10"]);
+    says(&daemon, &["dead-letters", "list", "--sink", "planted-11"]);
 
     let output = dir.path().join("support.tar.gz");
     let path = output.to_str().unwrap();
@@ -220,6 +232,7 @@ fn an_archive_for_support_has_everything_but_secrets() {
     assert_eq!(said["files"].as_array().unwrap().len(), wanted.len());
     for (name, text) in &files {
         assert!(!text.contains("planted"), "{name}: {text}");
+        assert!(!text.contains(&id.to_string()), "{name}: {text}");
         assert!(!text.is_empty(), "{name}");
     }
     let text = |name: &str| files.iter().find(|(found, _)| found == name).unwrap().1.as_str();

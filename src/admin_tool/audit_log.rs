@@ -51,9 +51,22 @@ fn verify(socket: &Path, json: bool) -> ExitCode {
             verdict["last"],
             text(&verdict["head"])
         );
-        print(&(head + &wrong.collect::<String>() + if is_intact { "intact\n" } else { "NOT intact\n" }));
+        let end = if is_intact { "intact\n" } else { "NOT intact\n" };
+        print(&(head + &beginning(&verdict) + &wrong.collect::<String>() + end));
     }
     if is_intact { ExitCode::SUCCESS } else { FAILED.into() }
+}
+
+/// Where the log begins, and what has become of what was before.
+fn beginning(verdict: &Value) -> String {
+    let Some(first) = verdict["first"].as_u64() else { return String::new() };
+    let dropped = match verdict["droppedUntil"].as_u64() {
+        Some(until) => {
+            format!("; entries 1 to {until} were dropped by the bound (audit.file_bytes_max, audit.files_max)")
+        }
+        None => String::new(),
+    };
+    format!("begins with entry {first} of {}{dropped}\n", text(&verdict["firstTime"]))
 }
 
 fn table(entries: &Value) -> String {

@@ -21,7 +21,7 @@ use crate::commit::{
 use crate::control::admin::{self, AdminParts};
 use crate::control::audit::{Actor, AuditLog, Entry, Via};
 use crate::control::config::{Config, Loaded, Mistakes, Reloader};
-use crate::control::dead_letters::Letters;
+use crate::control::dead_letters::{self, Letters};
 use crate::control::{
     Backups, Exporter, ExporterParts, Figures, FiguresParts, Health, Phase, Pipeline, Rates, ServiceState,
     serve_figures,
@@ -38,6 +38,7 @@ use hyper::StatusCode;
 use serde_json::json;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tokio::runtime::Runtime;
 use tokio::sync::{Notify, mpsc, watch};
 use wal::CopyUse;
 
@@ -134,6 +135,7 @@ pub struct Bound {
     pipeline: Pipeline,
     backups: Arc<Backups>,
     letters: Arc<Letters>,
+    letters_runtime: Runtime,
     spans: Option<traces::Exporter>,
 }
 
@@ -243,7 +245,9 @@ impl Bound {
             orders: orders(Arc::clone(&letters)),
         });
         let audit = Arc::new(AuditLog::new(&config.data_dir, live.audit));
-        let made = Letters::new(opened.reader.clone(), control.clone(), &shared, Arc::clone(&audit));
+        let letters_runtime = dead_letters::runtime().map_err(StartError::Thread)?;
+        let (reader, runtime) = (opened.reader.clone(), letters_runtime.handle().clone());
+        let made = Letters::new(reader, control.clone(), &shared, Arc::clone(&audit), runtime);
         let letters = Arc::clone(letters.get_or_init(|| Arc::new(made)));
         let upkeep = Arc::new(ArcSwap::from_pointee(live.upkeep));
         let places = Arc::new(Places {
@@ -281,6 +285,7 @@ impl Bound {
             pipeline,
             backups: Arc::new(backups),
             letters,
+            letters_runtime,
             spans,
         })
     }
@@ -341,6 +346,11 @@ impl Bound {
             reloader: Arc::clone(&self.reloader),
             data: self.config.data_dir.clone(),
         });
+        let (letters, runtime, stop) = (Arc::clone(&self.letters), self.letters_runtime, shipping.clone());
+        shippers.push(thread(spawn("letters", &fatal, move || {
+            letters.serve(runtime, stop);
+            Ok(())
+        }))?);
         let (drain, (trims, trim_orders)) = (Arc::new(Notify::new()), mpsc::channel(TRIM_ORDERS));
         let admin = AdminParts {
             socket: self.config.admin_socket(),

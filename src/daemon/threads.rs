@@ -5,6 +5,7 @@
 //! | `writer` | normal after the drain; otherwise the daemon ends with the log's first error |
 //! | `accept-N` | normal after the stop; otherwise the daemon ends |
 //! | `ship-NAME` | normal after the stop; a failure is retried inside |
+//! | `letters` | normal after the stop, once the orders that were begun are done; otherwise the daemon ends |
 //! | `maintenance` | normal after the stop |
 //! | `figures` | normal after the stop; otherwise the daemon ends |
 //! | `stall` | normal after the stop |

@@ -142,7 +142,8 @@ fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a [u8]>, Fail
 }
 
 /// What a client is told: enough to mend it, nothing that helps to guess (RFC 6750, section 3).
-fn turned_away(failure: Failure, group: Scope) -> Answer {
+#[must_use]
+pub fn turned_away(failure: Failure, group: Scope) -> Answer {
     let (status, code, detail) = match failure {
         Failure::Missing => {
             (StatusCode::UNAUTHORIZED, "missing_credential", "an API key or a JWT is needed".to_owned())

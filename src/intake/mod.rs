@@ -41,6 +41,7 @@ pub use acceptor::{Shared, run};
 pub use admission::Admission;
 pub use answer::{Answer, problem};
 pub use cors::Cors;
+pub use entry::turned_away;
 pub use order::{Order, Orders, foreign_page};
 pub use settings::{Deadlines, Settings};
 pub use share::ShareLimits;

@@ -40,6 +40,8 @@ pub struct Order {
     pub query: Option<String>,
     /// Its body.
     pub body: Vec<u8>,
+    /// What that takes of the budget, until the order is carried out: its asker may leave before.
+    pub permit: Option<Permit>,
     /// Who wants it, for whoever keeps a record.
     pub caller: Caller,
     /// Whose letters it is for: those of its tenant, or all where nobody is asked who he is.
@@ -76,7 +78,7 @@ pub(super) async fn answer(
     if head.headers.contains_key(CONTENT_ENCODING) {
         return problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bodies are taken as they are, not packed");
     }
-    let (body, _permit) = match read(acceptor, caller, head, body).await {
+    let (body, permit) = match read(acceptor, caller, head, body).await {
         Ok(read) => read,
         Err(answer) => return *answer,
     };
@@ -86,7 +88,8 @@ pub(super) async fn answer(
         (Credential::None, Mode::None) => Whose::All,
         _ => Whose::Tenant(caller.tenant.clone()),
     };
-    (acceptor.shared.orders)(Order { method, path: path.to_owned(), query, body, caller: caller.clone(), whose }).await
+    let (path, caller) = (path.to_owned(), caller.clone());
+    (acceptor.shared.orders)(Order { method, path, query, body, permit, caller, whose }).await
 }
 
 /// Reads the body, where there may be one; what it takes is counted as that of intake is, until the order is carried out.

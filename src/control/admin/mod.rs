@@ -48,7 +48,7 @@
 //! | `drain` | | begins what SIGTERM begins; answered when it has begun |
 //! | `support` | | `{"files": {name: text}}`, without secrets |
 //! | `audit_log` | `since`, `action`, `limit` | the newest entries, in order |
-//! | `audit_verify` | | `{"intact", "entries", "first", "last", "head", "wrong"}` |
+//! | `audit_verify` | | `{"intact", "entries", "first", "firstTime", "droppedUntil", "last", "head", "wrong"}` |
 
 mod client;
 mod commands;

@@ -145,7 +145,9 @@ fn actor(stream: &UnixStream) -> Actor {
 
 /// Says who asks for what; once for what one connection asks again and again.
 fn log(request: &Request, actor: Actor, logged: &mut BTreeSet<String>) {
-    let (command, sink) = (request.command.as_str(), request.text("sink"));
+    let command = request.command.as_str();
+    // Of dead letters it is a filter, and whatever somebody has written.
+    let sink = request.text("sink").filter(|_| !command.starts_with("dead_letter"));
     let Actor { pid, uid, gid, .. } = actor;
     if commands::changes(request) || logged.insert(command.to_owned()) {
         tracing::info!(command, sink, ?pid, ?uid, ?gid, "admin command");

@@ -2,11 +2,12 @@
 
 use event::UnixMicros;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// Longest `details`, bytes; what is longer is left out, and that is said.
+/// Longest `details`, bytes; what does not fit is left out, and that is said.
 const DETAILS_BYTES_MAX: usize = 32 << 10;
 
 /// By which way an action came.
@@ -113,8 +114,6 @@ impl Entry {
 
     /// The line, without its line feed.
     pub(super) fn line(&self, seq: u64, previous: &str) -> String {
-        let long = self.details.to_string().len();
-        let omitted = json!({"omittedBytes": long});
         let line = Line {
             seq,
             time: UnixMicros::now().to_string(),
@@ -123,12 +122,35 @@ impl Entry {
             target: self.target.as_deref(),
             outcome: self.outcome,
             of: self.of,
-            details: if long > DETAILS_BYTES_MAX { &omitted } else { &self.details },
+            details: &cut(&self.details),
             previous,
         };
         // Texts and numbers always have a JSON form.
         serde_json::to_string(&line).unwrap_or_default()
     }
+}
+
+/// Details that fit. The largest members give way: who has asked is among the small ones, and stays.
+fn cut(details: &Value) -> Cow<'_, Value> {
+    let bytes = details.to_string().len();
+    if bytes <= DETAILS_BYTES_MAX {
+        return Cow::Borrowed(details);
+    }
+    let members = details.as_object().into_iter().flatten();
+    // With quotes, colon and comma; names are the daemon's own and hold nothing to escape.
+    let mut members: Vec<_> =
+        members.map(|(name, value)| (name.len() + value.to_string().len() + 4, name, value)).collect();
+    members.sort_by_key(|(bytes, ..)| *bytes);
+    let (mut kept, mut kept_bytes) = (Map::new(), 0);
+    for (bytes, name, value) in members {
+        if kept_bytes + bytes > DETAILS_BYTES_MAX {
+            break;
+        }
+        kept_bytes += bytes;
+        kept.insert(name.clone(), value.clone());
+    }
+    kept.insert("omittedBytes".into(), (bytes - kept_bytes).into());
+    Cow::Owned(kept.into())
 }
 
 #[derive(Serialize)]

@@ -75,6 +75,7 @@ fn an_entry_says_who_what_when_and_what_came_of_it() {
     let folder = Folder::new();
     let log = folder.log();
     assert_intact(&log, 0);
+    assert_eq!((log.verify().unwrap().first, log.verify().unwrap().dropped_until), (None, None));
     let before = UnixMicros::now();
     let of = log.append(&entry("pause").outcome(Outcome::Begun)).unwrap();
     log.record(Entry { of: Some(of), ..entry("pause").outcome(Outcome::Failed) }).unwrap();
@@ -89,6 +90,7 @@ fn an_entry_says_who_what_when_and_what_came_of_it() {
     assert_eq!((&second["outcome"], &second["of"], &second["seq"]), (&"failed".into(), &1.into(), &2.into()));
     assert!(first["time"].as_str().unwrap() >= before.to_string().as_str());
     assert_intact(&log, 2);
+    assert_eq!(log.verify().unwrap().dropped_until, None, "nothing was before the first");
     use std::os::unix::fs::PermissionsExt;
     assert_eq!(fs::metadata(folder.current()).unwrap().permissions().mode() & 0o777, 0o600);
 }
@@ -206,12 +208,16 @@ fn full_files_are_closed_and_only_so_many_are_kept() {
     let (first, last) = (entries[0]["seq"].as_u64().unwrap(), entries.last().unwrap()["seq"].as_u64().unwrap());
     assert_eq!(seqs(&entries), (first..=last).collect::<Vec<_>>());
     assert!(first > 1, "the oldest are gone");
+    let verdict = log.verify().unwrap();
+    assert_eq!((verdict.first, verdict.dropped_until), (Some(first), Some(first - 1)));
+    assert_eq!(verdict.first_time.as_deref(), entries[0]["time"].as_str());
     assert_intact(&log, entries.len() as u64);
     assert_intact(&folder.log(), entries.len() as u64);
     // One more is taken away by somebody else.
     files.sort_by_key(std::fs::DirEntry::file_name);
     fs::remove_file(files[0].path()).unwrap();
     assert_wrong(&log, "are missing, and no rotation has removed them");
+    assert_eq!(log.verify().unwrap().dropped_until, Some(first - 1), "somebody else is not the bound");
 }
 
 #[test]
@@ -248,8 +254,20 @@ fn what_cannot_be_written_is_told_and_goes_on_once_it_can() {
 fn details_are_bounded() {
     let folder = Folder::new();
     let log = folder.log();
-    log.record(entry("x").with(json!({"text": "x".repeat(100_000)}))).unwrap();
-    assert!(all(&log)[0]["details"]["omittedBytes"].as_u64().unwrap() > 100_000);
+    let long = "x".repeat(100_000);
+    for details in [json!({"text": &long}), json!(&long), json!([&long])] {
+        log.record(entry("x").with(details)).unwrap();
+    }
+    for entry in all(&log) {
+        let (details, omitted) = (&entry["details"], entry["details"]["omittedBytes"].as_u64().unwrap());
+        assert!(omitted > 100_000 && details.as_object().unwrap().len() == 1, "{details}");
+    }
+    // Who it was is not lost with the rest.
+    let who = json!({"key": "k-1", "tenant": "one", "filter": {"code": &long}, "result": "y".repeat(20_000)});
+    log.record(entry("x").with(who)).unwrap();
+    let details = &all(&log)[3]["details"];
+    assert_eq!((&details["key"], &details["tenant"], &details["filter"]), (&"k-1".into(), &"one".into(), &Value::Null));
+    assert!(details["omittedBytes"].as_u64().unwrap() > 100_000 && details["result"] != Value::Null, "{details}");
 }
 
 #[test]

@@ -15,6 +15,10 @@ pub struct Verdict {
     pub entries: u64,
     /// The oldest of them.
     pub first: Option<u64>,
+    /// When that was written.
+    pub first_time: Option<String>,
+    /// Up to which entry older ones were there and were removed by the bound.
+    pub dropped_until: Option<u64>,
     /// The newest of them.
     pub last: Option<u64>,
     /// SHA-256 of the newest line: noted elsewhere, it shows whether the whole chain was written anew.
@@ -31,6 +35,8 @@ impl Verdict {
             "intact": self.wrong.is_empty(),
             "entries": self.entries,
             "first": self.first,
+            "firstTime": self.first_time,
+            "droppedUntil": self.dropped_until,
             "last": self.last,
             "head": self.head,
             "wrong": self.wrong,
@@ -61,7 +67,9 @@ pub(super) fn verify(there: &[(String, File, u64)], stored: Option<&Head>) -> io
             check(&mut verdict, before.as_ref(), &head, &entry);
             removed_until = removed_until.max(entry["details"]["removedUntil"].as_u64().unwrap_or_default());
             verdict.entries += 1;
-            verdict.first.get_or_insert(head.seq);
+            if verdict.first.is_none() {
+                (verdict.first, verdict.first_time) = (Some(head.seq), entry["time"].as_str().map(str::to_owned));
+            }
             before = Some(head);
         }
     }
@@ -69,6 +77,9 @@ pub(super) fn verify(there: &[(String, File, u64)], stored: Option<&Head>) -> io
         let from = removed_until + 1;
         verdict.complain(format!("entries {from} to {} are missing, and no rotation has removed them", first - 1));
     }
+    // A crash may have come between the word and the deed: then they are still there.
+    verdict.dropped_until =
+        verdict.first.map(|first| removed_until.min(first.saturating_sub(1))).filter(|until| *until > 0);
     check_end(&mut verdict, before.as_ref(), stored);
     verdict.last = before.as_ref().map(|head| head.seq);
     verdict.head = before.map(|head| head.hash);

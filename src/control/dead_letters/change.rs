@@ -1,16 +1,14 @@
 //! Edits and purges.
 
-use super::listing::cursor;
-use super::{Filter, Kept, LetterError, Letters};
-use crate::commit::{LetterOrder, Ordered, Whose};
+use super::{Asker, Filter, Kept, LetterError, Letters, cursor};
+use crate::commit::{LetterOrder, Ordered};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
 impl Letters {
     /// Keeps other bytes for a replay beside the letter's own.
-    pub(super) async fn edit(self: &Arc<Self>, id: u64, bytes: Vec<u8>, whose: Whose) -> Result<Value, LetterError> {
-        let _turn = self.turn.lock().await;
-        let kept = self.get_aside(id, &whose).await?;
+    pub(super) async fn edit(self: &Arc<Self>, id: u64, bytes: Vec<u8>, asker: &Asker) -> Result<Value, LetterError> {
+        let (_turn, mut kept) = self.at_its_turn(asker, self.get_aside(id, asker)).await?;
         kept.can_be_replayed()?;
         if bytes.is_empty() {
             return Err(LetterError::question("the body is the mended event"));
@@ -19,7 +17,10 @@ impl Letters {
         if bytes.len() > max {
             return Err(LetterError::TooLarge(max));
         }
-        let ordered = self.control.order(LetterOrder::Edit { id, bytes, whose: whose.clone() }).await?;
+        let whose = asker.whose().clone();
+        self.begin(asker).await?;
+        kept.beside.edit = Some(bytes.clone());
+        let ordered = self.control.order(LetterOrder::Edit { id, bytes, whose }).await?;
         if let Some(error) = ordered.ended_by {
             return Err(error.into());
         }
@@ -30,13 +31,14 @@ impl Letters {
             return Err(LetterError::Missing(id));
         }
         self.record("edit", &[id]);
-        self.aside(move |letters| letters.show(id, &whose)).await
+        Ok(kept.shown())
     }
 
     /// Removes one for good.
-    pub(super) async fn purge(self: &Arc<Self>, id: u64, whose: Whose) -> Result<Value, LetterError> {
-        let _turn = self.turn.lock().await;
-        self.get_aside(id, &whose).await?;
+    pub(super) async fn purge(self: &Arc<Self>, id: u64, asker: &Asker) -> Result<Value, LetterError> {
+        let (_turn, _) = self.at_its_turn(asker, self.get_aside(id, asker)).await?;
+        let whose = asker.whose().clone();
+        self.begin(asker).await?;
         let ordered = self.control.order(LetterOrder::Remove { ids: vec![id], whose }).await?;
         if let Some(error) = ordered.ended_by {
             return Err(error.into());
@@ -54,11 +56,15 @@ impl Letters {
     }
 
     /// Removes those of one page that the filter takes, up to what cannot be read.
-    pub(super) async fn purge_all(self: &Arc<Self>, filter: Filter, whose: Whose) -> Result<Value, LetterError> {
+    pub(super) async fn purge_all(self: &Arc<Self>, filter: Filter, asker: &Asker) -> Result<Value, LetterError> {
         filter.must_choose()?;
-        let _turn = self.turn.lock().await;
-        let page = self.page_aside(filter, &whose).await?;
+        let (_turn, page) = self.at_its_turn(asker, self.page_aside(filter, asker)).await?;
         let ids: Vec<u64> = page.found.iter().map(|kept| kept.id).collect();
+        if ids.is_empty() {
+            return purged_of(Ordered::default(), page.next);
+        }
+        let whose = asker.whose().clone();
+        self.begin(asker).await?;
         let ordered = self.control.order(LetterOrder::Remove { ids, whose }).await?;
         let purged: Vec<u64> = ordered.done.iter().copied().collect();
         self.record("purge", &purged);
@@ -73,20 +79,21 @@ impl Letters {
     }
 
     pub(super) fn limits(&self) -> Result<prepare::Limits, LetterError> {
-        let shared = self.shared.upgrade().ok_or(LetterError::Refused(event::Refusal::ShuttingDown))?;
+        let shared = self.shared()?;
         Ok(shared.settings.load().limits.clone())
     }
 }
 
 /// What became of a page of letters. What was removed before one could not be read is told, as with replays; where that is
 /// nothing, it is an error.
-fn purged_of(ordered: Ordered, next: Option<u64>) -> Result<Value, LetterError> {
+fn purged_of(ordered: Ordered, next: Option<String>) -> Result<Value, LetterError> {
     let kept: Vec<String> = ordered.awaited.iter().map(u64::to_string).collect();
-    let mut answer = json!({"purged": ordered.done.len(), "kept": kept, "nextCursor": cursor(next)});
+    let mut answer = json!({"purged": ordered.done.len(), "kept": kept, "nextCursor": cursor::told(next)});
     if let Some(error) = ordered.ended_by {
         let Some(last) = ordered.done.last() else { return Err(error.into()) };
         answer["failed"] = error.to_string().into();
-        answer["nextCursor"] = cursor(Some(last + 1));
+        // It is gone, so that this goes on behind it; the next number may be of another tenant.
+        answer["nextCursor"] = cursor::told(Some(last.to_string()));
     }
     Ok(answer)
 }
@@ -123,8 +130,8 @@ mod tests {
     #[test]
     fn what_was_purged_before_a_letter_could_not_be_read_is_told() {
         let ordered = Ordered { done: [3, 5].into(), ended_by: Some(unreadable()), ..Ordered::default() };
-        let answer = purged_of(ordered, Some(90)).unwrap();
-        assert_eq!((&answer["purged"], &answer["nextCursor"]), (&2.into(), &"6".into()));
+        let answer = purged_of(ordered, Some("90".into())).unwrap();
+        assert_eq!((&answer["purged"], &answer["nextCursor"]), (&2.into(), &"5".into()));
         assert_eq!(answer["failed"], unreadable().to_string());
         let nothing = Ordered { awaited: [3].into(), ended_by: Some(unreadable()), ..Ordered::default() };
         assert!(matches!(purged_of(nothing, None), Err(LetterError::Read(_))));

@@ -1,6 +1,6 @@
 //! What can be asked, whoever asks.
 
-use super::{Filter, LetterError, Letters};
+use super::{Asker, Filter, LetterError, Letters};
 use crate::commit::Whose;
 use serde_json::Value;
 use std::sync::Arc;
@@ -65,16 +65,38 @@ impl Letters {
     ///
     /// # Errors
     /// [`LetterError`]; unless it is [`LetterError::Refused`], nothing was changed.
-    pub async fn run(self: Arc<Self>, command: Command, whose: Whose) -> Result<Value, LetterError> {
+    pub async fn run(self: &Arc<Self>, command: Command, asker: &Asker) -> Result<Value, LetterError> {
         match command {
-            Command::List(filter) => self.aside(move |letters| letters.list(&filter, &whose)).await,
-            Command::Show(id) => self.aside(move |letters| letters.show(id, &whose)).await,
-            Command::Edit(id, bytes) => self.edit(id, bytes, whose).await,
-            Command::Replay(id) => self.replay(id, &whose).await,
-            Command::ReplayAll(filter) => self.replay_all(filter, &whose).await,
-            Command::Purge(id) => self.purge(id, whose).await,
-            Command::PurgeAll(filter) => self.purge_all(filter, whose).await,
+            Command::List(filter) => self.read_for(asker, move |letters, whose| letters.list(&filter, whose)).await,
+            Command::Show(id) => self.read_for(asker, move |letters, whose| letters.show(id, whose)).await,
+            Command::Edit(id, bytes) => self.edit(id, bytes, asker).await,
+            Command::Replay(id) => self.replay(id, asker).await,
+            Command::ReplayAll(filter) => self.replay_all(filter, asker).await,
+            Command::Purge(id) => self.purge(id, asker).await,
+            Command::PurgeAll(filter) => self.purge_all(filter, asker).await,
         }
+    }
+
+    /// Answers a question; those that come over HTTP wait for one another, and for nobody else.
+    async fn read_for(
+        self: &Arc<Self>,
+        asker: &Asker,
+        read: impl FnOnce(&Letters, &Whose) -> Result<Value, LetterError> + Send + 'static,
+    ) -> Result<Value, LetterError> {
+        let wanted = async {
+            let place = match asker {
+                Asker::Operator => None,
+                Asker::Remote(_) => self.workshop.reader().await,
+            };
+            let whose = asker.whose().clone();
+            let read = move |letters: &Letters| {
+                // Kept until it is read, also where nobody waits for it any more.
+                let _place = place;
+                read(letters, &whose)
+            };
+            self.aside(read).await
+        };
+        self.in_time(wanted).await
     }
 }
 

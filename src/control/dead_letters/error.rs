@@ -1,4 +1,6 @@
+use crate::access::{Failure, Scope};
 use event::Refusal;
+use std::time::Duration;
 
 /// Why a dead letter is not shown or changed.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +27,18 @@ pub enum LetterError {
     /// The log does not take it now.
     #[error("the log takes nothing now ({0}): try again")]
     Refused(Refusal),
+    /// It was not its turn in time, or what it is about could not be read.
+    #[error("its turn did not come within {} s (server.request_timeout_s), and nothing was done: try again", .0.as_secs())]
+    Late(Duration),
+    /// Whoever asks may no longer do so.
+    #[error("the credential is no longer taken ({}): nothing was done", .0.as_str())]
+    TurnedAway(Failure, Scope),
+    /// Whoever asks changes more than the audit log takes of one caller.
+    #[error(
+        "of one caller the audit log takes 1,000 orders at once that change something, and one a second: nothing was done; \
+         order many at once (`POST /dead-letters/replay`, `/purge`), or use `ingestd admin dead-letters`"
+    )]
+    TooMany(Duration),
     /// The audit log cannot be written.
     #[error("the audit log cannot be written: {0}")]
     NotRecorded(String),

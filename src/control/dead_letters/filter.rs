@@ -23,16 +23,16 @@ pub struct Filter {
     pub since: Option<UnixMicros>,
     /// Whether all are meant where nothing else is given.
     pub all: bool,
-    /// The first id that is looked at.
-    pub from: u64,
+    /// Where to go on.
+    pub cursor: Option<String>,
     /// So many at most.
     pub limit: usize,
 }
 
 impl Default for Filter {
     fn default() -> Self {
-        let (code, sink, tenant, state) = (None, None, None, None);
-        Filter { code, sink, tenant, state, since: None, all: false, from: 0, limit: LIMIT }
+        let (code, sink, tenant, state, cursor) = (None, None, None, None, None);
+        Filter { code, sink, tenant, state, since: None, all: false, cursor, limit: LIMIT }
     }
 }
 
@@ -89,9 +89,7 @@ impl Filter {
                     Some(since.map_err(|_| LetterError::question("`since` is a time, as 2026-01-31T12:00:00Z"))?);
             }
             "all" => self.all = value == "true",
-            "cursor" => {
-                self.from = value.parse().map_err(|_| LetterError::question("`cursor` is a nextCursor of before"))?;
-            }
+            "cursor" => self.cursor = text(),
             "limit" => match value.parse() {
                 Ok(limit) if (1..=LIMIT_MAX).contains(&limit) => self.limit = limit,
                 _ => return Err(LetterError::question(format!("`limit` is a number from 1 to {LIMIT_MAX}"))),
@@ -132,7 +130,7 @@ mod tests {
         let object =
             serde_json::json!({"code": "missing_field", "since": "2026-01-31T12:00:00Z", "cursor": "7", "limit": 5});
         assert_eq!(query, Filter::of_object(&object, &[]).unwrap());
-        assert_eq!((query.from, query.limit), (7, 5));
+        assert_eq!((query.cursor.as_deref(), query.limit), (Some("7"), 5));
         assert!(query.must_choose().is_ok());
     }
 

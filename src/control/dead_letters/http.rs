@@ -10,17 +10,17 @@
 //! | `DELETE /dead-letters/{id}` | purges it |
 //! | `POST /dead-letters/purge` | purges those that the filter in the body takes |
 
-use super::super::audit::{Actor, Entry, Outcome, Via};
+use super::asker::{Asker, Remote};
 use super::command::id_of;
 use super::{Command, Filter, LetterError, Letters};
-use crate::access::{Caller, Credential};
-use crate::intake::{Answer, Order, problem};
+use crate::access::Scope;
+use crate::intake::{Answer, Order, problem, turned_away};
 use event::Refusal;
 use http_body_util::Full;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Method, StatusCode};
-use serde_json::{Value, json};
-use std::sync::Arc;
+use serde_json::Value;
+use std::sync::{Arc, OnceLock};
 
 impl Letters {
     /// Answers a request.
@@ -30,9 +30,23 @@ impl Letters {
             Err(answer) => return *answer,
         };
         let (is_removed, is_edit) = (matches!(command, Command::Purge(_)), matches!(command, Command::Edit(..)));
-        // A task of its own: what is begun is done and recorded, though whoever asked has gone.
-        let done = tokio::spawn(async move { self.recorded(command, &order).await }).await;
-        match done.unwrap_or(Err(LetterError::Refused(Refusal::ShuttingDown))) {
+        let letters = Arc::clone(&self);
+        let done = match command.change() {
+            None => {
+                let Order { whose, caller, .. } = order;
+                let asker = Asker::Remote(Box::new(Remote { whose, caller, order: None, begun: OnceLock::new() }));
+                let question = async move {
+                    let told = letters.run(command, &asker).await;
+                    letters.may_still(&asker, Scope::Read)?;
+                    told
+                };
+                self.workshop.look_up(question).await
+            }
+            Some(change) => {
+                self.workshop.carry_out(async move { letters.recorded(command, change, order).await }).await
+            }
+        };
+        match done {
             Ok(_) if is_removed => {
                 let mut answer = Answer::default();
                 *answer.status_mut() = StatusCode::NO_CONTENT;
@@ -47,51 +61,6 @@ impl Letters {
             Err(error) => told(&error),
         }
     }
-}
-
-impl Letters {
-    /// Does it, between two entries of the audit log where it changes something.
-    async fn recorded(self: Arc<Self>, command: Command, order: &Order) -> Result<Value, LetterError> {
-        let Some((action, target)) = command.change() else {
-            return self.run(command, order.whose.clone()).await;
-        };
-        let entry = Entry::new(Actor::unknown(Via::Http), action).on(target.map(|id| id.to_string()));
-        let mut asked = told_of(&order.caller);
-        if target.is_none() {
-            asked["filter"] = serde_json::from_slice(&order.body).unwrap_or_default();
-        }
-        let of = self.append(entry.clone().with(asked).outcome(Outcome::Begun)).await?;
-        let done = Arc::clone(&self).run(command, order.whose.clone()).await;
-        let (outcome, details) = match &done {
-            Ok(result) if target.is_none() => (Outcome::Done, result.clone()),
-            Ok(_) => (Outcome::Done, json!({})),
-            Err(error) => (Outcome::Failed, json!({"error": error.to_string()})),
-        };
-        self.append(Entry { of: Some(of), ..entry.with(details).outcome(outcome) }).await?;
-        done
-    }
-
-    /// Appends an entry, on a thread where a disk that hangs holds up nobody else.
-    async fn append(&self, entry: Entry) -> Result<u64, LetterError> {
-        let audit = Arc::clone(&self.audit);
-        let recorded = tokio::task::spawn_blocking(move || audit.append(&entry)).await;
-        let refused = |error: String| LetterError::NotRecorded(error);
-        recorded.map_err(|error| refused(error.to_string()))?.map_err(|error| refused(error.to_string()))
-    }
-}
-
-/// What the audit log has of whoever asks: by what he is known, never what he has shown.
-fn told_of(caller: &Caller) -> Value {
-    let mut told = json!({"address": caller.address.to_string(), "tenant": caller.tenant});
-    if let Credential::Key(id) = caller.credential {
-        told["key"] = id.to_string().into();
-    }
-    for (name, known) in [("subject", &caller.subject), ("certificate", &caller.certificate)] {
-        if let Some(known) = known {
-            told[name] = known.as_ref().into();
-        }
-    }
-    told
 }
 
 fn command(order: &Order) -> Result<Command, Box<Answer>> {
@@ -152,21 +121,27 @@ fn json_answer(body: &Value) -> Answer {
 
 fn told(error: &LetterError) -> Answer {
     let status = match error {
+        LetterError::TurnedAway(failure, group) => return turned_away(*failure, *group),
         LetterError::Missing(_) => StatusCode::NOT_FOUND,
         LetterError::Question(_) => StatusCode::BAD_REQUEST,
         LetterError::Conflict(_) => StatusCode::CONFLICT,
         LetterError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
         LetterError::Full => StatusCode::INSUFFICIENT_STORAGE,
-        LetterError::Refused(_) => StatusCode::SERVICE_UNAVAILABLE,
+        LetterError::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
+        LetterError::Refused(_) | LetterError::Late(_) => StatusCode::SERVICE_UNAVAILABLE,
         LetterError::Unreadable(_) | LetterError::NotRecorded(_) | LetterError::Read(_) => {
             StatusCode::INTERNAL_SERVER_ERROR
         }
     };
     let mut answer = problem(status, &error.to_string());
-    if let LetterError::Refused(refusal) = error
-        && *refusal != Refusal::StorageFailed
-    {
-        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    let later_s = match error {
+        LetterError::Refused(Refusal::StorageFailed) => None,
+        LetterError::Refused(_) | LetterError::Late(_) => Some(1),
+        LetterError::TooMany(wait) => Some((wait.as_millis().div_ceil(1000) as u64).max(1)),
+        _ => None,
+    };
+    if let Some(seconds) = later_s {
+        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     answer
 }
@@ -174,17 +149,12 @@ fn told(error: &LetterError) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
-    fn the_record_names_what_is_known_of_the_caller_and_nothing_else() {
-        let anonymous = Caller::anonymous("127.0.0.1".parse().unwrap());
-        assert_eq!(told_of(&anonymous), json!({"address": "127.0.0.1", "tenant": "default"}));
-        let certificate = Some("CN=till-7".into());
-        let credential = Credential::Jwt { expires_at_s: 1, signer: 2 };
-        let known = Caller { credential, subject: Some("anna".into()), certificate, ..anonymous };
-        assert_eq!(
-            told_of(&known),
-            json!({"address": "127.0.0.1", "tenant": "default", "subject": "anna", "certificate": "CN=till-7"})
-        );
+    fn whoever_orders_too_much_is_told_when_to_come_again() {
+        let answer = told(&LetterError::TooMany(Duration::from_millis(1500)));
+        assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(answer.headers()[RETRY_AFTER], "2");
     }
 }

@@ -1,6 +1,6 @@
 //! Letters as they are told.
 
-use super::{Filter, Kept, LetterError, Letters};
+use super::{Asker, Filter, Kept, LetterError, Letters, cursor};
 use crate::commit::{Beside, Replay, Whose, decode_dead_letter};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -17,12 +17,13 @@ const BYTES_MAX: usize = 32 << 20;
 /// Some letters, and where to go on.
 pub(super) struct Page {
     pub(super) found: Vec<Kept>,
-    pub(super) next: Option<u64>,
+    /// As it is told.
+    pub(super) next: Option<String>,
 }
 
 impl Letters {
-    pub(super) async fn page_aside(self: &Arc<Self>, filter: Filter, whose: &Whose) -> Result<Page, LetterError> {
-        let whose = whose.clone();
+    pub(super) async fn page_aside(self: &Arc<Self>, filter: Filter, asker: &Asker) -> Result<Page, LetterError> {
+        let whose = asker.whose().clone();
         self.aside(move |letters| letters.page(&filter, &whose)).await
     }
 
@@ -30,10 +31,11 @@ impl Letters {
     pub(super) fn page(&self, filter: &Filter, whose: &Whose) -> Result<Page, LetterError> {
         let mut page = Page { found: Vec::new(), next: None };
         let (mut looked_at, mut bytes, mut failed) = (0, 0, None);
-        self.reader.scan(Family::Dead, &filter.from.to_be_bytes(), |key, value| {
+        let from = filter.cursor.as_ref().map_or(Ok(0), |cursor| self.seal.place(cursor, whose))?;
+        self.reader.scan(Family::Dead, &from.to_be_bytes(), |key, value| {
             let Ok(id) = key.try_into().map(u64::from_be_bytes) else { return ControlFlow::Continue(()) };
-            if page.found.len() >= filter.limit || looked_at >= LOOKED_AT_MAX || bytes >= BYTES_MAX {
-                page.next = Some(id);
+            if looked_at >= LOOKED_AT_MAX || bytes >= BYTES_MAX {
+                page.next = Some(self.seal.tell(id, whose));
                 return ControlFlow::Break(());
             }
             looked_at += 1;
@@ -41,6 +43,11 @@ impl Letters {
             let Some((head, raw)) = decode_dead_letter(value) else { return ControlFlow::Continue(()) };
             if !whose.holds(Some(&head)) {
                 return ControlFlow::Continue(());
+            }
+            if page.found.len() >= filter.limit {
+                // Only now: whether others have letters behind the last one is not to be told.
+                page.next = Some(id.to_string());
+                return ControlFlow::Break(());
             }
             let beside = match Beside::load(&self.reader, id) {
                 Ok(beside) => beside,
@@ -62,24 +69,13 @@ impl Letters {
     pub(super) fn list(&self, filter: &Filter, whose: &Whose) -> Result<Value, LetterError> {
         let page = self.page(filter, whose)?;
         let items: Vec<Value> = page.found.iter().map(Kept::told).collect();
-        Ok(json!({"items": items, "nextCursor": cursor(page.next)}))
+        Ok(json!({"items": items, "nextCursor": cursor::told(page.next)}))
     }
 
     /// One, with its bytes. Blocks.
     pub(super) fn show(&self, id: u64, whose: &Whose) -> Result<Value, LetterError> {
-        let kept = self.get(id, whose)?;
-        let mut told = kept.told();
-        put_bytes(&mut told, "raw", &kept.raw);
-        if let Some(edit) = &kept.beside.edit {
-            put_bytes(&mut told, "edited", edit);
-        }
-        Ok(told)
+        Ok(self.get(id, whose)?.shown())
     }
-}
-
-/// Where to go on, as clients hand it back.
-pub(super) fn cursor(next: Option<u64>) -> Value {
-    next.map_or(Value::Null, |id| id.to_string().into())
 }
 
 impl Kept {
@@ -90,6 +86,16 @@ impl Kept {
             Beside { edit: Some(_), .. } => "edited",
             _ => "open",
         }
+    }
+
+    /// All that is known of it, with its bytes.
+    pub(super) fn shown(&self) -> Value {
+        let mut told = self.told();
+        put_bytes(&mut told, "raw", &self.raw);
+        if let Some(edit) = &self.beside.edit {
+            put_bytes(&mut told, "edited", edit);
+        }
+        told
     }
 
     /// What is known of it, without its bytes.

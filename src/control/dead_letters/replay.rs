@@ -1,9 +1,9 @@
 //! Replays: a letter's bytes, or those of its edit, go in as any event does; what becomes of the letter is in the same
 //! write as its event.
 
-use super::listing::{cursor, replay as told};
-use super::{Filter, Kept, LetterError, Letters};
-use crate::commit::{Beside, LetterOrder, Replay, Submission, Whose};
+use super::listing::replay as told;
+use super::{Asker, Filter, Kept, LetterError, Letters, cursor};
+use crate::commit::{Beside, LetterOrder, Replay, Submission};
 use event::{Batch, Refusal, Rejection, Source, UnixMicros};
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering::Relaxed;
@@ -11,25 +11,27 @@ use std::sync::{Arc, PoisonError};
 
 impl Letters {
     /// Replays one. One that was replayed before stays as it is, and says what became of it then.
-    pub(super) async fn replay(self: &Arc<Self>, id: u64, whose: &Whose) -> Result<Value, LetterError> {
-        let _turn = self.turn.lock().await;
-        let kept = self.get_aside(id, whose).await?;
+    pub(super) async fn replay(self: &Arc<Self>, id: u64, asker: &Asker) -> Result<Value, LetterError> {
+        let (_turn, kept) = self.at_its_turn(asker, self.get_aside(id, asker)).await?;
         if let Some(before) = kept.beside.replay.as_ref().filter(|replay| replay.is_done()) {
             let mut result = result(id, before);
             result["repeated"] = true.into();
             return Ok(result);
         }
         kept.can_be_replayed()?;
+        self.begin(asker).await?;
         let replay = self.put_in(&kept).await?;
         self.record("replay", &[id]);
         Ok(result(id, &replay))
     }
 
     /// Replays those of one page that the filter takes and that can be; what became of each.
-    pub(super) async fn replay_all(self: &Arc<Self>, filter: Filter, whose: &Whose) -> Result<Value, LetterError> {
+    pub(super) async fn replay_all(self: &Arc<Self>, filter: Filter, asker: &Asker) -> Result<Value, LetterError> {
         filter.must_choose()?;
-        let _turn = self.turn.lock().await;
-        let page = self.page_aside(filter, whose).await?;
+        let (_turn, page) = self.at_its_turn(asker, self.page_aside(filter, asker)).await?;
+        if page.found.iter().any(|kept| kept.can_be_replayed().is_ok()) {
+            self.begin(asker).await?;
+        }
         let mut counts = serde_json::Map::new();
         let (mut results, mut replayed, mut next) = (Vec::new(), Vec::new(), page.next);
         for kept in &page.found {
@@ -49,7 +51,7 @@ impl Letters {
                             error => ("failed", error.to_string().into()),
                         };
                         counts.insert(name.to_owned(), why);
-                        next = Some(kept.id);
+                        next = Some(kept.id.to_string());
                         break;
                     }
                     Err(error) => return Err(error),
@@ -62,13 +64,13 @@ impl Letters {
         let mut answer = json!({"accepted": 0, "duplicate": 0, "rejected": 0, "skipped": 0});
         counts.into_iter().for_each(|(name, count)| answer[name] = count);
         answer["results"] = results.into();
-        answer["nextCursor"] = cursor(next);
+        answer["nextCursor"] = cursor::told(next);
         Ok(answer)
     }
 
     /// Validates, deduplicates and commits a letter's event: the letter's tenant is its owner, whatever an edit says.
     async fn put_in(self: &Arc<Self>, kept: &Kept) -> Result<Replay, LetterError> {
-        let shared = self.shared.upgrade().ok_or(LetterError::Refused(Refusal::ShuttingDown))?;
+        let shared = self.shared()?;
         let permit = shared.admission.enter()?;
         let now = UnixMicros::now();
         let source = if kept.head.source == Source::WebSocket as u8 { Source::WebSocket } else { Source::Http };

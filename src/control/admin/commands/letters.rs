@@ -2,17 +2,15 @@
 
 use super::super::request::{Refusal, Request};
 use super::super::server::AdminParts;
-use crate::commit::Whose;
-use crate::control::dead_letters::Command;
+use crate::control::dead_letters::{Asker, Command};
 use serde_json::Value;
-use std::sync::Arc;
 
 /// Does what is asked about them, of all tenants: who may use the socket is the operator.
 pub(super) async fn run(parts: &AdminParts, request: &Request) -> Result<Value, Refusal> {
     let refused = |error: crate::control::dead_letters::LetterError| Refusal::from(error.to_string());
     let fields = Value::Object(request.fields.clone());
     match Command::of_request(&request.command, &fields) {
-        Some(command) => Arc::clone(&parts.letters).run(command.map_err(refused)?, Whose::All).await.map_err(refused),
+        Some(command) => parts.letters.run(command.map_err(refused)?, &Asker::Operator).await.map_err(refused),
         None => Err(format!("`{}` is not carried out by this daemon", request.command).into()),
     }
 }

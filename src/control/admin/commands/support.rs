@@ -17,6 +17,10 @@ const AUDIT_ENTRIES: usize = 1000;
 /// What the system says of the process, as it says it. The machine is told of by whoever asks: the unit's sandbox hides it
 /// from the daemon.
 const PROCESS_FILES: [&str; 3] = ["/proc/self/limits", "/proc/self/status", "/proc/self/cgroup"];
+/// What of a filter of dead letters is whatever its asker has written, a shopper's id perhaps.
+const FILTERS: [&str; 6] = ["code", "sink", "tenant", "state", "since", "cursor"];
+/// As the audit log says it.
+const LEFT_OUT: &str = "(left out)";
 const README: &str = "\
 What an ingestd daemon said of itself when `ingestd admin support` was asked.
 
@@ -35,7 +39,8 @@ process.txt     limits, memory and control group of the process, free disk space
 system.txt      kernel, processor, memory and load of the machine, as the program that asked has found them
 
 Passwords in addresses and values behind names such as password, secret or token are replaced by (secret), wherever they
-stand. No event, and no bytes of one, are in here; event ids may be in log.txt where an error speaks of one.
+stand. No event, and no bytes of one, are in here; event ids may be in log.txt where an error speaks of one. What dead letters
+were filtered by is left out of audit-log.jsonl, so that a line of it no longer fits the hash in the next one.
 ";
 
 /// All of it.
@@ -58,7 +63,7 @@ pub(super) async fn support(parts: &AdminParts) -> Result<Value, Refusal> {
         files.put("metrics.txt", figures.prometheus());
         files.json("wal.json", &log_view::facts(pipeline.reader()).unwrap_or_else(|error| error.to_string().into()));
         let entries = audit.query(&Query { limit: AUDIT_ENTRIES, ..Query::default() }).unwrap_or_default();
-        files.put("audit-log.jsonl", entries.iter().map(|entry| format!("{entry}\n")).collect());
+        files.put("audit-log.jsonl", entries.into_iter().map(|entry| format!("{}\n", without_filter(entry))).collect());
         let verdict = audit.verify().map(|verdict| verdict.to_json());
         files.json("audit-log.json", &verdict.unwrap_or_else(|error| error.to_string().into()));
         files.put("data.txt", listing(&config.data_dir));
@@ -79,6 +84,24 @@ impl Files {
     fn json(&mut self, name: &str, value: &Value) {
         self.put(name, serde_json::to_string_pretty(value).unwrap_or_default() + "\n");
     }
+}
+
+/// An entry of the audit log without what dead letters were filtered by, and without pointers into them.
+fn without_filter(mut entry: Value) -> Value {
+    if !entry["action"].as_str().is_some_and(|action| action.starts_with("dead_letters_")) {
+        return entry;
+    }
+    // Over HTTP it stands beside who has asked.
+    let place = if entry["actor"]["via"] == "http" { "/details/filter" } else { "/details" };
+    let filter = entry.pointer_mut(place).and_then(Value::as_object_mut).into_iter().flatten();
+    for (_, value) in filter.filter(|(name, value)| FILTERS.contains(&name.as_str()) && !value.is_null()) {
+        *value = LEFT_OUT.into();
+    }
+    let results = entry.pointer_mut("/details/results").and_then(Value::as_array_mut).into_iter().flatten();
+    for pointer in results.filter_map(|result| result.get_mut("pointer")) {
+        *pointer = LEFT_OUT.into();
+    }
+    entry
 }
 
 fn version() -> Value {
@@ -119,4 +142,29 @@ fn process(data: &Path) -> String {
         writeln!(out, "--- {path}\n{text}").ok();
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_keeps_who_asked_and_loses_what_was_looked_for() {
+        let http = json!({
+            "actor": {"via": "http"},
+            "action": "dead_letters_purge",
+            "details": {"tenant": "one", "key": "k", "filter": {"code": "anna", "tenant": 7, "all": true, "since": null}},
+        });
+        let mut wanted = http.clone();
+        wanted["details"]["filter"] = json!({"code": LEFT_OUT, "tenant": LEFT_OUT, "all": true, "since": null});
+        assert_eq!(without_filter(http), wanted);
+        let details = json!({"sink": "anna", "limit": 7, "results": [{"id": "1", "pointer": "/data/anna", "seq": 2}]});
+        let socket = json!({"actor": {"via": "socket"}, "action": "dead_letters_replay", "details": details});
+        let details = &without_filter(socket)["details"];
+        let results = json!([{"id": "1", "pointer": LEFT_OUT, "seq": 2}]);
+        assert_eq!(details, &json!({"sink": LEFT_OUT, "limit": 7, "results": results}));
+        // What others are about is for whoever helps.
+        let pause = json!({"actor": {"via": "socket"}, "action": "pause", "details": {"sink": "kafka"}});
+        assert_eq!(without_filter(pause.clone()), pause);
+    }
 }
