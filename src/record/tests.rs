@@ -39,6 +39,10 @@ fn decode(first: Seq, value: &[u8]) -> Result<Vec<(Seq, String, Owned)>, Corrupt
     Ok(out)
 }
 
+fn meant_of(events: &[(Seq, String, Owned)], is_meant: impl Fn(Seq) -> bool) -> usize {
+    events.iter().filter(|(seq, ..)| is_meant(*seq)).count()
+}
+
 fn events() -> impl Strategy<Value = Vec<Owned>> {
     let bytes = || proptest::collection::vec(any::<u8>(), 0..80);
     proptest::collection::vec((proptest::option::of(bytes()), proptest::option::of(bytes()), bytes()), 1..6)
@@ -66,6 +70,35 @@ proptest! {
         let at = at.index(value.len());
         value[at] ^= 1 << bit;
         prop_assert!(decode(Seq::FIRST, &value).is_err());
+    }
+
+    #[test]
+    fn what_is_erased_leaves_its_position_and_the_rest_as_it_was(
+        requests in proptest::collection::vec(("[a-z]{1,9}", events(), any::<bool>()), 1..4),
+        first in 1u64..1 << 40,
+        meant in proptest::collection::hash_set(0u64..16, 0..8),
+    ) {
+        let (value, first) = (encode(&requests, Seq::new(first)), Seq::new(first));
+        let is_meant = |seq: Seq| meant.contains(&seq.since(first));
+        let before = decode(first, &value).unwrap();
+        let kept: Vec<_> = before.iter().filter(|(seq, ..)| !is_meant(*seq)).cloned().collect();
+        match erase(first, &value, is_meant).unwrap() {
+            None => prop_assert_eq!(kept, before),
+            Some(rest) => {
+                prop_assert_eq!(decode(first, &rest).unwrap(), kept);
+                let block = Block::parse(first, &rest).unwrap();
+                prop_assert_eq!(block.events() as usize, before.len());
+                let mut positions = Vec::new();
+                block.visit_slots(&mut Vec::new(), |slot| positions.push(match slot {
+                    Slot::Event(event) => event.seq,
+                    Slot::Erased(seq) => seq,
+                })).unwrap();
+                prop_assert!(positions.iter().eq(before.iter().map(|(seq, ..)| seq)));
+                prop_assert!(erase(first, &rest, is_meant).unwrap().is_none(), "nothing is left to erase");
+                let again = erase(first, &rest, |_| true).unwrap();
+                prop_assert_eq!(again.is_none(), block.events() as usize == meant_of(&before, is_meant));
+            }
+        }
     }
 
     #[test]
@@ -105,6 +138,17 @@ fn duplicates_can_be_left_out_of_a_request() {
     let read: Vec<_> =
         decode(Seq::new(5), &value).unwrap().into_iter().map(|(seq, _, event)| (seq.get(), event.2)).collect();
     assert_eq!(read, [(5, b"one".to_vec()), (6, b"three".to_vec())]);
+}
+
+#[test]
+fn nothing_of_an_erased_event_is_left_in_the_bytes() {
+    let event = |text: &str| (Some(text.as_bytes().to_vec()), None, format!("{{\"userId\":\"{text}\"}}").into_bytes());
+    let value = encode(&[("t".into(), vec![event("wanda"), event("victor")], false)], Seq::FIRST);
+    let holds = |bytes: &[u8], text: &str| bytes.windows(text.len()).any(|part| part == text.as_bytes());
+    assert!(holds(&value, "victor"));
+    let rest = erase(Seq::FIRST, &value, |seq| seq == Seq::new(2)).unwrap().unwrap();
+    assert!(!holds(&rest, "victor") && holds(&rest, "wanda"));
+    assert_eq!(rest[0], 2, "no release that knows only version 1 takes it for what it was");
 }
 
 #[test]
