@@ -152,6 +152,18 @@ fn nothing_of_an_erased_event_is_left_in_the_bytes() {
 }
 
 #[test]
+fn version_2_never_changes() {
+    let value = encode(&[("t".into(), vec![(None, None, b"{}".to_vec()); 2], false)], Seq::new(7));
+    let rest = erase(Seq::new(7), &value, |seq| seq == Seq::new(8)).unwrap().unwrap();
+    let segment = 24;
+    let records = rest.len() - 18;
+    assert_eq!((rest[0], rest[2], rest[4], rest[8]), (2, 1, 2, 99), "its head is that of version 1");
+    assert_eq!(rest[segment], 18, "so many bytes has the segment");
+    assert_eq!(&rest[records..records + 10], b"\x02\0\0\0\0\0\x03\0{}", "an event");
+    assert_eq!(&rest[records + 10..], b"\0\0\0\0\0\0\xff\x01", "one that is erased");
+}
+
+#[test]
 fn id_lists_come_back_in_order() {
     let mut writer = IdListWriter::default();
     writer.begin();
