@@ -7,8 +7,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Newest data-folder format this release reads and the one it writes.
-pub(crate) const FORMAT: u32 = 1;
+/// Newest data-folder format this release reads.
+pub(crate) const FORMAT: u32 = 2;
+/// The one that a new folder has.
+const FIRST: u32 = 1;
+/// The one of a folder from which something was erased: a release that knows only the first one would take what is left
+/// of an event for an event, or for damage.
+const ERASED: u32 = 2;
 /// What damage of the file is named by.
 pub(crate) const NAME: &str = "format";
 
@@ -71,9 +76,34 @@ pub(crate) fn check_is_data_folder(data: &Path) -> Result<(), OpenError> {
     Err(OpenError::io("read", path(data))(io::ErrorKind::NotFound.into()))
 }
 
-/// Writes the present format.
+/// Writes the format of a new folder.
 pub(crate) fn write(data: &Path) -> Result<(), OpenError> {
-    write_synced(&path(data), &format!("{FORMAT}\n")).map_err(OpenError::io("write", path(data)))
+    put(data, FIRST)
+}
+
+/// Writes the newest format, where it is not known which one the folder had.
+pub(crate) fn write_newest(data: &Path) -> Result<(), OpenError> {
+    put(data, FORMAT)
+}
+
+/// Has older releases refuse the folder, durably, for something is about to be erased from its log.
+pub(crate) fn raise_for_erasure(data: &Path) -> Result<(), OpenError> {
+    match Format::find(data)? {
+        Format::Is(found) if found >= ERASED => Ok(()),
+        _ => put(data, ERASED),
+    }
+}
+
+/// Gives a copy the format of what it was copied from before.
+pub(crate) fn copy(data: &Path, copy: &Path) -> Result<(), OpenError> {
+    match Format::find(data)? {
+        Format::Is(found) => put(copy, found),
+        _ => put(copy, FORMAT),
+    }
+}
+
+fn put(data: &Path, format: u32) -> Result<(), OpenError> {
+    write_synced(&path(data), &format!("{format}\n")).map_err(OpenError::io("write", path(data)))
 }
 
 /// Where the file lies.
