@@ -1,12 +1,13 @@
-//! What is done with stored dead letters: edited, replayed, removed. The letter itself is never changed, for sinks may be
-//! about to send it: what happens to it is kept beside it, in [`Family::Projection`].
+//! What is done with stored dead letters: edited, replayed, removed, erased. The letter itself is never changed, for sinks
+//! may be about to send it: what happens to it is kept beside it, in [`Family::Projection`]. Only what is erased is changed:
+//! a letter that a sink still has to get is emptied, so that sinks count it as before.
 //!
 //! | key | value |
 //! |---|---|
 //! | `dead_edit/`, id (u64 big-endian) | the bytes that a replay takes instead of those that were received |
 //! | `dead_replay/`, id (u64 big-endian) | the newest [`Replay`], JSON, so that fields can be added |
 
-use super::dead_letter::{DeadLetter, DeadLetters, Moment, decode};
+use super::dead_letter::{DeadLetter, DeadLetters, Moment, decode, emptied};
 use super::submission::Submission;
 use event::{Receipt, UnixMicros, Verdict};
 use serde::{Deserialize, Serialize};
@@ -62,6 +63,11 @@ pub enum LetterOrder {
         ids: Vec<u64>,
         /// Whose they may be.
         whose: Whose,
+    },
+    /// Removes letters for good; one that some sink still has to get stays as one that holds nothing of its event.
+    Erase {
+        /// The letters.
+        ids: Vec<u64>,
     },
 }
 
@@ -182,8 +188,29 @@ impl DeadLetters {
                     }
                 }
             }
+            LetterOrder::Erase { ids } => {
+                for id in ids.into_iter().collect::<BTreeSet<_>>() {
+                    let is_awaited = id >= needed;
+                    if (is_awaited && self.empty(id, reader, writes)?) || self.remove(id, reader, writes)? {
+                        ordered.done.insert(id);
+                    }
+                }
+            }
         }
         Ok(())
+    }
+
+    /// Adds the write that leaves nothing of an event in its letter; false if there is no letter that can be read.
+    fn empty(&mut self, id: u64, reader: &Reader, writes: &mut Vec<Write>) -> Result<bool, ReadError> {
+        let stored = if self.is_kept(id) { reader.get(Family::Dead, &id.to_be_bytes())? } else { None };
+        let Some((letter, _)) = stored.as_deref().and_then(decode) else { return Ok(false) };
+        let before = stored.as_ref().map_or(0, Vec::len) as u64 + edit_bytes(reader, id)?;
+        let value = emptied(letter.clone());
+        let used = self.used_by(&letter.tenant);
+        *used = used.saturating_sub(before) + value.len() as u64;
+        writes.push(Write::Put(Family::Dead, id.to_be_bytes().to_vec(), value));
+        writes.extend(forget(id));
+        Ok(true)
     }
 
     fn edit(
