@@ -6,6 +6,7 @@
 mod audit_log;
 mod checkpoint;
 mod dead_letters;
+mod erase;
 mod exit;
 mod render;
 mod support;
@@ -40,6 +41,7 @@ pub(crate) fn run(admin: &Admin) -> ExitCode {
         AdminCommand::Wal(AdminWal::Trim) => (json!({"command": "wal_trim"}), render::trimmed),
         AdminCommand::Tokens(command) => tokens::question(command),
         AdminCommand::DeadLetters(what) => return dead_letters::run(&socket, what, admin.json),
+        AdminCommand::Erase(whom) => erase::question(whom),
         AdminCommand::Checkpoint { dir } => return checkpoint::run(&socket, dir, admin.json),
         AdminCommand::Hello => (json!({"command": "hello"}), render::hello),
         AdminCommand::Drain => (json!({"command": "drain"}), render::draining),

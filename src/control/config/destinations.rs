@@ -1,7 +1,7 @@
 //! The sections of the sinks as what the sinks' clients take.
 
 use super::sections::{ClickHouseSection, Config, DeliveryName, KafkaSection};
-use crate::deliver::sinks::clickhouse_client::{self, Cluster, Names};
+use crate::deliver::sinks::clickhouse_client::{self, Cluster, Names, Table};
 use crate::deliver::sinks::kafka_client::{self, Create, Delivery, Options, Topics};
 use std::path::Path;
 use std::time::Duration;
@@ -20,6 +20,13 @@ impl ClickHouseSection {
             false => String::new(),
         };
         Ok(clickhouse_client::Config { password, ..self.client_without_secrets() })
+    }
+
+    /// Its tables for accepted events, their processed form and dead letters, as SQL names them.
+    #[must_use]
+    pub fn tables(&self) -> [String; 3] {
+        let config = self.client_without_secrets();
+        [Table::Raw, Table::Processed, Table::Errors].map(|table| config.place(table))
     }
 
     fn client_without_secrets(&self) -> clickhouse_client::Config {
@@ -49,6 +56,13 @@ impl KafkaSection {
             config.options.set(name, secret(file)?);
         }
         Ok(config)
+    }
+
+    /// The topics of events and of dead letters.
+    #[must_use]
+    pub fn topics(&self) -> Vec<String> {
+        let Topics { raw, validated, enriched, dead, .. } = Topics::with_prefix(&self.topic_prefix);
+        vec![raw, validated, enriched, dead]
     }
 
     fn client_without_secrets(&self, node: u128) -> kafka_client::Config {

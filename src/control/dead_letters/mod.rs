@@ -56,6 +56,11 @@ impl Letters {
         Letters { reader, control, shared, parser, audit, turn }
     }
 
+    /// Keeps every letter as it is until that is dropped.
+    pub(super) async fn hold(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+
     /// Reads on a thread where reading much, or a disk that hangs, holds up nobody: requests are answered on the threads
     /// of their connections.
     async fn aside<T: Send + 'static>(
