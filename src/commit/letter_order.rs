@@ -191,7 +191,9 @@ impl DeadLetters {
             LetterOrder::Erase { ids } => {
                 for id in ids.into_iter().collect::<BTreeSet<_>>() {
                     let is_awaited = id >= needed;
-                    if (is_awaited && self.empty(id, reader, writes)?) || self.remove(id, reader, writes)? {
+                    if (is_awaited && self.empty(id, reader, writes)?)
+                        || self.remove(id, &Whose::All, reader, writes)?
+                    {
                         ordered.done.insert(id);
                     }
                 }
@@ -404,6 +406,38 @@ mod tests {
             }
         }
         assert!(!Whose::Tenant("default".into()).holds(None) && Whose::All.holds(None));
+    }
+
+    #[test]
+    fn what_is_erased_is_emptied_where_a_sink_still_has_to_get_it_and_else_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = wal::open(dir.path(), &wal::Options::default()).unwrap();
+        let mut letters = DeadLetters::load(&log.reader, Arc::default()).unwrap();
+        let moment = Moment { now: UnixMicros::new(5), age: UnixMicros::new(5), after: Seq::ZERO, incarnation: 1 };
+        let mut writes = Vec::new();
+        let mut draft = draft();
+        (draft.letter.event_id, draft.letter.pointer) = (Some("e-1".into()), "/data/wanda".into());
+        for _ in 0..2 {
+            letters.keep_accepted(&draft, moment, &mut writes);
+        }
+        log.writer.commit(&wal::Group { events: None, writes: &writes }).unwrap();
+        let edit = LetterOrder::Edit { id: 2, bytes: b"wanda".to_vec(), whose: Whose::All };
+        let mut writes = Vec::new();
+        letters.carry_out(edit, &log.reader, 2, &mut writes);
+        log.writer.commit(&wal::Group { events: None, writes: &writes }).unwrap();
+
+        let mut writes = Vec::new();
+        let ordered = letters.carry_out(LetterOrder::Erase { ids: vec![1, 2, 3] }, &log.reader, 2, &mut writes);
+        assert_eq!((ordered.done, ordered.awaited), (BTreeSet::from([1, 2]), BTreeSet::new()), "there is no third");
+        log.writer.commit(&wal::Group { events: None, writes: &writes }).unwrap();
+        let stored = |id: u64| log.reader.get(Family::Dead, &id.to_be_bytes()).unwrap();
+        assert_eq!(stored(1), None);
+        let rest = stored(2).unwrap();
+        let (head, raw) = decode(&rest).unwrap();
+        assert_eq!((head.committed_at, head.event_id, head.detail.as_str(), raw), (5, None, "erased", &b""[..]));
+        assert!(!rest.windows(5).any(|part| part == b"wanda"), "{rest:?}");
+        assert_eq!(Beside::load(&log.reader, 2).unwrap(), Beside::default());
+        assert_eq!(*letters.used_by("default"), rest.len() as u64, "the rest of the room is free again");
     }
 
     fn draft() -> DeadDraft {
