@@ -51,8 +51,13 @@ impl Format {
 
     /// Refuses a newer one.
     pub(crate) fn check_age(self) -> Result<(), OpenError> {
+        self.check_known(FORMAT)
+    }
+
+    /// Refuses one that is newer than what a release knows.
+    fn check_known(self, known: u32) -> Result<(), OpenError> {
         match self {
-            Format::Is(found) if found > FORMAT => Err(OpenError::Newer { found, known: FORMAT }),
+            Format::Is(found) if found > known => Err(OpenError::Newer { found, known }),
             _ => Ok(()),
         }
     }
@@ -119,4 +124,43 @@ pub(crate) fn has_log(data: &Path) -> bool {
     };
     let mut entries = fs::read_dir(data.join("log")).into_iter().flatten().filter_map(Result::ok);
     entries.any(|entry| is_of_log(entry.path()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fixture(name: &str) -> Format {
+        Format::find(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixture").join(name)).unwrap()
+    }
+
+    #[test]
+    fn a_release_from_before_refuses_a_folder_from_which_something_was_erased() {
+        assert_eq!((fixture("format-1"), fixture("format-2")), (Format::Is(FIRST), Format::Is(ERASED)));
+        // Releases that know only the first one look at the same number.
+        let refused = fixture("format-2").check_known(FIRST);
+        assert!(matches!(refused, Err(OpenError::Newer { found: ERASED, known: FIRST })), "{refused:?}");
+        for name in ["format-1", "format-2"] {
+            fixture(name).check_age().unwrap();
+        }
+        fixture("format-1").check_known(FIRST).unwrap();
+    }
+
+    #[test]
+    fn only_an_erasure_raises_the_format_and_a_copy_has_that_of_its_log() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        write(dir.path()).unwrap();
+        copy(dir.path(), other.path()).unwrap();
+        assert_eq!(Format::find(other.path()).unwrap(), Format::Is(FIRST));
+        for _ in 0..2 {
+            raise_for_erasure(dir.path()).unwrap();
+            assert_eq!(Format::find(dir.path()).unwrap(), Format::Is(ERASED));
+        }
+        copy(dir.path(), other.path()).unwrap();
+        assert_eq!(Format::find(other.path()).unwrap(), Format::Is(ERASED));
+        // What nobody knows is not said to be older than it may be.
+        fs::remove_file(path(dir.path())).unwrap();
+        copy(dir.path(), other.path()).unwrap();
+        assert_eq!(Format::find(other.path()).unwrap(), Format::Is(FORMAT));
+    }
 }
