@@ -111,7 +111,12 @@ impl Consumer {
     pub(super) fn erased_in(&mut self, range: &RangeInclusive<Seq>) -> Result<Vec<Seq>, Fault> {
         let (mut found, mut damaged) = (Vec::new(), Ok(()));
         let (scratch, left_out) = (&mut self.scratch, &self.left_out);
-        let read = self.reader.read(*range.start(), |block, _| {
+        // What was trimmed is in nobody's account any more.
+        let from = (*range.start()).max(self.reader.start());
+        if from > *range.end() {
+            return Ok(found);
+        }
+        let read = self.reader.read(from, |block, _| {
             if block.has_erased() {
                 let visited = block.visit_slots(scratch, |slot| match slot {
                     Slot::Erased(seq) if range.contains(&seq) && !left_out.contains(&seq) => found.push(seq),
@@ -329,5 +334,15 @@ mod tests {
         assert_eq!(consumer.first_commit_from(Seq::new(2)), Ok(UnixMicros::default()));
         assert_eq!(consumer.committed_at(Seq::new(2)), Ok(UnixMicros::new(4_000_000)));
         assert_eq!(consumer.committed_at(Seq::new(9)), Ok(UnixMicros::default()));
+    }
+
+    #[test]
+    fn what_is_trimmed_is_not_looked_for_among_what_is_erased() {
+        let (_dir, opened) = log_of(5);
+        let mut consumer = Consumer::new(opened.reader, Tail::new(Seq::new(5)), Seq::FIRST);
+        opened.trimmer.trim(Seq::new(4), Seq::FIRST).unwrap();
+        for last in [2, 5] {
+            assert_eq!(consumer.erased_in(&(Seq::FIRST..=Seq::new(last))), Ok(Vec::new()));
+        }
     }
 }

@@ -182,8 +182,11 @@ impl<D: Destination> Shipper<D> {
         let cursor = Cursor { next: from, next_dead: letters_from(self.letter_beside(from)?, &under_way) };
         let known = expired::load(&self.reader, D::NAME).map_err(|error| fault(&error))?;
         let behind = from..=self.cursor.next.prev();
-        let erased = if behind.is_empty() { 0 } else { self.consumer.erased_in(&behind)?.len() as u64 };
-        let ledger = self.ledger.moved(self.cursor.next, from, expired::count_from(&known, from) + erased);
+        let erased = if behind.is_empty() { Vec::new() } else { self.consumer.erased_in(&behind)? };
+        // What was given up is counted as that, also where it was erased, too.
+        let is_given_up = |seq: &&Seq| known.iter().any(|range| range.contains(seq));
+        let erased = erased.len() - erased.iter().filter(is_given_up).count();
+        let ledger = self.ledger.moved(self.cursor.next, from, expired::count_from(&known, from) + erased as u64);
         let mut writes: Vec<Write> =
             under_way.iter().filter(|batch| !is_ahead(batch, cursor)).map(|batch| batch.remove(D::NAME)).collect();
         writes.extend(given_up.iter().filter(|batch| is_ahead(batch, cursor)).map(|batch| batch.store(D::NAME)));
