@@ -267,6 +267,8 @@ fn what_a_run_that_was_broken_off_left_in_files_is_merged_by_the_next() {
         let first = daemon.admin(&["wal", "tail", "--from", "1", "-n", "1", "--json"]);
         serde_json::from_slice::<Value>(&first.stdout).is_ok_and(|line| line["seq"] == 6)
     });
+    let stage = || say(&daemon, r#"{"command": "erase_progress"}"#);
+    eventually("it tells what it waits for", || stage()["stage"] == "sinks");
     let place = daemon.kill().and("INGESTD_KAFKA_ENABLED", "false");
     erasing.wait().unwrap();
     let daemon = place.start();
@@ -349,4 +351,90 @@ fn what_was_trimmed_and_still_lies_in_a_table_goes_too() {
     let place = daemon.stop();
     let verified = place.wal(&["verify"]);
     assert!(verified.status.success(), "{verified:?}");
+}
+
+#[test]
+fn a_sink_that_is_switched_off_is_told_of_too() {
+    let daemon = Daemon::start();
+    post(&daemon, &[of(VICTIM, "a", 3), of("other", "b", 3)].concat());
+    settle(&daemon);
+    let place = daemon.stop().and("INGESTD_PARQUET_ENABLED", "false");
+    let daemon = place.start();
+    let done = admin(&daemon, &["erase", "--user", VICTIM]);
+    let sink = &done["sinks"][0];
+    assert_eq!((&sink["sink"], &sink["state"], &sink["next"]), (&"parquet".into(), &"off".into(), &7.into()), "{done}");
+    let file = &sink["files"][0];
+    assert_eq!(file["events"], 3, "{done}");
+    assert!(file["statement"].as_str().unwrap().starts_with("COPY"), "{file}");
+    // One that this log has never had a place of is not among them.
+    assert_eq!(done["sinks"].as_array().unwrap().len(), 1, "{done}");
+    let told = String::from_utf8(daemon.admin(&["erase", "--user", VICTIM]).stdout).unwrap();
+    assert!(told.contains("parquet: off") && told.contains("switched off") && told.contains("COPY"), "{told}");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named_and_all_else_is_done() {
+    let daemon = Daemon::start();
+    for name in ["a", "b"] {
+        post(&daemon, &of(VICTIM, name, 3));
+        settle(&daemon);
+    }
+    let report = admin(&daemon, &["erase", "--user", VICTIM, "--dry-run"]);
+    let files = report["sinks"][0]["files"].as_array().unwrap();
+    assert_eq!(files.len(), 2, "{report}");
+    let broken = files[0]["path"].as_str().unwrap();
+    std::fs::File::options().write(true).open(broken).unwrap().set_len(9).unwrap();
+    let done = admin(&daemon, &["erase", "--user", VICTIM]);
+    assert_eq!(done["log"]["erased"], 6, "{done}");
+    let files = done["sinks"][0]["files"].as_array().unwrap();
+    assert!(files[0]["path"] == broken && files[0]["unread"].is_string(), "{done}");
+    assert_eq!((&files[1]["events"], &files[1]["unread"]), (&3.into(), &Value::Null), "{done}");
+}
+
+#[test]
+fn where_the_disk_has_no_room_beside_the_reserve_nothing_is_begun() {
+    let daemon = Daemon::with(&[("INGESTD_PARQUET_ENABLED", "false")]);
+    post(&daemon, &of(VICTIM, "a", 3));
+    let daemon = daemon.stop().and("INGESTD_LOG_DISK_RESERVE_BYTES", "1000000000000000").start();
+    let refused = daemon.admin(&["erase", "--user", VICTIM]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(1) && said.contains("make room"), "{refused:?}");
+    // Nothing to erase, and what was before cannot be taken out of the files either.
+    let left = daemon.admin(&["erase", "--event", "nobodys"]);
+    let said = String::from_utf8_lossy(&left.stdout).into_owned();
+    assert!(left.status.code() == Some(1) && said.contains("NOT rewritten"), "{left:?}");
+    let place = daemon.stop();
+    assert_eq!(std::fs::read_to_string(place.data().join("format")).unwrap(), "1\n");
+    assert_eq!(place.stored().len(), 3);
+    let daemon = place.and("INGESTD_LOG_DISK_RESERVE_BYTES", "1000000").start();
+    assert_eq!(admin(&daemon, &["erase", "--user", VICTIM])["log"]["erased"], 3);
+    assert!(!holds(&daemon.data().join("log"), ".sst", VICTIM));
+}
+
+#[test]
+fn sinks_let_go_also_where_a_damaged_log_breaks_it_off() {
+    const WITNESS: &str = "witness-93b1c07de25f";
+    // Not finished before somebody asks for it.
+    let daemon = Daemon::with(&[("INGESTD_PARQUET_ROLL_S", "3600")]);
+    post(&daemon, &of(VICTIM, "a", 5));
+    // Each start has what came before in a table of its own.
+    let daemon = daemon.kill().start();
+    post(&daemon, &of(WITNESS, "b", 5));
+    let daemon = daemon.kill().start();
+    let in_flight = || daemon.get("/pipeline/status").json()["sinks"][0]["inFlight"].as_u64().unwrap();
+    eventually("they are in a file that is not finished", || in_flight() == 10);
+    let tables = std::fs::read_dir(daemon.data().join("log")).unwrap().map(|entry| entry.unwrap().path());
+    let has = |path: &Path, text: &str| {
+        std::fs::read(path).is_ok_and(|bytes| bytes.windows(text.len()).any(|part| part == text.as_bytes()))
+    };
+    let tables = tables.filter(|path| path.extension().is_some_and(|found| found == "sst"));
+    let damaged: Vec<_> = tables.filter(|path| has(path, WITNESS) && !has(path, VICTIM)).collect();
+    assert_eq!(damaged.len(), 1, "{damaged:?}");
+    let file = std::fs::File::options().write(true).open(&damaged[0]).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0xff; 8], 0).unwrap();
+    let broken = daemon.admin(&["erase", "--user", VICTIM]);
+    let said = String::from_utf8_lossy(&broken.stderr).into_owned();
+    assert!(broken.status.code() == Some(1) && said.contains("wal repair"), "{broken:?}");
+    eventually("it has let go", || in_flight() == 0);
+    assert!(!holds(&daemon.data().join("events"), "", VICTIM));
 }

@@ -141,3 +141,31 @@ fn nothing_that_is_erased_reaches_a_sink_that_was_paused_and_its_dead_letters_co
     assert_eq!(ledger(&daemon, "clickhouse"), [27, 0, 4]);
     assert_tables(&server, 27, 2);
 }
+
+#[test]
+fn a_dead_letter_that_had_arrived_unknown_to_the_daemon_is_told_of_and_comes_once() {
+    let server = Server::start();
+    let proxy = Proxy::to(&server);
+    let daemon = place(Some(&server), None).and("INGESTD_CLICKHOUSE_URLS", &proxy.url()).start();
+    post(&daemon, &some("first", 10));
+    settle(&daemon);
+    proxy.lose_answers(true);
+    let mut bad: Value = serde_json::from_str(&mixed("bad")[0]).unwrap();
+    bad["eventType"] = "cart_eaten".into();
+    assert_eq!(post(&daemon, &[bad.to_string()]), 0);
+    eventually("it has arrived", || server.rows("events_errors").0 == 1);
+    let report = erase(&daemon);
+    let sink = &report["sinks"][0];
+    assert_eq!(
+        (&report["deadLetters"]["erased"], &sink["underWay"], &sink["lettersUnderWay"]),
+        (&1.into(), &json!([]), &json!([[1, 1]])),
+        "{report}"
+    );
+    let daemon = daemon.kill().start();
+    proxy.lose_answers(false);
+    settle(&daemon);
+    eventually("the sink is past it", || erase(&daemon)["sinks"][0]["lettersUnderWay"] == json!([]));
+    assert_tables(&server, 10, 1);
+    run_statements(&server, &report);
+    assert_tables(&server, 10, 0);
+}

@@ -70,6 +70,8 @@ pub struct HeldFile {
     pub events: u64,
     /// What the sink knows the file by: entries of its footer.
     pub mark: Vec<(String, String)>,
+    /// Why it cannot be read, where that is so: then it is not known what it holds.
+    pub unread: Option<String>,
 }
 
 impl Asked {

@@ -1,6 +1,7 @@
 //! The sections of the sinks as what the sinks' clients take.
 
 use super::sections::{ClickHouseSection, Config, DeliveryName, KafkaSection};
+use crate::deliver::sinks::ParquetConfig;
 use crate::deliver::sinks::clickhouse_client::{self, Cluster, Names, Table};
 use crate::deliver::sinks::kafka_client::{self, Create, Delivery, Options, Topics};
 use std::path::Path;
@@ -8,6 +9,20 @@ use std::time::Duration;
 
 /// How long a call to Kafka goes on trying: no longer than the drain waits.
 const KAFKA_PATIENCE: Duration = Duration::from_secs(10);
+
+impl Config {
+    /// The folder of the Parquet files, and how they are made.
+    #[must_use]
+    pub fn parquet_files(&self) -> ParquetConfig {
+        ParquetConfig {
+            file_bytes_max: self.parquet.roll_bytes,
+            file_age_max: Duration::from_secs(self.parquet.roll_s),
+            // Where intake has stopped already there is room left for what makes room.
+            free_bytes_min: self.log.disk_reserve_bytes / 4,
+            ..ParquetConfig::new(self.data_dir.join("events"))
+        }
+    }
+}
 
 impl ClickHouseSection {
     /// The client's configuration.

@@ -8,6 +8,9 @@
 //! files      what is in memory is flushed, tables of what was rewritten are merged
 //! ```
 
+mod letters;
+mod places;
+mod progress;
 mod statements;
 mod subject;
 mod unsettled;
@@ -17,10 +20,13 @@ pub use subject::{Of, Subject};
 use super::Pipeline;
 use super::config::Config;
 use super::dead_letters::Letters;
-use crate::commit::{Beside, Control, LetterOrder, decode_dead_letter};
-use crate::deliver::{Handle, Manifest};
+use crate::commit::Control;
+use crate::deliver::Handle;
 use event::Seq;
+use letters::InLetters;
+use places::Places;
 use prepare::processed::Extractor;
+use progress::{Progress, Stage};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::ops::{ControlFlow, RangeInclusive};
@@ -28,14 +34,16 @@ use std::sync::Arc;
 use std::time::Duration;
 use subject::Match;
 use tokio::sync::Mutex;
-use wal::{Eraser, Family, ReadError, Reader, Write};
+use wal::{Eraser, Family, ReadError, Write};
 
 /// Bytes of blocks that are looked through, or rewritten, at once.
 const STEP_BYTES: usize = 1 << 20;
-/// Dead letters that are removed at once.
-const LETTERS_MAX: usize = 256;
+/// How often the log is looked through up to its end before replays have to wait: so little is left then.
+const PASSES: usize = 2;
 /// How long a sink may take to let go of what it holds.
 const SINK_PATIENCE: Duration = Duration::from_secs(30);
+/// What helps a log that cannot be read.
+const ADVICE: &str = "stop the daemon, `ingestd wal verify`, `ingestd wal repair`, then run this again";
 /// Session ids that are named.
 const SESSIONS_MAX: usize = 100;
 
@@ -58,6 +66,7 @@ pub struct Erasure {
     eraser: Eraser,
     disk_reserve_bytes: Box<dyn Fn() -> u64 + Send + Sync>,
     turn: Mutex<()>,
+    progress: Progress,
 }
 
 /// What was found in the log.
@@ -76,21 +85,16 @@ struct Part {
     /// Blocks with something that is meant, and where.
     blocks: Vec<(Seq, BTreeSet<Seq>)>,
     next: Seq,
+    /// Why it goes no further.
+    damage: Option<String>,
 }
 
-/// Blocks without what is meant, by the position of their first event.
+/// Blocks without what is meant, by the position of their first event, and what puts them in their places.
 #[derive(Debug, Default)]
 struct Rewritten {
     blocks: Vec<(Seq, Vec<u8>)>,
     events: u64,
-}
-
-/// What was found among the dead letters.
-#[derive(Debug, Default)]
-struct InLetters {
-    letters: u64,
-    mentions: u64,
-    erased: u64,
+    writes: Vec<Write>,
 }
 
 impl Erasure {
@@ -103,30 +107,29 @@ impl Erasure {
         disk_reserve_bytes: impl Fn() -> u64 + Send + Sync + 'static,
     ) -> Self {
         let (disk_reserve_bytes, turn) = (Box::new(disk_reserve_bytes), Mutex::default());
-        Erasure { pipeline, control, letters, eraser, disk_reserve_bytes, turn }
+        Erasure { pipeline, control, letters, eraser, disk_reserve_bytes, turn, progress: Progress::default() }
     }
 
     /// Erases what was committed before the call; the report says what was found and done where.
     ///
     /// # Errors
     /// Why it was broken off, for a person; what was erased by then stays so, and another run goes on.
-    pub async fn run(self: &Arc<Self>, wanted: &Wanted, config: &Config) -> Result<Value, String> {
+    pub async fn run(self: &Arc<Self>, wanted: &Wanted, config: Config) -> Result<Value, String> {
         let _turn = self.turn.try_lock().map_err(|_| "another erasure is under way: wait for it".to_owned())?;
-        // A letter that is replayed meanwhile would be in the log behind our back.
-        let replays = self.letters.hold().await;
-        let until = self.pipeline.tail().committed();
-        let log = self.log(wanted, until).await?;
-        let mut held = Vec::new();
-        for sink in self.pipeline.sinks() {
-            held.push(if wanted.dry_run { None } else { let_go(sink).await });
-        }
-        let letters = self.dead_letters(wanted).await?;
-        drop(replays);
+        let _shown = self.progress.begin();
+        let mut log = InLog::default();
+        let passed = self.pass(wanted, &mut log).await;
+        // Also where it was broken off: what is erased by then must not be delivered out of memory.
+        self.let_go(wanted).await;
+        let erased = match passed {
+            Ok(next) => self.erase_rest(wanted, &mut log, next).await,
+            Err(error) => Err(error),
+        };
+        // Once more, for the rest, and for dead letters that were being sent.
+        let troubles = self.let_go(wanted).await;
+        let (until, letters) = erased?;
         let settled = if wanted.dry_run { Value::Null } else { self.settle().await };
-        let mut sinks = Vec::new();
-        for (sink, trouble) in self.pipeline.sinks().iter().zip(held) {
-            sinks.push(self.sink(sink, trouble, wanted, config, &log).await?);
-        }
+        let sinks = self.places(wanted, config, log.sessions, troubles).await?;
         Ok(json!({
             "dryRun": wanted.dry_run,
             "upTo": until.get(),
@@ -143,20 +146,60 @@ impl Erasure {
         }))
     }
 
-    /// The events of the log.
-    async fn log(self: &Arc<Self>, wanted: &Wanted, until: Seq) -> Result<InLog, String> {
-        let mut found = InLog::default();
+    /// How far the one that is under way has got; null while none is.
+    #[must_use]
+    pub fn progress(&self) -> Value {
+        self.progress.tell()
+    }
+
+    /// Erases from the log what is there, while everything else goes on; returns where it ended.
+    async fn pass(self: &Arc<Self>, wanted: &Wanted, log: &mut InLog) -> Result<Seq, String> {
         let mut next = self.pipeline.reader().start().max(Seq::FIRST);
+        for _ in 0..PASSES {
+            let until = self.pipeline.tail().committed();
+            next = self.log(wanted, next, until, log).await?;
+        }
+        Ok(next)
+    }
+
+    /// Erases what has come in meanwhile, and the dead letters. No letter is replayed in between: it would be in the log
+    /// behind our back, and gone from where it was.
+    async fn erase_rest(
+        self: &Arc<Self>,
+        wanted: &Wanted,
+        log: &mut InLog,
+        next: Seq,
+    ) -> Result<(Seq, InLetters), String> {
+        let _replays = self.letters.hold().await;
+        // One whose asker has left may be with the writer still. This is behind it.
+        self.control.write(Vec::new()).await.map_err(text)?;
+        let until = self.pipeline.tail().committed();
+        self.log(wanted, next, until, log).await?;
+        self.progress.is_at(Stage::Letters);
+        Ok((until, self.dead_letters(wanted).await?))
+    }
+
+    /// Erases from the log what lies from `next` up to `until`; returns where it ended.
+    async fn log(
+        self: &Arc<Self>,
+        wanted: &Wanted,
+        mut next: Seq,
+        until: Seq,
+        found: &mut InLog,
+    ) -> Result<Seq, String> {
         while next <= until {
-            let (erasure, of) = (Arc::clone(self), wanted.clone());
-            let (part, with) = aside(move || erasure.look(&of, next, until, found)).await?;
-            found = with;
-            next = part.next;
+            self.progress.is_at(Stage::Log { next, until });
+            let (erasure, of, before) = (Arc::clone(self), wanted.clone(), std::mem::take(found));
+            let (part, with) = aside(move || erasure.look(&of, next, until, before)).await?;
+            (*found, next) = (with, part.next);
             if !wanted.dry_run {
                 found.erased += self.rewrite(part.blocks).await?;
             }
+            if let Some(damage) = part.damage {
+                return Err(format!("{damage}; nothing behind it was looked at: {ADVICE}"));
+            }
         }
-        Ok(found)
+        Ok(next)
     }
 
     /// Looks through some of the log from `from` on.
@@ -165,7 +208,7 @@ impl Erasure {
         // What is trimmed meanwhile is gone.
         let from = from.max(reader.start());
         let (mut extractor, mut scratch) = (Extractor::new(), Vec::new());
-        let mut part = Part { blocks: Vec::new(), next: from };
+        let mut part = Part { blocks: Vec::new(), next: from, damage: None };
         let (mut bytes, mut damaged) = (0, Ok(()));
         let read = reader.read(from, |block, len| {
             let mut meant = BTreeSet::new();
@@ -188,7 +231,7 @@ impl Erasure {
                 }
             });
             damaged = visited.map_err(|cause| ReadError::Corrupt { first: block.first(), cause }.to_string());
-            if !meant.is_empty() {
+            if damaged.is_ok() && !meant.is_empty() {
                 part.blocks.push((block.first(), meant));
             }
             part.next = block.last().next();
@@ -200,26 +243,19 @@ impl Erasure {
             // A known gap may reach to the end.
             Ok(next) => part.next = part.next.max(next),
             Err(ReadError::Trimmed { start, .. }) => part.next = start,
-            Err(error) => return Err(error.to_string()),
+            Err(error) => damaged = Err(error.to_string()),
         }
-        damaged.map(|()| (part, found))
+        part.damage = damaged.err();
+        Ok((part, found))
     }
 
     /// Puts blocks without what is meant in their places, durably and all at once; returns how many events that were.
     async fn rewrite(self: &Arc<Self>, blocks: Vec<(Seq, BTreeSet<Seq>)>) -> Result<u64, String> {
         let erasure = Arc::clone(self);
-        let Rewritten { blocks, events } = aside(move || erasure.without_all(&blocks)).await?;
-        if blocks.is_empty() {
-            return Ok(0);
+        let Rewritten { blocks, events, writes } = aside(move || erasure.without_all(&blocks)).await?;
+        if !blocks.is_empty() {
+            self.control.write(writes).await.map_err(text)?;
         }
-        let bytes: usize = blocks.iter().map(|(_, block)| block.len()).sum();
-        // Once into the WAL, once into a table.
-        self.eraser.check_room(2 * bytes as u64, (self.disk_reserve_bytes)()).map_err(text)?;
-        self.eraser.begin().map_err(text)?;
-        let puts = blocks.iter().map(|(first, block)| Write::Put(Family::Log, key(*first), block.clone()));
-        let firsts = blocks.iter().map(|(first, _)| *first);
-        let unsettled = unsettled::widen(self.pipeline.reader(), firsts).map_err(text)?;
-        self.control.write(puts.chain([unsettled]).collect()).await.map_err(text)?;
         blocks.iter().for_each(|(first, block)| self.pipeline.tail().replace(*first, block));
         Ok(events)
     }
@@ -232,6 +268,17 @@ impl Erasure {
                 rewritten.events += meant.len() as u64;
             }
         }
+        if rewritten.blocks.is_empty() {
+            return Ok(rewritten);
+        }
+        let bytes: usize = rewritten.blocks.iter().map(|(_, block)| block.len()).sum();
+        // Once into the WAL, once into a table.
+        self.eraser.check_room(2 * bytes as u64, (self.disk_reserve_bytes)()).map_err(text)?;
+        self.eraser.begin().map_err(text)?;
+        let puts = rewritten.blocks.iter().map(|(first, block)| Write::Put(Family::Log, key(*first), block.clone()));
+        let firsts = rewritten.blocks.iter().map(|(first, _)| *first);
+        let unsettled = unsettled::widen(self.pipeline.reader(), firsts).map_err(text)?;
+        rewritten.writes = puts.chain([unsettled]).collect();
         Ok(rewritten)
     }
 
@@ -242,20 +289,22 @@ impl Erasure {
         record::erase(first, &stored, |seq| meant.contains(&seq)).map_err(text)
     }
 
-    async fn dead_letters(self: &Arc<Self>, wanted: &Wanted) -> Result<InLetters, String> {
-        let (reader, of) = (self.pipeline.reader().clone(), wanted.clone());
-        let (ids, mut found) = aside(move || letters_of(&reader, &of)).await?;
-        if !wanted.dry_run {
-            for ids in ids.chunks(LETTERS_MAX) {
-                let ordered = self.control.order(LetterOrder::Erase { ids: ids.to_vec() }).await.map_err(text)?;
-                found.erased += ordered.done.len() as u64;
-            }
+    /// Has the sinks let go of what they have read; why one has not, for a person.
+    async fn let_go(&self, wanted: &Wanted) -> Vec<Option<String>> {
+        let mut troubles = Vec::new();
+        if wanted.dry_run {
+            return troubles;
         }
-        Ok(found)
+        self.progress.is_at(Stage::Sinks);
+        for sink in self.pipeline.sinks() {
+            troubles.push(let_go(sink).await);
+        }
+        troubles
     }
 
     /// Has the files of the log forget.
     async fn settle(self: &Arc<Self>) -> Value {
+        self.progress.is_at(Stage::Files);
         match self.settle_all().await {
             Ok(None) => json!({"rewritten": true}),
             Ok(Some(range)) => json!({"rewritten": true, "first": range.start().get(), "last": range.end().get()}),
@@ -267,9 +316,13 @@ impl Erasure {
     /// Merges what holds blocks that were rewritten, also those of a run that was broken off. What was trimmed goes first:
     /// tables that hold younger events, too, still have it.
     async fn settle_all(self: &Arc<Self>) -> Result<Option<RangeInclusive<Seq>>, String> {
-        let reader = self.pipeline.reader();
-        let mut range = unsettled::load(reader).map_err(text)?;
-        if let Some(kept) = self.first_kept()? {
+        let erasure = Arc::clone(self);
+        let (mut range, kept) = aside(move || {
+            let unsettled = unsettled::load(erasure.pipeline.reader()).map_err(text)?;
+            Ok((unsettled, erasure.first_kept()?))
+        })
+        .await?;
+        if let Some(kept) = kept {
             let trimmed = Write::DeleteRange(Family::Log, key(Seq::ZERO), key(kept));
             self.control.write(vec![trimmed]).await.map_err(text)?;
             range = Some(Seq::ZERO..=range.map_or(kept, |range| kept.max(*range.end())));
@@ -282,66 +335,35 @@ impl Erasure {
 
     /// The first block that is still promised; `None` in a log that was never trimmed.
     fn first_kept(&self) -> Result<Option<Seq>, String> {
-        let start = self.pipeline.reader().start();
-        let mut kept = None;
-        if start > Seq::FIRST {
+        loop {
+            let (start, mut kept) = (self.pipeline.reader().start(), None);
+            if start <= Seq::FIRST {
+                return Ok(None);
+            }
             let read = self.pipeline.reader().read(start, |block, _| {
                 kept = Some(block.first().min(start));
                 ControlFlow::Break(())
             });
-            read.map_err(text)?;
+            match read {
+                Ok(_) => return Ok(kept),
+                // In this very moment: it begins elsewhere now.
+                Err(ReadError::Trimmed { .. }) => {}
+                Err(error) => return Err(text(error)),
+            }
         }
-        Ok(kept)
     }
 
-    /// What is to be done about a sink.
-    async fn sink(
+    /// What is to be done where events were delivered to.
+    async fn places(
         &self,
-        sink: &Handle,
-        trouble: Option<String>,
         wanted: &Wanted,
-        config: &Config,
-        log: &InLog,
-    ) -> Result<Value, String> {
-        let snapshot = sink.status().snapshot();
-        let under_way = Manifest::load(self.pipeline.reader(), snapshot.sink).map_err(text)?;
-        let under_way: Vec<_> = under_way
-            .iter()
-            .flatten()
-            .filter(|batch| !batch.dead)
-            .map(|batch| json!([batch.first.get(), batch.last.get()]))
-            .collect();
-        let mut told = json!({
-            "sink": snapshot.sink,
-            "state": snapshot.state.as_str(),
-            "next": snapshot.cursor.get(),
-            "underWay": under_way,
-            "trouble": trouble,
-        });
-        match snapshot.sink {
-            "clickhouse" => told["statements"] = statements::clickhouse(config, &wanted.subject).into(),
-            "kafka" => {
-                told["topics"] = config.kafka.topics().into();
-                told["keys"] = log.sessions.iter().cloned().collect::<Vec<_>>().into();
-            }
-            _ => {
-                let (census, subject) = (Arc::clone(sink.census()), wanted.subject.clone());
-                let held =
-                    aside(move || census.holding(&|tenant, event_id, user_id| subject.owns(tenant, event_id, user_id)))
-                        .await?;
-                told["files"] = held
-                    .iter()
-                    .map(|file| {
-                        json!({
-                            "path": file.path.display().to_string(),
-                            "events": file.events,
-                            "statement": statements::duckdb(&file.path, &file.mark, &wanted.subject),
-                        })
-                    })
-                    .collect();
-            }
-        }
-        Ok(told)
+        config: Config,
+        sessions: BTreeSet<String>,
+        troubles: Vec<Option<String>>,
+    ) -> Result<Vec<Value>, String> {
+        self.progress.is_at(Stage::Places);
+        let places = Places { pipeline: self.pipeline.clone(), config, subject: wanted.subject.clone(), sessions };
+        aside(move || places.tell(troubles)).await
     }
 }
 
@@ -352,43 +374,6 @@ async fn let_go(sink: &Handle) -> Option<String> {
         Ok(Err(error)) => Some(error.to_string()),
         Err(_) => Some("it has not let go of what it had read: run this again once it answers".to_owned()),
     }
-}
-
-/// The dead letters that are meant.
-fn letters_of(reader: &Reader, wanted: &Wanted) -> Result<(Vec<u64>, InLetters), String> {
-    let (mut ids, mut found, mut failed) = (Vec::new(), InLetters::default(), None);
-    let read = reader.scan(Family::Dead, &[], |key, value| {
-        let Ok(id) = key.try_into().map(u64::from_be_bytes) else { return ControlFlow::Continue(()) };
-        let matched = match decode_dead_letter(value) {
-            Some((head, raw)) => {
-                let of = |bytes: &[u8]| wanted.subject.letter(&head.tenant, head.event_id.as_deref(), bytes);
-                let edit = match Beside::load(reader, id) {
-                    Ok(beside) => beside.edit,
-                    Err(error) => {
-                        failed = Some(error.to_string());
-                        return ControlFlow::Break(());
-                    }
-                };
-                match (of(raw), edit.map_or(Match::No, |edit| of(&edit))) {
-                    (Match::Is, _) | (_, Match::Is) => Match::Is,
-                    (Match::No, Match::No) => Match::No,
-                    _ => Match::Mentions,
-                }
-            }
-            None => wanted.subject.unreadable(value),
-        };
-        match matched {
-            Match::Is => found.letters += 1,
-            Match::Mentions => found.mentions += 1,
-            Match::No => return ControlFlow::Continue(()),
-        }
-        if matched == Match::Is || wanted.also_mentions {
-            ids.push(id);
-        }
-        ControlFlow::Continue(())
-    });
-    read.map_err(text)?;
-    failed.map_or(Ok((ids, found)), Err)
 }
 
 fn key(first: Seq) -> Vec<u8> {

@@ -53,6 +53,18 @@ impl Subject {
         memchr::memmem::find(bytes, self.id.as_bytes()).is_some()
     }
 
+    /// Whether the id stands in some text of it, also where its letters are written as escapes.
+    fn is_named_in(&self, value: &Value) -> bool {
+        match value {
+            Value::String(text) => text.contains(&self.id),
+            Value::Array(items) => items.iter().any(|item| self.is_named_in(item)),
+            Value::Object(fields) => {
+                fields.iter().any(|(name, value)| name.contains(&self.id) || self.is_named_in(value))
+            }
+            _ => false,
+        }
+    }
+
     /// Of an event in the log. One that was accepted has its ids in their fields, so elsewhere is not looked.
     pub(super) fn event(&self, event: &EventView<'_>, extractor: &mut Extractor) -> Match {
         match extractor.extract(event) {
@@ -62,9 +74,9 @@ impl Subject {
         }
     }
 
-    /// Of something that cannot be taken apart.
+    /// Of something that cannot be taken apart, so that nobody knows whose it is.
     pub(super) fn unreadable(&self, bytes: &[u8]) -> Match {
-        if self.stands_in(bytes) { Match::Mentions } else { Match::No }
+        if self.tenant.is_none() && self.stands_in(bytes) { Match::Mentions } else { Match::No }
     }
 
     /// Of a dead letter, or of the edit beside it: its fields may have any shape.
@@ -84,7 +96,7 @@ impl Subject {
         };
         match is_named || (self.of == Of::Event && event_id == Some(self.id.as_str())) {
             true => Match::Is,
-            false if self.stands_in(bytes) => Match::Mentions,
+            false if self.stands_in(bytes) || self.is_named_in(&parsed) => Match::Mentions,
             false => Match::No,
         }
     }
@@ -106,11 +118,21 @@ mod tests {
         assert_eq!(letter(r#"{"userId":7,"data":[]}"#), Match::Is);
         assert_eq!(letter(r#"{"user":"7"}"#), Match::Mentions);
         assert_eq!(letter(r#"{"userId":"7""#), Match::Mentions, "cut off");
+        let wanda = of(Of::User, "wanda").letter("default", None, br#"{"data":[{"user":"w\u0061nda"}]}"#);
+        assert_eq!(wanda, Match::Mentions, "written as an escape");
         assert_eq!(letter(r#"{"userId":"8"}"#), Match::No);
         let event = of(Of::Event, "e-1");
         assert_eq!(event.letter("default", Some("e-1"), b"{}"), Match::Is, "an envelope supplied it");
         let other = Subject { tenant: Some("shop".into()), ..event };
         assert_eq!(other.letter("default", Some("e-1"), b"{}"), Match::No);
+    }
+
+    #[test]
+    fn what_is_nobodys_for_sure_is_not_of_one_owner() {
+        let user = of(Of::User, "7");
+        assert_eq!((user.unreadable(b"-7-"), user.unreadable(b"-8-")), (Match::Mentions, Match::No));
+        let shops = Subject { tenant: Some("shop".into()), ..user };
+        assert_eq!(shops.unreadable(b"-7-"), Match::No);
     }
 
     #[test]

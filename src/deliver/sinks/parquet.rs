@@ -310,14 +310,29 @@ impl Census for FileCensus {
     fn holding(&self, is_meant: &dyn Fn(&str, &str, Option<&str>) -> bool) -> Result<Vec<HeldFile>, String> {
         let mut found = Vec::new();
         for file in self.0.list().map_err(|error| error.to_string())? {
-            let events = self.0.count(&file, is_meant).map_err(|error| error.to_string())?;
-            let mark = self.0.mark(&file).map_err(|error| error.to_string())?;
-            if events > 0 {
-                let mark = mark.map(|mark| mark.texts().to_vec()).unwrap_or_default();
-                found.push(HeldFile { path: self.0.path(&file), events, mark });
+            let path = self.0.path(&file);
+            match self.look(&file, is_meant) {
+                Ok((0, _)) => {}
+                Ok((events, mark)) => found.push(HeldFile { path, events, mark, unread: None }),
+                // One that is too old is removed meanwhile.
+                Err(_) if !path.exists() => {}
+                Err(reason) => found.push(HeldFile { path, events: 0, mark: Vec::new(), unread: Some(reason) }),
             }
         }
         Ok(found)
+    }
+}
+
+impl FileCensus {
+    /// How many rows of a file are meant, and the entries of its footer.
+    fn look(
+        &self,
+        file: &Published,
+        is_meant: &dyn Fn(&str, &str, Option<&str>) -> bool,
+    ) -> Result<(u64, Vec<(String, String)>), String> {
+        let events = self.0.count(file, is_meant).map_err(|error| error.to_string())?;
+        let mark = self.0.mark(file).map_err(|error| error.to_string())?;
+        Ok((events, mark.map(|mark| mark.texts().to_vec()).unwrap_or_default()))
     }
 }
 

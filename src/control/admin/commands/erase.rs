@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 /// Erases what the daemon holds of a subject and tells what is to be run elsewhere.
 pub(super) async fn run(parts: &AdminParts, request: &Request) -> Result<Value, Refusal> {
     let wanted = wanted(request)?;
-    Ok(parts.erasure.run(&wanted, &parts.reloader.config()).await?)
+    Ok(parts.erasure.run(&wanted, parts.reloader.config()).await?)
 }
 
 /// Of a result, what names nobody.

@@ -146,6 +146,7 @@ pub const COMMANDS: &[Command] = &[
         ],
     )
     .recorded(),
+    Command::new("erase_progress", &[]),
     Command::new("audit_log", &[Field::new("since", Kind::Text), Field::new("action", Kind::Text), LIMIT]),
     Command::new("audit_verify", &[]),
 ];
@@ -238,6 +239,7 @@ async fn run(parts: &Rc<AdminParts>, request: &Request) -> Result<Value, Refusal
         "wal_tail" => log::tail(parts, request).await,
         "wal_trim" => log::trim(parts).await,
         "erase" => erase::run(parts, request).await,
+        "erase_progress" => Ok(parts.erasure.progress()),
         "audit_log" => audit_log::query(parts, request).await,
         "audit_verify" => audit_log::verify(parts).await,
         // Held by a test: every command of the table is above.
