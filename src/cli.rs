@@ -162,6 +162,9 @@ pub(crate) enum AdminCommand {
     /// Events that were rejected, or that a sink can never take.
     #[command(subcommand)]
     DeadLetters(DeadLetters),
+    /// Erase what the daemon holds of a person, or of one event: in the log, also where sinks have not got it yet, and
+    /// among the dead letters. Prints what to run where it has been delivered to already.
+    Erase(Erase),
     /// The running daemon's configuration.
     #[command(subcommand)]
     Config(AdminConfig),
@@ -204,6 +207,27 @@ pub(crate) enum AdminCommand {
     },
     /// What the daemon speaks: the protocol's version, and every command.
     Hello,
+}
+
+/// Whose data is erased.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("subject").required(true).args(["user", "event"]))]
+pub(crate) struct Erase {
+    /// A person, by `userId`.
+    #[arg(long, value_name = "ID")]
+    pub(crate) user: Option<String>,
+    /// One event, by `eventId`.
+    #[arg(long, value_name = "ID")]
+    pub(crate) event: Option<String>,
+    /// Only events of this owner.
+    #[arg(long)]
+    pub(crate) tenant: Option<String>,
+    /// Only say what there is.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Also what has the id elsewhere in it, or cannot be taken apart.
+    #[arg(long)]
+    pub(crate) also_mentions: bool,
 }
 
 /// How the daemon is watched.

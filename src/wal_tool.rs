@@ -54,6 +54,9 @@ fn print_report(report: &VerifyReport) {
         report.end,
         report.mark
     );
+    if report.erased > 0 {
+        tell!("{} more were erased: of each there is its position", report.erased);
+    }
     for gap in &report.known_gaps {
         tell!("recorded earlier: {}..{}: {}", gap.from, gap.until, gap.cause);
     }
@@ -85,6 +88,7 @@ fn report_json(report: &VerifyReport) -> serde_json::Value {
         "mark": report.mark.get(),
         "blocks": report.blocks,
         "events": report.events,
+        "erased": report.erased,
         "gaps": gaps(&report.gaps),
         "knownGaps": gaps(&report.known_gaps),
         "damaged": damaged,

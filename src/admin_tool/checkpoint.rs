@@ -1,18 +1,14 @@
 //! `ingestd admin checkpoint`: asks for a copy and shows how it grows.
 
 use super::exit::code_of;
+use super::waiting::ask_and_show;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use ingestd::control::admin::{AskError, ask};
 use ingestd::control::complain;
 use serde_json::{Value, json};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
-use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::time::Duration;
-
-/// How often it is looked how far the copy has got.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Has a copy made.
 pub(crate) fn run(socket: &Path, dir: &Path, json: bool) -> ExitCode {
@@ -39,25 +35,12 @@ pub(crate) fn run(socket: &Path, dir: &Path, json: bool) -> ExitCode {
 }
 
 fn make(socket: &Path, path: &Path) -> Result<Value, AskError> {
-    let (done, is_done) = channel();
-    let (at, request) = (PathBuf::from(socket), json!({"command": "checkpoint", "path": path.to_string_lossy()}));
-    // Nobody waits for it any more when this program has ended, and the daemon goes on.
-    std::thread::spawn(move || done.send(ask(&at, &request)).unwrap_or_default());
+    let request = json!({"command": "checkpoint", "path": path.to_string_lossy()});
     let bar = ProgressBar::new(0).with_style(
         ProgressStyle::with_template("{bar:24} {percent:>3}% {bytes}/{total_bytes}")
             .unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
-    let made = loop {
-        match is_done.recv_timeout(LOOK_EVERY) {
-            Ok(made) => break made,
-            Err(RecvTimeoutError::Timeout) => show(socket, &bar),
-            Err(RecvTimeoutError::Disconnected) => {
-                break Err(AskError::Refused { code: "refused".into(), text: "the question was broken off".into() });
-            }
-        }
-    };
-    bar.finish_and_clear();
-    made
+    ask_and_show(socket, request, &bar, |bar| show(socket, bar))
 }
 
 /// Shows how far it has got, where that can be told.

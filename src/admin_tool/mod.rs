@@ -6,12 +6,14 @@
 mod audit_log;
 mod checkpoint;
 mod dead_letters;
+mod erase;
 mod exit;
 mod render;
 mod support;
 mod tokens;
 mod top;
 mod verify;
+mod waiting;
 mod wal;
 
 use crate::cli::{Admin, AdminCommand, AdminConfig, AdminWal, SinksCommand};
@@ -40,6 +42,7 @@ pub(crate) fn run(admin: &Admin) -> ExitCode {
         AdminCommand::Wal(AdminWal::Trim) => (json!({"command": "wal_trim"}), render::trimmed),
         AdminCommand::Tokens(command) => tokens::question(command),
         AdminCommand::DeadLetters(what) => return dead_letters::run(&socket, what, admin.json),
+        AdminCommand::Erase(whom) => return erase::run(&socket, whom, admin.json),
         AdminCommand::Checkpoint { dir } => return checkpoint::run(&socket, dir, admin.json),
         AdminCommand::Hello => (json!({"command": "hello"}), render::hello),
         AdminCommand::Drain => (json!({"command": "drain"}), render::draining),

@@ -286,10 +286,19 @@ fn letter_of(batch: &Batch, reject: &Reject) -> DeadLetter {
 
 fn encode(letter: &DeadLetter, raw: &[u8], moment: Moment) -> Vec<u8> {
     let Moment { now, after, incarnation, age: _ } = moment;
-    let letter = DeadLetter { committed_at: now.get(), after: after.get(), incarnation, ..letter.clone() };
+    put(&DeadLetter { committed_at: now.get(), after: after.get(), incarnation, ..letter.clone() }, raw)
+}
+
+/// The same letter, as it is stored, without anything of its event: only what sinks count by.
+pub(super) fn emptied(letter: DeadLetter) -> Vec<u8> {
+    let (pointer, detail) = (String::new(), "erased".to_owned());
+    put(&DeadLetter { pointer, detail, event_id: None, traceparent: None, ..letter }, &[])
+}
+
+fn put(letter: &DeadLetter, raw: &[u8]) -> Vec<u8> {
     let mut value = vec![0; 4];
     // Strings and numbers always serialise.
-    if serde_json::to_writer(&mut value, &letter).is_err() {
+    if serde_json::to_writer(&mut value, letter).is_err() {
         value.truncate(4);
     }
     let head = (value.len() - 4) as u32;

@@ -1,12 +1,13 @@
-//! What is done with stored dead letters: edited, replayed, removed. The letter itself is never changed, for sinks may be
-//! about to send it: what happens to it is kept beside it, in [`Family::Projection`].
+//! What is done with stored dead letters: edited, replayed, removed, erased. The letter itself is never changed, for sinks
+//! may be about to send it: what happens to it is kept beside it, in [`Family::Projection`]. Only what is erased is changed:
+//! a letter that a sink still has to get is emptied, so that sinks count it as before.
 //!
 //! | key | value |
 //! |---|---|
 //! | `dead_edit/`, id (u64 big-endian) | the bytes that a replay takes instead of those that were received |
 //! | `dead_replay/`, id (u64 big-endian) | the newest [`Replay`], JSON, so that fields can be added |
 
-use super::dead_letter::{DeadLetter, DeadLetters, Moment, decode};
+use super::dead_letter::{DeadLetter, DeadLetters, Moment, decode, emptied};
 use super::submission::Submission;
 use event::{Receipt, UnixMicros, Verdict};
 use serde::{Deserialize, Serialize};
@@ -62,6 +63,11 @@ pub enum LetterOrder {
         ids: Vec<u64>,
         /// Whose they may be.
         whose: Whose,
+    },
+    /// Removes letters for good; one that some sink still has to get stays as one that holds nothing of its event.
+    Erase {
+        /// The letters.
+        ids: Vec<u64>,
     },
 }
 
@@ -182,8 +188,31 @@ impl DeadLetters {
                     }
                 }
             }
+            LetterOrder::Erase { ids } => {
+                for id in ids.into_iter().collect::<BTreeSet<_>>() {
+                    let is_awaited = id >= needed;
+                    if (is_awaited && self.empty(id, reader, writes)?)
+                        || self.remove(id, &Whose::All, reader, writes)?
+                    {
+                        ordered.done.insert(id);
+                    }
+                }
+            }
         }
         Ok(())
+    }
+
+    /// Adds the write that leaves nothing of an event in its letter; false if there is no letter that can be read.
+    fn empty(&mut self, id: u64, reader: &Reader, writes: &mut Vec<Write>) -> Result<bool, ReadError> {
+        let stored = if self.is_kept(id) { reader.get(Family::Dead, &id.to_be_bytes())? } else { None };
+        let Some((letter, _)) = stored.as_deref().and_then(decode) else { return Ok(false) };
+        let before = stored.as_ref().map_or(0, Vec::len) as u64 + edit_bytes(reader, id)?;
+        let value = emptied(letter.clone());
+        let used = self.used_by(&letter.tenant);
+        *used = used.saturating_sub(before) + value.len() as u64;
+        writes.push(Write::Put(Family::Dead, id.to_be_bytes().to_vec(), value));
+        writes.extend(forget(id));
+        Ok(true)
     }
 
     fn edit(
@@ -377,6 +406,38 @@ mod tests {
             }
         }
         assert!(!Whose::Tenant("default".into()).holds(None) && Whose::All.holds(None));
+    }
+
+    #[test]
+    fn what_is_erased_is_emptied_where_a_sink_still_has_to_get_it_and_else_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = wal::open(dir.path(), &wal::Options::default()).unwrap();
+        let mut letters = DeadLetters::load(&log.reader, Arc::default()).unwrap();
+        let moment = Moment { now: UnixMicros::new(5), age: UnixMicros::new(5), after: Seq::ZERO, incarnation: 1 };
+        let mut writes = Vec::new();
+        let mut draft = draft();
+        (draft.letter.event_id, draft.letter.pointer) = (Some("e-1".into()), "/data/wanda".into());
+        for _ in 0..2 {
+            letters.keep_accepted(&draft, moment, &mut writes);
+        }
+        log.writer.commit(&wal::Group { events: None, writes: &writes }).unwrap();
+        let edit = LetterOrder::Edit { id: 2, bytes: b"wanda".to_vec(), whose: Whose::All };
+        let mut writes = Vec::new();
+        letters.carry_out(edit, &log.reader, 2, &mut writes);
+        log.writer.commit(&wal::Group { events: None, writes: &writes }).unwrap();
+
+        let mut writes = Vec::new();
+        let ordered = letters.carry_out(LetterOrder::Erase { ids: vec![1, 2, 3] }, &log.reader, 2, &mut writes);
+        assert_eq!((ordered.done, ordered.awaited), (BTreeSet::from([1, 2]), BTreeSet::new()), "there is no third");
+        log.writer.commit(&wal::Group { events: None, writes: &writes }).unwrap();
+        let stored = |id: u64| log.reader.get(Family::Dead, &id.to_be_bytes()).unwrap();
+        assert_eq!(stored(1), None);
+        let rest = stored(2).unwrap();
+        let (head, raw) = decode(&rest).unwrap();
+        assert_eq!((head.committed_at, head.event_id, head.detail.as_str(), raw), (5, None, "erased", &b""[..]));
+        assert!(!rest.windows(5).any(|part| part == b"wanda"), "{rest:?}");
+        assert_eq!(Beside::load(&log.reader, 2).unwrap(), Beside::default());
+        assert_eq!(*letters.used_by("default"), rest.len() as u64, "the rest of the room is free again");
     }
 
     fn draft() -> DeadDraft {

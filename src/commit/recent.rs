@@ -40,6 +40,14 @@ impl Recent {
         }
     }
 
+    /// Puts other bytes in the place of a block that is still here.
+    pub(super) fn replace(&mut self, first: Seq, bytes: &[u8]) {
+        if let Some(block) = self.blocks.iter_mut().find(|block| block.first == first) {
+            self.bytes = (self.bytes - block.bytes.len()) + bytes.len();
+            block.bytes = bytes.into();
+        }
+    }
+
     /// The blocks from the one that holds `from` on, about `bytes_max` of them; none if that one is not here any more.
     pub(super) fn from(&self, from: Seq, bytes_max: usize) -> Vec<RecentBlock> {
         if from >= self.next {
@@ -81,6 +89,18 @@ mod tests {
         assert_eq!(firsts(&recent, 25, 1000), [21, 31]);
         assert_eq!(firsts(&recent, 25, 100), [21]);
         assert!(firsts(&recent, 10, 1000).is_empty() && firsts(&recent, 41, 1000).is_empty());
+    }
+
+    #[test]
+    fn a_block_that_is_rewritten_is_read_as_it_is_now() {
+        let mut recent = Recent::default();
+        for first in [11, 21] {
+            recent.push(Seq::new(first), 10, &[0; 100]);
+        }
+        recent.replace(Seq::new(11), &[1; 7]);
+        recent.replace(Seq::new(1), &[2]);
+        let bytes: Vec<_> = recent.from(Seq::new(11), 1000).iter().map(|block| block.bytes.len()).collect();
+        assert_eq!((bytes, recent.bytes), (vec![7, 100], 107));
     }
 
     #[test]

@@ -68,6 +68,11 @@ impl Tail {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner).from(from, bytes_max)
     }
 
+    /// Notes that the block stored under `first` is another one now.
+    pub fn replace(&self, first: Seq, block: &[u8]) {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).replace(first, block);
+    }
+
     /// Waits until something is committed at or after `seq`; returns the newest committed position.
     pub async fn reaches(&self, seq: Seq) -> Seq {
         let mut receiver = self.committed.subscribe();

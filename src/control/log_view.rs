@@ -2,7 +2,7 @@
 
 use event::Seq;
 use prepare::processed::Extractor;
-use record::EventView;
+use record::{EventView, Slot};
 use serde_json::{Value, json};
 use std::ops::ControlFlow;
 use wal::{ReadError, Reader};
@@ -63,10 +63,14 @@ pub fn events(reader: &Reader, from: Seq, limit: usize, raw: bool) -> Result<(Ve
     let (mut out, mut bytes, mut next) = (Vec::new(), 0, from);
     let mut damaged = Ok(());
     reader.read(from, |block, _| {
-        let visited = block.visit(&mut scratch, |view| {
-            if view.seq >= next && out.len() < limit && bytes < SHOWN_BYTES_MAX {
+        let visited = block.visit_slots(&mut scratch, |slot| {
+            let (Slot::Event(EventView { seq, .. }) | Slot::Erased(seq)) = slot;
+            if seq < next || out.len() >= limit || bytes >= SHOWN_BYTES_MAX {
+                return;
+            }
+            next = seq.next();
+            if let Slot::Event(view) = slot {
                 bytes += view.raw.len();
-                next = view.seq.next();
                 out.push(event(&view, &mut extractor, raw));
             }
         });
@@ -112,7 +116,7 @@ fn check(reader: &Reader, from: Seq, until: Seq) -> Checked {
     let mut scratch = Vec::new();
     let read = reader.read(from, |block, _| {
         let (mut events, wanted) = (0, u64::from(block.events()));
-        let visited = block.visit(&mut scratch, |_| events += 1);
+        let visited = block.visit_slots(&mut scratch, |_| events += 1);
         match visited {
             Err(cause) => checked.failed = Some(format!("block at {}: {cause}", block.first())),
             Ok(()) if events != wanted => {

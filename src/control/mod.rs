@@ -6,6 +6,7 @@ pub mod audit;
 mod backups;
 pub mod config;
 pub mod dead_letters;
+mod erasure;
 mod exporter;
 mod figures;
 mod figures_server;
@@ -20,6 +21,7 @@ mod recent_log;
 mod redact;
 
 pub use backups::Backups;
+pub use erasure::{Erasure, Of, Subject, Wanted};
 pub use exporter::{Exporter, ExporterParts};
 pub use figures::{Figures, FiguresParts};
 pub use figures_server::serve_figures;

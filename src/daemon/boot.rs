@@ -23,7 +23,7 @@ use crate::control::audit::{Actor, AuditLog, Entry, Via};
 use crate::control::config::{Config, Loaded, Mistakes, Reloader};
 use crate::control::dead_letters::{self, Letters};
 use crate::control::{
-    Backups, Exporter, ExporterParts, Figures, FiguresParts, Health, Phase, Pipeline, Rates, ServiceState,
+    Backups, Erasure, Exporter, ExporterParts, Figures, FiguresParts, Health, Phase, Pipeline, Rates, ServiceState,
     serve_figures,
 };
 use crate::deliver::Destination;
@@ -351,6 +351,14 @@ impl Bound {
             letters.serve(runtime, stop);
             Ok(())
         }))?);
+        let reserve = Arc::clone(&self.upkeep);
+        let erasure = Erasure::new(
+            self.pipeline.clone(),
+            control.clone(),
+            Arc::clone(&self.letters),
+            self.trimmer.eraser(),
+            move || reserve.load().disk_reserve_bytes,
+        );
         let (drain, (trims, trim_orders)) = (Arc::new(Notify::new()), mpsc::channel(TRIM_ORDERS));
         let admin = AdminParts {
             socket: self.config.admin_socket(),
@@ -364,6 +372,7 @@ impl Bound {
             trims,
             backups: self.backups,
             letters: self.letters,
+            erasure: Arc::new(erasure),
         };
         // Bound here, so that whoever finds the daemon ready can steer it.
         match admin::bind(&admin.socket) {

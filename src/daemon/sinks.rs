@@ -5,7 +5,7 @@ use super::threads::{Fatal, spawn};
 use crate::commit::{Control, Tail};
 use crate::control::config::{BacklogPolicy, Config};
 use crate::deliver::sinks::clickhouse_client;
-use crate::deliver::sinks::{ClickHouseSink, KafkaSink, ParquetConfig, ParquetSink};
+use crate::deliver::sinks::{ClickHouseSink, KafkaSink, ParquetSink};
 use crate::deliver::{Destination, Handle, Shipper};
 use crate::intake::Shared;
 use crate::metrics::Metrics;
@@ -46,7 +46,7 @@ impl Supplies<'_> {
         let (reader, control, tail) = (&self.reader, &self.control, &self.tail);
         let mut sinks = Vec::new();
         if self.config.parquet.enabled {
-            let sink = ParquetSink::new(parquet(self.config), reader.clone(), control.clone(), tail.clone());
+            let sink = ParquetSink::new(self.config.parquet_files(), reader.clone(), control.clone(), tail.clone());
             sinks.push(self.run(sink, BacklogPolicy::Refuse)?);
         }
         if self.config.clickhouse.enabled {
@@ -89,14 +89,4 @@ fn ship<D: Destination>(sink: Shipper<D>, stop: watch::Receiver<bool>) -> Result
     let runtime = runtime.map_err(|error| format!("cannot build a sink's runtime: {error}"))?;
     runtime.block_on(sink.run(stop));
     Ok(())
-}
-
-fn parquet(config: &Config) -> ParquetConfig {
-    ParquetConfig {
-        file_bytes_max: config.parquet.roll_bytes,
-        file_age_max: Duration::from_secs(config.parquet.roll_s),
-        // Where intake has stopped already there is room left for what makes room.
-        free_bytes_min: config.log.disk_reserve_bytes / 4,
-        ..ParquetConfig::new(config.data_dir.join("events"))
-    }
 }

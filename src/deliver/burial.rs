@@ -4,24 +4,26 @@ use super::consumer::fault;
 use super::{FailureCode, Fault, Refused};
 use crate::commit::{DeadDraft, DeadLetter};
 use prepare::processed::Extractor;
-use record::EventView;
+use record::{EventView, Slot};
 use std::ops::ControlFlow;
 use wal::Reader;
 
-/// The dead letters of events that `sink` can never take.
+/// The dead letters of events that `sink` can never take; of one that was erased meanwhile there is none.
 pub(super) fn drafts(reader: &Reader, sink: &str, refused: &[Refused]) -> Result<Vec<DeadDraft>, Fault> {
     let mut extractor = Extractor::new();
     let mut scratch = Vec::new();
     let mut drafts = Vec::with_capacity(refused.len());
     for refusal in refused {
-        let mut draft = None;
+        let (mut draft, mut is_erased) = (None, false);
         let read = reader.read(refusal.seq, |block, _| {
             // What cannot be taken apart is found out by whoever reads the log next.
             block
-                .visit(&mut scratch, |event| {
-                    if event.seq == refusal.seq {
+                .visit_slots(&mut scratch, |slot| match slot {
+                    Slot::Event(event) if event.seq == refusal.seq => {
                         draft = Some(draft_of(&event, sink, refusal, &mut extractor));
                     }
+                    Slot::Erased(seq) => is_erased |= seq == refusal.seq,
+                    Slot::Event(_) => {}
                 })
                 .ok();
             ControlFlow::Break(())
@@ -29,7 +31,9 @@ pub(super) fn drafts(reader: &Reader, sink: &str, refused: &[Refused]) -> Result
         read.map_err(|error| fault(&error))?;
         let unreadable =
             || Fault::of(FailureCode::LogDamaged, format_args!("event {} cannot be read again", refusal.seq));
-        drafts.push(draft.ok_or_else(unreadable)?);
+        if !is_erased {
+            drafts.push(draft.ok_or_else(unreadable)?);
+        }
     }
     Ok(drafts)
 }

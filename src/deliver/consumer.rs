@@ -4,7 +4,7 @@ use super::{Destination, FailureCode, Fault, Origin};
 use crate::commit::{RecentBlock, Tail};
 use crate::traces::TraceContext;
 use event::{Seq, UnixMicros};
-use record::{Block, Corrupt};
+use record::{Block, Corrupt, Slot};
 use std::collections::BTreeSet;
 use std::ops::{ControlFlow, RangeInclusive};
 use wal::{Incarnation, ReadError, Reader};
@@ -27,6 +27,8 @@ pub struct Consumer {
     left_out: BTreeSet<Seq>,
     scratch: Vec<u8>,
     from_log: u64,
+    /// Whether an erased event was met since somebody asked.
+    met_erased: bool,
     /// Traces of requests that the open batch has events of, where they are wanted.
     traces: Option<Vec<TraceContext>>,
 }
@@ -47,7 +49,7 @@ impl Consumer {
     #[must_use]
     pub fn new(reader: Reader, tail: Tail, next: Seq) -> Self {
         let (history, left_out, scratch) = (Vec::new(), BTreeSet::new(), Vec::new());
-        Consumer { reader, tail, next, history, left_out, scratch, from_log: 0, traces: None }
+        Consumer { reader, tail, next, history, left_out, scratch, from_log: 0, met_erased: false, traces: None }
     }
 
     /// Sets whether traces are wanted.
@@ -99,6 +101,36 @@ impl Consumer {
         }
     }
 
+    /// Whether an erased event was met since the last call.
+    pub(super) fn take_met_erased(&mut self) -> bool {
+        std::mem::take(&mut self.met_erased)
+    }
+
+    /// Which of a range's events are erased and no dead letters of the sink. Asks the log: a sink may have got past them
+    /// without reading them, as after a crash.
+    pub(super) fn erased_in(&mut self, range: &RangeInclusive<Seq>) -> Result<Vec<Seq>, Fault> {
+        let (mut found, mut damaged) = (Vec::new(), Ok(()));
+        let (scratch, left_out) = (&mut self.scratch, &self.left_out);
+        // What was trimmed is in nobody's account any more.
+        let from = (*range.start()).max(self.reader.start());
+        if from > *range.end() {
+            return Ok(found);
+        }
+        let read = self.reader.read(from, |block, _| {
+            if block.has_erased() {
+                let visited = block.visit_slots(scratch, |slot| match slot {
+                    Slot::Erased(seq) if range.contains(&seq) && !left_out.contains(&seq) => found.push(seq),
+                    _ => {}
+                });
+                damaged = visited.map_err(|cause| corrupt(block.first(), cause));
+            }
+            let is_enough = damaged.is_err() || block.last() >= *range.end();
+            if is_enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        read.map_err(|error| fault(&error))?;
+        damaged.map(|()| found)
+    }
+
     /// How many of a range's events the sink is not to get.
     pub(super) fn left_out_of(&self, range: RangeInclusive<Seq>) -> u64 {
         self.left_out.range(range).count() as u64
@@ -146,6 +178,7 @@ impl Consumer {
         let mut next = self.next;
         let mut outcome = Ok(Reached::End);
         let (scratch, history, left_out) = (&mut self.scratch, &self.history, &self.left_out);
+        let met_erased = &mut self.met_erased;
         let traces = &mut self.traces;
         let mut each = |block: &Block<'_>, len: usize| {
             let incarnation = incarnation_in(history, block.first());
@@ -154,6 +187,7 @@ impl Consumer {
                 outcome = Ok(Reached::BatchFull);
                 return ControlFlow::Break(());
             }
+            *met_erased |= block.has_erased();
             let last = block.last().min(until);
             let wanted = Wanted { range: next..=last, left_out };
             if let Err(fault) = add_block(batch, block, origin, &wanted, (scratch, traces)) {
@@ -214,7 +248,13 @@ fn add_block(
     (scratch, traces): (&mut Vec<u8>, &mut Option<Vec<TraceContext>>),
 ) -> Result<(), Fault> {
     let mut added = Ok(());
-    let visited = block.visit(scratch, |event| {
+    let visited = block.visit_slots(scratch, |slot| {
+        let event = match slot {
+            Slot::Event(event) => event,
+            // Its position counts, for the sink has to get past it.
+            Slot::Erased(seq) if added.is_ok() && wanted.range.contains(&seq) => return batch.pass(seq, origin),
+            Slot::Erased(_) => return,
+        };
         if added.is_err() || !wanted.range.contains(&event.seq) {
             return;
         }
@@ -294,5 +334,15 @@ mod tests {
         assert_eq!(consumer.first_commit_from(Seq::new(2)), Ok(UnixMicros::default()));
         assert_eq!(consumer.committed_at(Seq::new(2)), Ok(UnixMicros::new(4_000_000)));
         assert_eq!(consumer.committed_at(Seq::new(9)), Ok(UnixMicros::default()));
+    }
+
+    #[test]
+    fn what_is_trimmed_is_not_looked_for_among_what_is_erased() {
+        let (_dir, opened) = log_of(5);
+        let mut consumer = Consumer::new(opened.reader, Tail::new(Seq::new(5)), Seq::FIRST);
+        opened.trimmer.trim(Seq::new(4), Seq::FIRST).unwrap();
+        for last in [2, 5] {
+            assert_eq!(consumer.erased_in(&(Seq::FIRST..=Seq::new(last))), Ok(Vec::new()));
+        }
     }
 }

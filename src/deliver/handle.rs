@@ -76,6 +76,15 @@ impl Handle {
         self.order(Order::Reconcile(from)).await
     }
 
+    /// Has it let go of what it has read and not delivered, for something was erased from the log. What is being sent is
+    /// finished, or broken off if that takes long.
+    ///
+    /// # Errors
+    /// [`OrderError`].
+    pub async fn reread(&self) -> Result<Seq, OrderError> {
+        self.order(Order::Reread).await
+    }
+
     /// Has everything delivered that is committed now, and waits for it, also while the sink keeps retrying. Returns
     /// the sink's position.
     ///

@@ -25,7 +25,7 @@ pub struct Ledger {
     pub delivered: u64,
     /// Events that it can never take; each is a dead letter.
     pub dead: u64,
-    /// Events that were given up by policy or by an operator.
+    /// Events that were given up by policy or by an operator, or erased before the sink had them.
     pub expired: u64,
     /// Positions that a repair of the log recorded as gone.
     pub lost: u64,

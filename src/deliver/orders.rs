@@ -37,6 +37,8 @@ pub(super) enum Order {
     Skip(Seq),
     /// The same, unless it runs by now: by policy.
     Expire(Seq),
+    /// Let go of what is in memory and read it again: something was erased from the log.
+    Reread,
     /// Take what lies before that event as handed over and the rest as not, whatever is in the sink.
     Reconcile(Seq),
 }

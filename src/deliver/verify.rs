@@ -6,6 +6,7 @@ use event::{Seq, UnixMicros};
 use prepare::processed::Extractor;
 use std::collections::BTreeSet;
 use std::ops::{ControlFlow, RangeInclusive};
+use std::path::PathBuf;
 use wal::{Family, ReadError, Reader};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -45,11 +46,32 @@ pub trait Census: Send + Sync {
     /// Events that may be asked for at once.
     fn events_max(&self) -> u64;
 
+    /// The files that hold events of these owners, event ids and user ids; none where nothing is kept in files.
+    ///
+    /// # Errors
+    /// Why that cannot be found out, for a person.
+    fn holding(&self, _: &dyn Fn(&str, &str, Option<&str>) -> bool) -> Result<Vec<HeldFile>, String> {
+        Ok(Vec::new())
+    }
+
     /// How often each event of the range is there, for each place that is to have it.
     ///
     /// # Errors
     /// Why that cannot be found out, for a person.
     fn count(&self, asked: &Asked) -> Result<Vec<Held>, String>;
+}
+
+/// A file that holds some events.
+#[derive(Debug)]
+pub struct HeldFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// How many of them.
+    pub events: u64,
+    /// What the sink knows the file by: entries of its footer.
+    pub mark: Vec<(String, String)>,
+    /// Why it cannot be read, where that is so: then it is not known what it holds.
+    pub unread: Option<String>,
 }
 
 impl Asked {

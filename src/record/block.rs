@@ -1,9 +1,11 @@
-use crate::segment::{LZ4, PLAIN, RECORD_HEAD, SEGMENT_HEAD, Segment, SegmentMeta};
+use crate::segment::{ERASED, LZ4, PLAIN, RECORD_HEAD, SEGMENT_HEAD, Segment, SegmentMeta};
 use crate::{Corrupt, Extension, Fields, RecordTag, checksum};
 use event::{Seq, UnixMicros};
 use std::ops::Range;
 
 const VERSION: u8 = 1;
+/// The same, some of whose events are erased.
+const VERSION_ERASED: u8 = 2;
 const HEAD: usize = 24;
 
 /// Builds one block after another in the same buffer.
@@ -47,6 +49,13 @@ impl BlockWriter {
         }
     }
 
+    /// Adds a segment as it is stored in another block.
+    pub(crate) fn verbatim(&mut self, segment: &[u8], events: u32) {
+        self.out.extend_from_slice(segment);
+        self.segments += 1;
+        self.events += events;
+    }
+
     /// Events added since [`BlockWriter::begin`].
     #[must_use]
     pub fn events(&self) -> u32 {
@@ -55,8 +64,18 @@ impl BlockWriter {
 
     /// Closes the block that starts at `first` and returns its bytes.
     pub fn finish(&mut self, first: Seq, committed_at: UnixMicros) -> &[u8] {
+        self.finish_as(VERSION, first, committed_at)
+    }
+
+    /// The same for a block some of whose events are erased.
+    pub(crate) fn finish_erased(mut self, first: Seq, committed_at: UnixMicros) -> Vec<u8> {
+        self.finish_as(VERSION_ERASED, first, committed_at);
+        self.out
+    }
+
+    fn finish_as(&mut self, version: u8, first: Seq, committed_at: UnixMicros) -> &[u8] {
         debug_assert!(self.events > 0, "a block holds at least one event");
-        self.out[0] = VERSION;
+        self.out[0] = version;
         self.out[2..4].copy_from_slice(&self.segments.to_le_bytes());
         self.out[4..8].copy_from_slice(&self.events.to_le_bytes());
         self.out[8..16].copy_from_slice(&committed_at.get().to_le_bytes());
@@ -94,6 +113,7 @@ pub struct Block<'a> {
     committed_at: UnixMicros,
     events: u32,
     segments: u16,
+    has_erased: bool,
     body: &'a [u8],
 }
 
@@ -116,6 +136,15 @@ pub struct EventView<'a> {
     pub raw: &'a [u8],
 }
 
+/// What a position of a block holds.
+#[derive(Debug, Clone, Copy)]
+pub enum Slot<'a> {
+    /// An event.
+    Event(EventView<'a>),
+    /// An event that was [erased](crate::erase): of it there is its position.
+    Erased(Seq),
+}
+
 impl<'a> Block<'a> {
     /// Reads the head of the block stored under `first` and verifies the checksum.
     ///
@@ -124,7 +153,7 @@ impl<'a> Block<'a> {
     pub fn parse(first: Seq, value: &'a [u8]) -> Result<Self, Corrupt> {
         let mut fields = Fields::new(value, "block");
         let version = fields.u8()?;
-        if version != VERSION {
+        if ![VERSION, VERSION_ERASED].contains(&version) {
             return Err(Corrupt::Version { what: "block", version });
         }
         fields.u8()?;
@@ -138,7 +167,8 @@ impl<'a> Block<'a> {
         if events == 0 {
             return Err(Corrupt::Inconsistent("event count"));
         }
-        Ok(Block { first, committed_at, events, segments, body: fields.rest })
+        let has_erased = version == VERSION_ERASED;
+        Ok(Block { first, committed_at, events, segments, has_erased, body: fields.rest })
     }
 
     /// Position of the first event.
@@ -153,7 +183,7 @@ impl<'a> Block<'a> {
         self.first.plus(u64::from(self.events) - 1)
     }
 
-    /// How many events it holds, at least one.
+    /// How many events it holds, those that are erased included; at least one.
     #[must_use]
     pub fn events(&self) -> u32 {
         self.events
@@ -165,23 +195,50 @@ impl<'a> Block<'a> {
         self.committed_at
     }
 
-    /// Calls `each` for every event in order; `scratch` is reused for unpacking.
+    /// Whether some of its events are erased.
+    #[must_use]
+    pub fn has_erased(&self) -> bool {
+        self.has_erased
+    }
+
+    /// Calls `each` for every event in order, but for those that are erased; `scratch` is reused for unpacking.
     ///
     /// # Errors
     /// [`Corrupt`] when the content contradicts the head; events before that place have been visited.
     pub fn visit(&self, scratch: &mut Vec<u8>, mut each: impl FnMut(EventView<'_>)) -> Result<(), Corrupt> {
+        self.visit_slots(scratch, |slot| {
+            if let Slot::Event(event) = slot {
+                each(event);
+            }
+        })
+    }
+
+    /// Calls `each` for every position in order.
+    ///
+    /// # Errors
+    /// As [`Block::visit`].
+    pub fn visit_slots(&self, scratch: &mut Vec<u8>, mut each: impl FnMut(Slot<'_>)) -> Result<(), Corrupt> {
+        self.walk(|segment, _, first| {
+            let mut records = Fields::new(segment.records(scratch)?, "record");
+            for seq in (first.get()..).map(Seq::new).take(segment.count as usize) {
+                each(self.record(&mut records, segment.meta, seq)?);
+            }
+            if records.rest.is_empty() { Ok(()) } else { Err(Corrupt::Inconsistent("segment length")) }
+        })
+    }
+
+    /// Calls `each` with every segment, its stored bytes and the position of its first event.
+    pub(crate) fn walk(
+        &self,
+        mut each: impl FnMut(&Segment<'a>, &'a [u8], Seq) -> Result<(), Corrupt>,
+    ) -> Result<(), Corrupt> {
         let mut fields = Fields::new(self.body, "block");
         let mut seq = self.first;
         for _ in 0..self.segments {
+            let before = fields.rest;
             let segment = Segment::take(&mut fields)?;
-            let mut records = Fields::new(segment.records(scratch)?, "record");
-            for _ in 0..segment.count {
-                each(self.record(&mut records, segment.meta, seq)?);
-                seq = seq.next();
-            }
-            if !records.rest.is_empty() {
-                return Err(Corrupt::Inconsistent("segment length"));
-            }
+            each(&segment, &before[..before.len() - fields.rest.len()], seq)?;
+            seq = seq.plus(u64::from(segment.count));
         }
         if !fields.rest.is_empty() || seq != self.last().next() {
             return Err(Corrupt::Inconsistent("event count"));
@@ -189,25 +246,31 @@ impl<'a> Block<'a> {
         Ok(())
     }
 
-    fn record<'b>(
+    /// Takes the next record.
+    pub(crate) fn record<'b>(
         &self,
         records: &mut Fields<'b>,
         segment: SegmentMeta<'b>,
         seq: Seq,
-    ) -> Result<EventView<'b>, Corrupt> {
+    ) -> Result<Slot<'b>, Corrupt> {
         let mut head = Fields::new(records.take(RECORD_HEAD)?, "record");
         let raw_len = head.u32()? as usize;
         let ext_len = usize::from(head.u16()?);
         let event_type = head.u8()?;
+        let is_erased = self.has_erased && head.u8()? == ERASED;
         let extension = Extension::parse(records.take(ext_len)?)?;
-        Ok(EventView {
+        let raw = records.take(raw_len)?;
+        if is_erased {
+            return Ok(Slot::Erased(seq));
+        }
+        Ok(Slot::Event(EventView {
             seq,
             committed_at: self.committed_at,
             segment,
             event_type,
             event_id: extension.get(RecordTag::EventId as u8),
             timestamp: extension.get(RecordTag::Timestamp as u8),
-            raw: records.take(raw_len)?,
-        })
+            raw,
+        }))
     }
 }

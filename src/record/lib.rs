@@ -5,7 +5,7 @@
 //! the n-th event of a block has the block's first number plus n.
 //!
 //! ```text
-//! block    0 u8   version = 1                id list  0 u8   version = 1
+//! block    0 u8   version = 1, or 2          id list  0 u8   version = 1
 //!          1 u8   0                                   1 u8×3 0
 //!          2 u16  segments                            4 u32  ids
 //!          4 u32  events                              8 i64  committed at, µs since 1970
@@ -16,7 +16,7 @@
 //! segment  0 u32  stored length of the records       record   0 u32  raw length
 //! (one per 4 u32  their length unpacked              (one per 4 u16  extension length
 //! request) 8 u32  events                             event)   6 u8   built-in event type, 255 = other
-//!         12 u8   codec: 0 plain, 1 LZ4 block                 7 u8   0
+//!         12 u8   codec: 0 plain, 1 LZ4 block                 7 u8   0; in a block of version 2: 1 = erased
 //!         13 u8   source (event::Source)                      8 extension, then the bytes as received
 //!         14 u16  extension length
 //!         16 i64  received at, µs since 1970         extension: { u8 tag, u16 length, bytes } …
@@ -31,15 +31,20 @@
 //!
 //! Overhead: 24 + 20 bytes per group, 24 per request, 8 + 20 (fingerprint and content hash) per event.
 //!
+//! Version 2 is version 1 with [erased](erase) events: each keeps its position and nothing else. It has a number of its own
+//! because a reader that passed over the mark would take such a record for an event of no bytes.
+//!
 //! What may never change: the meaning of version 1. A new layout gets a new version byte; unknown tags are skipped,
 //! so a tag may be added without one.
 
 mod block;
+mod erase;
 mod extension;
 mod idlist;
 mod segment;
 
-pub use block::{Block, BlockWriter, EventView};
+pub use block::{Block, BlockWriter, EventView, Slot};
+pub use erase::erase;
 pub use extension::{Extension, RecordTag, SegmentTag};
 pub use idlist::{IdList, IdListWriter};
 pub use segment::{SegmentMeta, pack, put_record};

@@ -5,6 +5,8 @@ pub(crate) const PLAIN: u8 = 0;
 pub(crate) const LZ4: u8 = 1;
 pub(crate) const SEGMENT_HEAD: usize = 24;
 pub(crate) const RECORD_HEAD: usize = 8;
+/// Kind of a record: 0 is an event.
+pub(crate) const ERASED: u8 = 1;
 
 /// What all events of one request share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +56,11 @@ pub fn put_record(
     let raw_at = out.len();
     out.extend_from_slice(raw);
     raw_at
+}
+
+/// Appends what stands in the place of an erased record.
+pub(crate) fn put_erased(out: &mut Vec<u8>) {
+    out.extend_from_slice(&[0, 0, 0, 0, 0, 0, u8::MAX, ERASED]);
 }
 
 /// Records below this stay as they are: a table of the packer costs more than it saves, and the store packs its tables.

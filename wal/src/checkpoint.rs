@@ -209,7 +209,8 @@ impl Checkpointer {
         if end < acknowledged {
             return Err(CheckpointError::Short { end, acknowledged });
         }
-        format::write(part)?;
+        // After the log was copied: what was erased from it raised the format before.
+        format::copy(data, part)?;
         let mark = part.join("mark");
         Mark::open(&mark).and_then(|mut file| file.advance(end)).map_err(io("write", &mark))?;
         for name in self.beside {

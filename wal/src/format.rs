@@ -7,8 +7,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Newest data-folder format this release reads and the one it writes.
-pub(crate) const FORMAT: u32 = 1;
+/// Newest data-folder format this release reads.
+pub(crate) const FORMAT: u32 = 2;
+/// The one that a new folder has.
+const FIRST: u32 = 1;
+/// The one of a folder from which something was erased: a release that knows only the first one would take what is left
+/// of an event for an event, or for damage.
+const ERASED: u32 = 2;
 /// What damage of the file is named by.
 pub(crate) const NAME: &str = "format";
 
@@ -46,8 +51,13 @@ impl Format {
 
     /// Refuses a newer one.
     pub(crate) fn check_age(self) -> Result<(), OpenError> {
+        self.check_known(FORMAT)
+    }
+
+    /// Refuses one that is newer than what a release knows.
+    fn check_known(self, known: u32) -> Result<(), OpenError> {
         match self {
-            Format::Is(found) if found > FORMAT => Err(OpenError::Newer { found, known: FORMAT }),
+            Format::Is(found) if found > known => Err(OpenError::Newer { found, known }),
             _ => Ok(()),
         }
     }
@@ -71,9 +81,34 @@ pub(crate) fn check_is_data_folder(data: &Path) -> Result<(), OpenError> {
     Err(OpenError::io("read", path(data))(io::ErrorKind::NotFound.into()))
 }
 
-/// Writes the present format.
+/// Writes the format of a new folder.
 pub(crate) fn write(data: &Path) -> Result<(), OpenError> {
-    write_synced(&path(data), &format!("{FORMAT}\n")).map_err(OpenError::io("write", path(data)))
+    put(data, FIRST)
+}
+
+/// Writes the newest format, where it is not known which one the folder had.
+pub(crate) fn write_newest(data: &Path) -> Result<(), OpenError> {
+    put(data, FORMAT)
+}
+
+/// Has older releases refuse the folder, durably, for something is about to be erased from its log.
+pub(crate) fn raise_for_erasure(data: &Path) -> Result<(), OpenError> {
+    match Format::find(data)? {
+        Format::Is(found) if found >= ERASED => Ok(()),
+        _ => put(data, ERASED),
+    }
+}
+
+/// Gives a copy the format of what it was copied from before.
+pub(crate) fn copy(data: &Path, copy: &Path) -> Result<(), OpenError> {
+    match Format::find(data)? {
+        Format::Is(found) => put(copy, found),
+        _ => put(copy, FORMAT),
+    }
+}
+
+fn put(data: &Path, format: u32) -> Result<(), OpenError> {
+    write_synced(&path(data), &format!("{format}\n")).map_err(OpenError::io("write", path(data)))
 }
 
 /// Where the file lies.
@@ -89,4 +124,43 @@ pub(crate) fn has_log(data: &Path) -> bool {
     };
     let mut entries = fs::read_dir(data.join("log")).into_iter().flatten().filter_map(Result::ok);
     entries.any(|entry| is_of_log(entry.path()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fixture(name: &str) -> Format {
+        Format::find(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixture").join(name)).unwrap()
+    }
+
+    #[test]
+    fn a_release_from_before_refuses_a_folder_from_which_something_was_erased() {
+        assert_eq!((fixture("format-1"), fixture("format-2")), (Format::Is(FIRST), Format::Is(ERASED)));
+        // Releases that know only the first one look at the same number.
+        let refused = fixture("format-2").check_known(FIRST);
+        assert!(matches!(refused, Err(OpenError::Newer { found: ERASED, known: FIRST })), "{refused:?}");
+        for name in ["format-1", "format-2"] {
+            fixture(name).check_age().unwrap();
+        }
+        fixture("format-1").check_known(FIRST).unwrap();
+    }
+
+    #[test]
+    fn only_an_erasure_raises_the_format_and_a_copy_has_that_of_its_log() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        write(dir.path()).unwrap();
+        copy(dir.path(), other.path()).unwrap();
+        assert_eq!(Format::find(other.path()).unwrap(), Format::Is(FIRST));
+        for _ in 0..2 {
+            raise_for_erasure(dir.path()).unwrap();
+            assert_eq!(Format::find(dir.path()).unwrap(), Format::Is(ERASED));
+        }
+        copy(dir.path(), other.path()).unwrap();
+        assert_eq!(Format::find(other.path()).unwrap(), Format::Is(ERASED));
+        // What nobody knows is not said to be older than it may be.
+        fs::remove_file(path(dir.path())).unwrap();
+        copy(dir.path(), other.path()).unwrap();
+        assert_eq!(Format::find(other.path()).unwrap(), Format::Is(FORMAT));
+    }
 }

@@ -12,6 +12,7 @@
 //! clean        present only after a clean stop
 //! evidence/    hard links to RocksDB's WAL files after an unclean stop, until continuity is checked
 //! quarantine/  the log as it was before a `repair`
+//! format       1, or 2 once something was erased from the log
 //! ```
 //!
 //! # Column families
@@ -47,6 +48,7 @@ mod background;
 mod checkpoint;
 mod copy;
 mod durability;
+mod erase;
 mod error;
 mod evidence;
 mod examine;
@@ -71,6 +73,7 @@ mod writer;
 pub use checkpoint::{Checkpoint, CheckpointError, Checkpointer, Progress};
 pub use copy::{CopyMark, CopyUse};
 pub use durability::Durability;
+pub use erase::{EraseError, Eraser};
 pub use error::{CommitError, OpenError, ReadError};
 pub use examine::{Examined, examine};
 pub use family::Family;

@@ -16,7 +16,7 @@ use crate::salvage::remove_folder;
 use crate::verify::{Gap, VerifyReport, first_ids, gap_entry};
 use crate::{OpenError, key, trim};
 use event::{Fingerprint, FingerprintKey, Seq, content_hash};
-use record::{Block, EventView, IdList, IdListWriter};
+use record::{Block, EventView, IdList, IdListWriter, Slot};
 use rocksdb::{DB, FlushOptions, IteratorMode, WriteBatch};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::fs;
@@ -67,7 +67,7 @@ pub fn repair(data: &Path, fingerprint: Fingerprinting<'_>) -> Result<RepairRepo
 }
 
 /// Makes the file anew that says which format the folder has, if it says nothing. The log itself is read as what this
-/// release writes, and refused if it is not.
+/// release reads, and refused if it is not.
 fn mend_format(data: &Path) -> Result<Option<PathBuf>, OpenError> {
     let found = Format::find(data)?;
     if found.trouble().is_none() || !format::has_log(data) {
@@ -75,7 +75,7 @@ fn mend_format(data: &Path) -> Result<Option<PathBuf>, OpenError> {
     }
     let path = format::path(data);
     let kept = if path.exists() { Some(quarantine(data, &path, format::NAME)?) } else { None };
-    format::write(data)?;
+    format::write_newest(data)?;
     Ok(Some(kept.unwrap_or(path)))
 }
 
@@ -208,12 +208,16 @@ impl Ids<'_> {
     fn make(&mut self, block: &Block<'_>) -> Option<Vec<u8>> {
         let mut list = IdListWriter::default();
         list.begin();
-        let each = |event: EventView<'_>| {
-            let fingerprint = (self.fingerprint)(&event, &self.key);
-            let fingerprint = fingerprint.unwrap_or_else(|| xxh3_128(&event.seq.get().to_le_bytes()));
-            list.push(fingerprint, content_hash(event.raw));
+        // Nor can anybody send what was erased: its position is all that is left.
+        let nobodys = |seq: Seq| xxh3_128(&seq.get().to_le_bytes());
+        let each = |slot: Slot<'_>| match slot {
+            Slot::Event(event) => {
+                let fingerprint = (self.fingerprint)(&event, &self.key);
+                list.push(fingerprint.unwrap_or_else(|| nobodys(event.seq)), content_hash(event.raw));
+            }
+            Slot::Erased(seq) => list.push(nobodys(seq), 0),
         };
-        block.visit(&mut Vec::new(), each).ok()?;
+        block.visit_slots(&mut Vec::new(), each).ok()?;
         Some(list.finish(block.first(), block.committed_at()).to_vec())
     }
 }

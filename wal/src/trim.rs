@@ -4,6 +4,7 @@
 //! also hold younger events are never seen. They go when their file does.
 
 use crate::checkpoint::Checkpointer;
+use crate::erase::Eraser;
 use crate::family::Family;
 use crate::identity::{self, family};
 use crate::reader::Shared;
@@ -41,6 +42,12 @@ impl Trimmer {
     #[must_use]
     pub fn checkpointer(&self) -> Checkpointer {
         Checkpointer::new(Arc::clone(&self.shared))
+    }
+
+    /// The right to make the log's files forget what was erased.
+    #[must_use]
+    pub fn eraser(&self) -> Eraser {
+        Eraser::new(Arc::clone(&self.shared))
     }
 
     /// Drops whole files of events before `to`, which becomes the log's start, and of id lists before `ids`.

@@ -4,7 +4,7 @@ use crate::family::Family;
 use crate::identity::{self, family};
 use crate::{Reader, key};
 use event::Seq;
-use record::{Block, IdList};
+use record::{Block, IdList, Slot};
 use rocksdb::{DB, DBRawIterator, Direction, IteratorMode};
 
 const GAP: &[u8] = b"gap/";
@@ -44,6 +44,8 @@ pub struct VerifyReport {
     pub blocks: u64,
     /// Events in them.
     pub events: u64,
+    /// Positions in them whose events were erased.
+    pub erased: u64,
     /// Missing positions between start and end, or up to the mark.
     pub gaps: Vec<Gap>,
     /// Gaps recorded by an earlier repair.
@@ -106,9 +108,10 @@ impl Reader {
         let mut scratch = Vec::new();
         loop {
             match walk.step(db, &mut scratch) {
-                Step::Block(block) => {
+                Step::Block { events, erased } => {
                     report.blocks += 1;
-                    report.events += block;
+                    report.events += events;
+                    report.erased += erased;
                     progress(walk.expected);
                 }
                 Step::Gap(gap) => report.gaps.push(gap),
@@ -203,7 +206,7 @@ impl Damage {
 }
 
 enum Step {
-    Block(u64),
+    Block { events: u64, erased: u64 },
     Gap(Gap),
     End,
 }
@@ -226,8 +229,12 @@ impl Walk<'_> {
             self.expected = first;
             return Step::Gap(gap);
         }
-        let mut seen = 0u64;
-        if let Err(cause) = block.visit(scratch, |_| seen += 1) {
+        let (mut events, mut erased) = (0u64, 0u64);
+        let count = |slot: Slot<'_>| match slot {
+            Slot::Event(_) => events += 1,
+            Slot::Erased(_) => erased += 1,
+        };
+        if let Err(cause) = block.visit_slots(scratch, count) {
             return self.bad(first, format!("block at {first}: {cause}"));
         }
         if let Some(cause) = self.ids_differ(db, first, block.events()) {
@@ -235,7 +242,7 @@ impl Walk<'_> {
         }
         self.expected = self.expected.max(block.last().next());
         self.cursor.next();
-        Step::Block(seen)
+        Step::Block { events, erased }
     }
 
     /// Passes over the block at `first`, which is not whole.

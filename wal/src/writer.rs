@@ -35,10 +35,10 @@ pub enum Write {
 impl Write {
     /// Whether the write is synced at every level of durability. What a sink is told of must not be lost here: its
     /// manifests and cursors, and with them all events before, are on stable storage before it hears of them. A dead
-    /// letter's id is only given out once it is there.
+    /// letter's id is only given out once it is there. And whoever is told that something is erased is told so for good.
     fn must_be_synced(&self) -> bool {
         let (Write::Put(of, ..) | Write::Delete(of, ..) | Write::DeleteRange(of, ..)) = self;
-        matches!(of, Family::Cursor | Family::Manifest | Family::Dead | Family::Projection)
+        matches!(of, Family::Cursor | Family::Manifest | Family::Dead | Family::Projection | Family::Log)
     }
 
     pub(crate) fn add_to(&self, db: &DB, batch: &mut WriteBatch) {

@@ -419,3 +419,28 @@ fn starts_that_fail_again_and_again_keep_the_same_evidence() {
     assert_eq!(fs::read(image.path().join("evidence").join(wal.file_name().unwrap())).unwrap(), bytes);
     assert!(!image.path().join("evidence.part").exists());
 }
+
+#[test]
+fn what_was_erased_does_not_come_back_out_of_files_that_are_done_with() {
+    let (dir, image) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut log = open(dir.path());
+    for _ in 0..3 {
+        append(&mut log.writer, 10, SIZE);
+    }
+    let (first, meant) = (Seq::new(11), Seq::new(15));
+    let key = first.get().to_be_bytes();
+    let block = log.reader.get(Family::Log, &key).unwrap().unwrap();
+    let rest = record::erase(first, &block, |seq| seq == meant).unwrap().unwrap();
+    let eraser = log.trimmer.eraser();
+    eraser.begin().unwrap();
+    let writes = [Write::Put(Family::Log, key.to_vec(), rest)];
+    log.writer.commit(&Group { events: None, writes: &writes }).unwrap();
+    eraser.settle(Some(first..=first), 0).unwrap();
+    wait_for_mark(dir.path(), Seq::new(30));
+    crash_image(dir.path(), image.path());
+    // A repair takes what it finds in tables and WAL files, also in those that wait to be written again.
+    fs::remove_file(newest_manifest(image.path())).unwrap();
+    wal::repair(image.path(), &mut fingerprint).unwrap();
+    let kept: Vec<_> = (1..=30).filter(|seq| *seq != meant.get()).collect();
+    assert_eq!(positions(&open(image.path()).reader, Seq::FIRST, SIZE).unwrap(), kept);
+}

@@ -47,6 +47,8 @@
 //! | `log_level` | `level` | the level in effect; with `level` that one, until the next reload or start |
 //! | `drain` | | begins what SIGTERM begins; answered when it has begun |
 //! | `support` | | `{"files": {name: text}}`, without secrets |
+//! | `erase` | `user` or `event`, `tenant`, `dry_run`, `also_mentions` | erases a person's data or an event; what was found and done, and what is to be run where it was delivered to |
+//! | `erase_progress` | | `stage` of the erasure that is under way, in the log `event` and `of`; null while none is |
 //! | `audit_log` | `since`, `action`, `limit` | the newest entries, in order |
 //! | `audit_verify` | | `{"intact", "entries", "first", "firstTime", "droppedUntil", "last", "head", "wrong"}` |
 

@@ -1,6 +1,7 @@
 //! What is asked, taken apart and held to what the command takes, and how it is refused.
 
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 
 /// Why a request is not carried out: a word for programs and a text for people.
 #[derive(Debug)]
@@ -76,15 +77,24 @@ pub struct Field {
     pub needed: bool,
     /// Whether the audit log must not have its value: a secret, or bytes of an event.
     pub private: bool,
+    /// Whether the audit log has the SHA-256 of its value instead: whom it names can be looked up, not read.
+    pub hashed: bool,
 }
 
 impl Field {
     pub(super) const fn new(name: &'static str, kind: Kind) -> Self {
-        Field { name, kind, needed: false, private: false }
+        Field { name, kind, needed: false, private: false, hashed: false }
     }
 
     pub(super) const fn needed(mut self) -> Self {
         self.needed = true;
+        self
+    }
+
+    /// The same, of whose value the audit log has the SHA-256 only.
+    #[must_use]
+    pub const fn hashed(mut self) -> Self {
+        self.hashed = true;
         self
     }
 
@@ -94,6 +104,12 @@ impl Field {
         self.private = true;
         self
     }
+}
+
+/// `sha256:` and the digest of a text, as `printf %s TEXT | sha256sum` tells it.
+fn sha256(text: &str) -> String {
+    let digest = Sha256::digest(text.as_bytes());
+    digest.iter().fold("sha256:".to_owned(), |out, byte| format!("{out}{byte:02x}"))
 }
 
 /// A request whose line could be read.
@@ -137,9 +153,12 @@ impl Request {
 
     /// Its fields as the audit log may have them.
     pub(super) fn recordable(&self, taken: &[Field]) -> Value {
-        let is_private = |name: &str| taken.iter().any(|field| field.name == name && field.private);
         let shown = |(name, value): (&String, &Value)| {
-            let value = if is_private(name) { "(left out)".into() } else { value.clone() };
+            let value = match taken.iter().find(|field| field.name == name) {
+                Some(field) if field.private => "(left out)".into(),
+                Some(field) if field.hashed => sha256(value.as_str().unwrap_or_default()).into(),
+                _ => value.clone(),
+            };
             (name.clone(), value)
         };
         Value::Object(self.fields.iter().map(shown).collect())
@@ -188,9 +207,11 @@ mod tests {
 
     #[test]
     fn what_is_private_is_not_for_the_record() {
-        let taken = [Field::new("id", Kind::Number), Field::new("raw", Kind::Text).private()];
-        let request = Request::parse(br#"{"command": "x", "id": 7, "raw": "a shopper's"}"#).unwrap();
-        assert_eq!(request.recordable(&taken), json!({"id": 7, "raw": "(left out)"}));
+        let hashed = Field::new("user", Kind::Text).hashed();
+        let taken = [Field::new("id", Kind::Number), Field::new("raw", Kind::Text).private(), hashed];
+        let request = Request::parse(br#"{"command": "x", "id": 7, "raw": "a shopper's", "user": "abc"}"#).unwrap();
+        let digest = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(request.recordable(&taken), json!({"id": 7, "raw": "(left out)", "user": digest}));
     }
 
     #[test]

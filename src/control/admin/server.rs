@@ -3,7 +3,7 @@
 use super::super::audit::{Actor, AuditLog, Via};
 use super::super::config::Reloader;
 use super::super::dead_letters::Letters;
-use super::super::{Backups, Figures, Health, Pipeline};
+use super::super::{Backups, Erasure, Figures, Health, Pipeline};
 use super::commands;
 use super::request::{Refusal, Request};
 use crate::access::Access;
@@ -51,6 +51,8 @@ pub struct AdminParts {
     pub backups: Arc<Backups>,
     /// Dead letters.
     pub letters: Arc<Letters>,
+    /// What erases a person's data.
+    pub erasure: Arc<Erasure>,
 }
 
 /// Answers on the socket that [`bind`] has made until `stop`. Blocks: it wants a thread to itself.

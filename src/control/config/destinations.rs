@@ -1,13 +1,28 @@
 //! The sections of the sinks as what the sinks' clients take.
 
 use super::sections::{ClickHouseSection, Config, DeliveryName, KafkaSection};
-use crate::deliver::sinks::clickhouse_client::{self, Cluster, Names};
+use crate::deliver::sinks::ParquetConfig;
+use crate::deliver::sinks::clickhouse_client::{self, Cluster, Names, Table};
 use crate::deliver::sinks::kafka_client::{self, Create, Delivery, Options, Topics};
 use std::path::Path;
 use std::time::Duration;
 
 /// How long a call to Kafka goes on trying: no longer than the drain waits.
 const KAFKA_PATIENCE: Duration = Duration::from_secs(10);
+
+impl Config {
+    /// The folder of the Parquet files, and how they are made.
+    #[must_use]
+    pub fn parquet_files(&self) -> ParquetConfig {
+        ParquetConfig {
+            file_bytes_max: self.parquet.roll_bytes,
+            file_age_max: Duration::from_secs(self.parquet.roll_s),
+            // Where intake has stopped already there is room left for what makes room.
+            free_bytes_min: self.log.disk_reserve_bytes / 4,
+            ..ParquetConfig::new(self.data_dir.join("events"))
+        }
+    }
+}
 
 impl ClickHouseSection {
     /// The client's configuration.
@@ -20,6 +35,13 @@ impl ClickHouseSection {
             false => String::new(),
         };
         Ok(clickhouse_client::Config { password, ..self.client_without_secrets() })
+    }
+
+    /// Its tables for accepted events, their processed form and dead letters, as SQL names them.
+    #[must_use]
+    pub fn tables(&self) -> [String; 3] {
+        let config = self.client_without_secrets();
+        [Table::Raw, Table::Processed, Table::Errors].map(|table| config.place(table))
     }
 
     fn client_without_secrets(&self) -> clickhouse_client::Config {
@@ -52,6 +74,13 @@ impl KafkaSection {
             config.options.set(name, secret(file)?);
         }
         Ok(config)
+    }
+
+    /// The topics of events and of dead letters.
+    #[must_use]
+    pub fn topics(&self) -> Vec<String> {
+        let Topics { raw, validated, enriched, dead, .. } = Topics::with_prefix(&self.topic_prefix);
+        vec![raw, validated, enriched, dead]
     }
 
     fn client_without_secrets(&self, node: u128) -> kafka_client::Config {

@@ -78,6 +78,11 @@ impl Letters {
         Letters { reader, control, shared, parser, audit, turn, workshop, allowance, counts, seal }
     }
 
+    /// Keeps every letter as it is until that is dropped.
+    pub(super) async fn hold(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+
     /// Reads on a thread where reading much, or a disk that hangs, holds up nobody.
     async fn aside<T: Send + 'static>(
         self: &Arc<Self>,

@@ -94,15 +94,17 @@ impl<D: Destination> Shipper<D> {
         // The sink had more than was stored here: all of it but what it was not to get.
         let moved = found.next.since(at.next);
         let dead = left_out.range(at.next..found.next.max(at.next)).count() as u64;
+        self.consumer.leave_out(left_out);
+        let erased = if moved > dead { self.note_erased(&(at.next..=found.next.prev()))? } else { 0 };
         let mut ledger = self.ledger;
         ledger.dead += dead;
-        ledger.delivered += moved - dead;
+        ledger.expired += erased;
+        ledger.delivered += moved - dead - erased;
         if found != at || passed.is_some() || adopts {
             let mut writes = vec![Cursor::forget_passed(D::NAME)];
             writes.extend(reconciled.map(|told| Reconciled { is_pending: false, ..told }.store(D::NAME)));
             self.move_cursor(found, ledger, writes, Vec::new()).await?;
         }
-        self.consumer.leave_out(left_out);
         self.count_given_up().await?;
         self.ahead.clear();
         for batch in frozen {
@@ -218,7 +220,7 @@ impl<D: Destination> Shipper<D> {
         let rewritten = self.destination.freeze(Some(batch))?;
         self.step(Step::Frozen)?;
         if rewritten != *batch {
-            // Only after a repair has taken damaged events out of the log.
+            // Only after a repair has taken damaged events out of the log, or somebody has erased some.
             let text = format!("{}..={} are not all in the log any more", batch.first, batch.last);
             self.status_handle().note(&text);
             self.write(vec![batch.remove(D::NAME), rewritten.store(D::NAME)]).await?;

@@ -31,7 +31,8 @@ impl<D: Destination> Shipper<D> {
         while let Some(given) = self.orders.take() {
             let done = self.carry_out(given.order).await;
             // What was refused has changed nothing.
-            begins |= matches!(done, Ok(Ok(_))) && !matches!(given.order, Order::Skip(_) | Order::Expire(_));
+            begins |=
+                matches!(done, Ok(Ok(_))) && matches!(given.order, Order::Pause | Order::Resume | Order::Reconcile(_));
             match done {
                 Ok(answer) => given.answer(answer.map_err(OrderError::Refused)),
                 Err(fault) => {
@@ -52,6 +53,8 @@ impl<D: Destination> Shipper<D> {
                 self.revive();
             }
             Order::Skip(until) => self.give_up(until).await?,
+            // The batch was given up before.
+            Order::Reread => {}
             // One that follows the log again is on its way, however long that is; and one may yet be reached.
             Order::Expire(_) if matches!(self.status_handle().snapshot().state, State::Running | State::Connecting) => {
             }
@@ -178,7 +181,12 @@ impl<D: Destination> Shipper<D> {
         }
         let cursor = Cursor { next: from, next_dead: letters_from(self.letter_beside(from)?, &under_way) };
         let known = expired::load(&self.reader, D::NAME).map_err(|error| fault(&error))?;
-        let ledger = self.ledger.moved(self.cursor.next, from, expired::count_from(&known, from));
+        let behind = from..=self.cursor.next.prev();
+        let erased = if behind.is_empty() { Vec::new() } else { self.consumer.erased_in(&behind)? };
+        // What was given up is counted as that, also where it was erased, too.
+        let is_given_up = |seq: &&Seq| known.iter().any(|range| range.contains(seq));
+        let erased = erased.len() - erased.iter().filter(is_given_up).count();
+        let ledger = self.ledger.moved(self.cursor.next, from, expired::count_from(&known, from) + erased as u64);
         let mut writes: Vec<Write> =
             under_way.iter().filter(|batch| !is_ahead(batch, cursor)).map(|batch| batch.remove(D::NAME)).collect();
         writes.extend(given_up.iter().filter(|batch| is_ahead(batch, cursor)).map(|batch| batch.store(D::NAME)));

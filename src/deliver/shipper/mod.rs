@@ -18,6 +18,7 @@ use crate::commit::{Control, DeadDraft, Delivered, Tail};
 use crate::metrics::{Recorder, Stage};
 use crate::traces::Tracer;
 use event::{Refusal, Seq, UnixMicros};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -271,6 +272,7 @@ impl<D: Destination> Shipper<D> {
             }
             let is_idle = self.destination.rows() == 0 && reached == Reached::End;
             if is_idle {
+                self.pass_erased().await?;
                 // What lies between the cursor and here is a known gap, or left out.
                 self.works();
                 self.flushes.answer(self.consumer.next().max(self.cursor.next));
@@ -376,10 +378,14 @@ impl<D: Destination> Shipper<D> {
         } else {
             cursor.next = batch.last.next();
             let positions = cursor.next.since(self.cursor.next);
-            let left_out = self.consumer.left_out_of(self.cursor.next..=batch.last);
+            let range = self.cursor.next..=batch.last;
+            let left_out = self.consumer.left_out_of(range.clone());
+            let missing = positions.saturating_sub(batch.rows + left_out);
+            let erased = if missing > 0 { self.note_erased(&range)?.min(missing) } else { 0 };
             ledger.dead += dead + left_out;
             ledger.delivered += batch.rows.saturating_sub(dead);
-            ledger.lost += positions.saturating_sub(batch.rows + left_out);
+            ledger.expired += erased;
+            ledger.lost += missing - erased;
             if left_out > 0 {
                 writes.push(left_out::forget_before(D::NAME, cursor.next));
             }
@@ -391,6 +397,30 @@ impl<D: Destination> Shipper<D> {
         self.step(Step::CursorStored)?;
         self.pinged = Instant::now();
         Ok(())
+    }
+
+    /// How many of a range's events were erased, so that the sink does not get them; tells those who wait for one.
+    fn note_erased(&mut self, range: &RangeInclusive<Seq>) -> Result<u64, Fault> {
+        let erased = self.consumer.erased_in(range)?;
+        erased.iter().for_each(|seq| self.tail.set_expired(D::NAME, *seq..=*seq));
+        Ok(erased.len() as u64)
+    }
+
+    /// Moves the cursor behind events that were erased, where nothing comes after them that would take it along.
+    async fn pass_erased(&mut self) -> Result<(), Fault> {
+        let (from, to) = (self.cursor.next, self.consumer.next());
+        if !self.consumer.take_met_erased() || to <= from {
+            return Ok(());
+        }
+        let range = from..=to.prev();
+        let dead = self.consumer.left_out_of(range.clone());
+        let erased = self.note_erased(&range)?;
+        let mut ledger = self.ledger;
+        ledger.dead += dead;
+        ledger.expired += erased;
+        ledger.lost += to.since(from).saturating_sub(dead + erased);
+        let writes = vec![left_out::forget_before(D::NAME, to)];
+        self.move_cursor(Cursor { next: to, ..self.cursor }, ledger, writes, Vec::new()).await
     }
 
     /// Stores a place and its account, with what else belongs to them; only then they count here, too.
@@ -414,7 +444,9 @@ impl<D: Destination> Shipper<D> {
     /// Makes dead letters of events that the sink can never take; from then on it does not get them.
     async fn bury(&mut self, refused: Vec<Refused>) -> Result<(), Fault> {
         let letters = self.drafts(&refused)?;
-        let marks = refused.iter().map(|refused| left_out::mark(D::NAME, refused.seq)).collect();
+        // Of one that was erased meanwhile there is no letter: it is passed over as such.
+        let kept = letters.iter().filter_map(|draft| draft.letter.seq);
+        let marks = kept.map(|seq| left_out::mark(D::NAME, Seq::new(seq))).collect();
         self.write_with(marks, letters).await
     }
 

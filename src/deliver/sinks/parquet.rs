@@ -3,7 +3,7 @@
 //! An event that cannot be taken apart, which only a bug or damage below the checksum can cause, does not stop the
 //! sink: its row has what is known, an empty `event_id` marks it, it is counted and named in the log.
 
-use super::super::verify::{Asked, Census, Held};
+use super::super::verify::{Asked, Census, Held, HeldFile};
 use super::super::{Cursor, Destination, FailureCode, Fault, Letter, Manifest, Origin, Sent, Shipper, Start};
 use crate::commit::{Control, Tail};
 use event::{Seq, UnixMicros};
@@ -307,6 +307,34 @@ impl Census for FileCensus {
             }
         }
         Ok(vec![held])
+    }
+
+    fn holding(&self, is_meant: &dyn Fn(&str, &str, Option<&str>) -> bool) -> Result<Vec<HeldFile>, String> {
+        let mut found = Vec::new();
+        for file in self.0.list().map_err(|error| error.to_string())? {
+            let path = self.0.path(&file);
+            match self.look(&file, is_meant) {
+                Ok((0, _)) => {}
+                Ok((events, mark)) => found.push(HeldFile { path, events, mark, unread: None }),
+                // One that is too old is removed meanwhile.
+                Err(_) if !path.exists() => {}
+                Err(reason) => found.push(HeldFile { path, events: 0, mark: Vec::new(), unread: Some(reason) }),
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl FileCensus {
+    /// How many rows of a file are meant, and the entries of its footer.
+    fn look(
+        &self,
+        file: &Published,
+        is_meant: &dyn Fn(&str, &str, Option<&str>) -> bool,
+    ) -> Result<(u64, Vec<(String, String)>), String> {
+        let events = self.0.count(file, is_meant).map_err(|error| error.to_string())?;
+        let mark = self.0.mark(file).map_err(|error| error.to_string())?;
+        Ok((events, mark.map(|mark| mark.texts().to_vec()).unwrap_or_default()))
     }
 }
 

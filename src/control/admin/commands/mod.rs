@@ -3,6 +3,7 @@
 mod audit_log;
 mod checkpoint;
 mod config;
+mod erase;
 mod letters;
 mod log;
 mod process;
@@ -134,6 +135,18 @@ pub const COMMANDS: &[Command] = &[
     Command::new("log_level", &[Field::new("level", Kind::Text)]).recorded_with("level").on("level").with_result(),
     Command::new("drain", &[]).recorded().with_result(),
     Command::new("support", &[]).recorded(),
+    Command::new(
+        "erase",
+        &[
+            Field::new("user", Kind::Text).hashed(),
+            Field::new("event", Kind::Text).hashed(),
+            Field::new("tenant", Kind::Text),
+            Field::new("dry_run", Kind::Flag),
+            Field::new("also_mentions", Kind::Flag),
+        ],
+    )
+    .recorded(),
+    Command::new("erase_progress", &[]),
     Command::new("audit_log", &[Field::new("since", Kind::Text), Field::new("action", Kind::Text), LIMIT]),
     Command::new("audit_verify", &[]),
 ];
@@ -178,6 +191,8 @@ pub(super) async fn answer(parts: &Rc<AdminParts>, actor: Actor, request: &Reque
         Ok(result) if command.keeps_result => (Outcome::Done, result.clone()),
         // What was made is known by its id; its text is a secret.
         Ok(result) if command.name == "tokens_add" => (Outcome::Done, json!({"id": result["id"]})),
+        // Whose data it was stands in its statements.
+        Ok(result) if command.name == "erase" => (Outcome::Done, erase::recordable(result)),
         Ok(_) => (Outcome::Done, json!({})),
         Err(refusal) => (Outcome::Failed, json!({"error": refusal.text})),
     };
@@ -223,6 +238,8 @@ async fn run(parts: &Rc<AdminParts>, request: &Request) -> Result<Value, Refusal
         "wal_verify" => log::verify(parts, request).await,
         "wal_tail" => log::tail(parts, request).await,
         "wal_trim" => log::trim(parts).await,
+        "erase" => erase::run(parts, request).await,
+        "erase_progress" => Ok(parts.erasure.progress()),
         "audit_log" => audit_log::query(parts, request).await,
         "audit_verify" => audit_log::verify(parts).await,
         // Held by a test: every command of the table is above.

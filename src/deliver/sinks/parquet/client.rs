@@ -235,6 +235,20 @@ impl Folder {
         decode::ids(opened).map_err(FileError::encode("read", &path))
     }
 
+    /// How many rows of a published file, by their tenant, event id and user id, are meant.
+    ///
+    /// # Errors
+    /// [`FileError`] when the file is not whole, or not one of ours.
+    pub fn count(
+        &self,
+        file: &Published,
+        is_meant: impl Fn(&str, &str, Option<&str>) -> bool,
+    ) -> Result<u64, FileError> {
+        let path = self.path(file);
+        let opened = File::open(&path).map_err(FileError::io("open", &path))?;
+        decode::count(opened, is_meant).map_err(FileError::encode("read", &path))
+    }
+
     /// Where a published file is.
     #[must_use]
     pub fn path(&self, file: &Published) -> PathBuf {

@@ -28,6 +28,35 @@ pub(crate) fn ids(file: File) -> Result<Vec<(Seq, String)>> {
     Ok(ids)
 }
 
+/// How many rows, by their tenant, event id and user id, are meant.
+pub(crate) fn count(file: File, is_meant: impl Fn(&str, &str, Option<&str>) -> bool) -> Result<u64> {
+    let reader = SerializedFileReader::new(file)?;
+    let mut meant = 0;
+    for number in 0..reader.num_row_groups() {
+        let group = reader.get_row_group(number)?;
+        let rows = group.metadata().num_rows() as usize;
+        let [tenants, events, users] = ["tenant", "event_id", "user_id"].map(|name| texts(&*group, name, rows));
+        for ((tenant, event), user) in tenants?.iter().zip(&events?).zip(&users?) {
+            let plain = |text: &Option<String>| text.clone().unwrap_or_default();
+            meant += u64::from(is_meant(&plain(tenant), &plain(event), user.as_deref()));
+        }
+    }
+    Ok(meant)
+}
+
+/// The values of a column of texts, `None` for null.
+fn texts(group: &dyn RowGroupReader, name: &str, rows: usize) -> Result<Vec<Option<String>>> {
+    let ColumnReader::ByteArrayColumnReader(mut reader) = column(group, name)? else {
+        return Err(ParquetError::General("columns of other types than ours".into()));
+    };
+    let (mut levels, mut values) = (Vec::new(), Vec::new());
+    reader.read_records(rows, Some(&mut levels), None, &mut values)?;
+    let mut values = values.iter().map(|value| Ok(value.as_utf8()?.to_owned()));
+    // A column that is never null has no levels.
+    let is_there = |row: usize| levels.get(row).is_none_or(|level| *level > 0);
+    (0..rows).map(|row| if is_there(row) { values.next().transpose() } else { Ok(None) }).collect()
+}
+
 fn column(group: &dyn RowGroupReader, name: &str) -> Result<ColumnReader> {
     let columns = group.metadata().columns();
     let place = columns.iter().position(|column| column.column_path().string() == name);

@@ -96,13 +96,19 @@ impl FileMark {
     const LAST_KEY: &'static str = "ingestd.last_seq";
     const INCARNATION_KEY: &'static str = "ingestd.incarnation";
 
-    fn entries(&self) -> [KeyValue; 4] {
+    /// Names and values of the footer's entries, for whoever writes the file anew.
+    #[must_use]
+    pub fn texts(&self) -> [(String, String); 4] {
         [
-            KeyValue::new(Self::LAYOUT_KEY.into(), LAYOUT.to_owned()),
-            KeyValue::new(Self::FIRST_KEY.into(), self.first.to_string()),
-            KeyValue::new(Self::LAST_KEY.into(), self.last.to_string()),
-            KeyValue::new(Self::INCARNATION_KEY.into(), format!("{:016x}", self.incarnation)),
+            (Self::LAYOUT_KEY.into(), LAYOUT.to_owned()),
+            (Self::FIRST_KEY.into(), self.first.to_string()),
+            (Self::LAST_KEY.into(), self.last.to_string()),
+            (Self::INCARNATION_KEY.into(), format!("{:016x}", self.incarnation)),
         ]
+    }
+
+    fn entries(&self) -> [KeyValue; 4] {
+        self.texts().map(|(name, value)| KeyValue::new(name, value))
     }
 
     /// Reads the mark of a file; `None` when something else wrote it.
