@@ -259,5 +259,5 @@ fn an_archive_for_support_has_everything_but_secrets() {
     assert_eq!(recorded(&daemon, "support").len(), 6);
     // Under its unit the daemon does not see the machine: it is not who tells of it.
     let told = Talk::with(&daemon).say(r#"{"command": "support"}"#)["result"]["files"].clone();
-    assert!(told["process.txt"].is_string() && told.get("system.txt").is_none() && !told.to_string().contains("MemTotal"));
+    assert!(told["process.txt"].is_string() && told.get("system.txt").is_none());
 }

@@ -64,7 +64,9 @@ mod tests {
     #[test]
     fn what_is_no_id_is_not_taken_for_one() {
         let long = "1".repeat(33);
-        for text in ["", "%b", "0", &PLAIN[1..], &long, &"0".repeat(32), &"g".repeat(32), "+F8A1C2D3E4F4A5B8C6D7E8F9A0B1C2D"] {
+        for text in
+            ["", "%b", "0", &PLAIN[1..], &long, &"0".repeat(32), &"g".repeat(32), "+F8A1C2D3E4F4A5B8C6D7E8F9A0B1C2D"]
+        {
             assert_eq!(parse(text), None, "{text}");
         }
     }

@@ -197,7 +197,12 @@ pub(super) async fn answer(parts: &Rc<AdminParts>, actor: Actor, request: &Reque
         Err(refusal) => (Outcome::Failed, json!({"error": refusal.text})),
     };
     let entry = Entry { of: Some(of), ..entry.with(details).outcome(outcome) };
-    record(parts, entry).await.map_err(|error| Refusal {
+    let recorded = record(parts, entry).await;
+    if command.name == "drain" && done.is_ok() {
+        // Not before: the stop takes along what is not answered by then. This thread writes the answer first.
+        parts.drain.notify_one();
+    }
+    recorded.map_err(|error| Refusal {
         code: "not_recorded",
         text: format!("`{}` was carried out, but the audit log does not say what came of it: {error}", command.name),
     })?;

@@ -13,12 +13,9 @@ pub(super) fn hello() -> Value {
     json!({"protocol": PROTOCOL, "version": env!("CARGO_PKG_VERSION"), "commands": commands})
 }
 
-/// Has the daemon drain; does not wait for it.
+/// What is said of a drain; it begins once that is on record.
 pub(super) fn drain(parts: &AdminParts) -> Value {
     let was_draining = parts.health.not_ready().contains(&"shutting_down");
-    if !was_draining {
-        parts.drain.notify_one();
-    }
     json!({"draining": true, "already": was_draining})
 }
 
