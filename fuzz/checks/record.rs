@@ -64,7 +64,7 @@ fn read(key: Seq, value: &[u8]) {
 
 /// What is erased is gone, and the rest is where and what it was.
 fn erase(key: Seq, value: &[u8], found: &[(Seq, Vec<u8>)]) {
-    let is_meant = |seq: Seq| seq.get() % 3 == 0;
+    let is_meant = |seq: Seq| seq.get().is_multiple_of(3);
     let kept: Vec<_> = found.iter().filter(|(seq, _)| !is_meant(*seq)).cloned().collect();
     match record::erase(key, value, is_meant).expect("it was read before") {
         None => assert_eq!(kept.len(), found.len()),
