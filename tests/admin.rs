@@ -97,7 +97,7 @@ fn every_command_prints_json_where_that_is_asked() {
     let letter = || daemon.post("/events", "{}").with_status(400)["deadLetterId"].as_str().unwrap().to_owned();
     let (first, second) = (letter(), letter());
     let key = json_of(&daemon, &["tokens", "add", "--tenant", "t", "--scope", "intake"])["id"].clone();
-    let rows: [(&Daemon, &str, &[&str]); 38] = [
+    let rows: [(&Daemon, &str, &[&str]); 39] = [
         (&daemon, "hello", &[]),
         (&daemon, "status", &[]),
         (&daemon, "top", &["--interval", "0.1", "--count", "1"]),
@@ -133,6 +133,7 @@ fn every_command_prints_json_where_that_is_asked() {
         (&daemon, "wal verify", &[]),
         (&daemon, "wal tail", &["--from", "1", "-n", "1"]),
         (&daemon, "wal trim", &[]),
+        (&daemon, "erase", &["--event", "e-0"]),
         (&daemon, "checkpoint", &[&copy]),
         (&daemon, "support", &["--output", &archive]),
         (&daemon, "drain", &[]),

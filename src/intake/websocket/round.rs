@@ -83,8 +83,14 @@ impl Ids {
 }
 
 impl Round {
-    /// Takes apart what was read.
-    pub(super) fn decode(acceptor: &Acceptor, caller: &Caller, decoder: &mut Decoder, bytes: &mut [u8]) -> Self {
+    /// Takes apart what was read; `held` bytes were taken from the budget for what stands before it.
+    pub(super) fn decode(
+        acceptor: &Acceptor,
+        caller: &Caller,
+        held: usize,
+        decoder: &mut Decoder,
+        bytes: &mut [u8],
+    ) -> Self {
         let now = UnixMicros::now();
         let mut round = Round {
             batch: Batch::new(&caller.tenant, Source::WebSocket, now),
@@ -95,7 +101,7 @@ impl Round {
         };
         let fed = decoder.feed(bytes, |event| {
             match event {
-                Event::Text(text) => round.text(acceptor, text, now),
+                Event::Text(text) => round.text(acceptor, text, held, now),
                 Event::Binary(_) => round.close = Some((Some(close::UNSUPPORTED), "send text, not binary".into())),
                 Event::Ping(payload) => round.steps.push(Step::Pong(payload.to_vec())),
                 Event::Pong(_) => {}
@@ -109,9 +115,9 @@ impl Round {
         round
     }
 
-    fn text(&mut self, acceptor: &Acceptor, text: &mut [u8], now: UnixMicros) {
+    fn text(&mut self, acceptor: &Acceptor, text: &mut [u8], held: usize, now: UnixMicros) {
         self.messages += 1;
-        let Ok(_room) = acceptor.shared.admission.lend(prepare::parsing_bytes(text), text.len()) else {
+        let Ok(_room) = acceptor.shared.admission.lend(prepare::parsing_bytes(text), held) else {
             acceptor.shared.metrics.refuse_request(Refusal::Overloaded);
             let error = "to take this message apart needs more memory than there is now; send it again";
             return self.steps.push(Step::Error("overloaded", error));

@@ -158,7 +158,7 @@ impl Socket {
     }
 
     async fn first(&mut self, mut bytes: Vec<u8>) -> ControlFlow<()> {
-        let round = Round::decode(&self.acceptor, &self.caller, &mut self.decoder, &mut bytes);
+        let round = Round::decode(&self.acceptor, &self.caller, 0, &mut self.decoder, &mut bytes);
         self.finish(round, None).await
     }
 
@@ -174,6 +174,7 @@ impl Socket {
             // What was not read is neither stored nor answered.
             return ControlFlow::Continue(());
         }
+        let held = permit.as_ref().map_or(0, Permit::bytes);
         let round = {
             let mut buffer = self.acceptor.arrivals.borrow_mut();
             let mut space = ReadBuf::new(&mut buffer);
@@ -182,7 +183,7 @@ impl Socket {
             match Pin::new(&mut self.stream).poll_read(&mut Context::from_waker(Waker::noop()), &mut space) {
                 Poll::Ready(Ok(())) if space.filled().is_empty() => Err(ControlFlow::Break(())),
                 Poll::Ready(Ok(())) => {
-                    Ok(Round::decode(&self.acceptor, &self.caller, &mut self.decoder, space.filled_mut()))
+                    Ok(Round::decode(&self.acceptor, &self.caller, held, &mut self.decoder, space.filled_mut()))
                 }
                 Poll::Ready(Err(_)) => Err(ControlFlow::Break(())),
                 Poll::Pending => Err(ControlFlow::Continue(())),
