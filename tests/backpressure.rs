@@ -441,25 +441,3 @@ fn an_address_that_reads_nothing_leaves_room_for_the_answers_of_others() {
     drop(unread);
     eventually("there is room again", || daemon.get(&path).status == 200);
 }
-
-#[test]
-fn large_answers_on_websockets_are_bounded_too() {
-    const SOCKETS: usize = 6;
-    // A quarter of the least that a daemon takes.
-    let least = ("INGESTD_LIMITS_INFLIGHT_BYTES_MAX", "16777216");
-    let daemon = Daemon::with(&[least, ROOM_FOR_ANSWERS[1], ROOM_FOR_ANSWERS[2]]);
-    // Each message is told a thousand times what is wrong with it.
-    let messages = masked(TEXT, cart_event(&vec![1; 1000].into()).as_bytes()).repeat(200);
-    let sockets: Vec<_> = (0..SOCKETS).map(|_| Socket::narrow(&daemon)).collect();
-    for socket in &sockets {
-        let mut stream = socket.stream();
-        stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
-        // As much as goes while nothing is read.
-        stream.write_all(&messages).ok();
-    }
-    eventually("some are sent away", || daemon.metric("ingestd_websockets") < SOCKETS as f64);
-    let mut other = Socket::open(&daemon);
-    other.cart(&event("e"));
-    other.message("event_ack");
-    drop(sockets);
-}

@@ -89,32 +89,3 @@ fn beyond_loopback_they_are_meant_to_be() {
     let said = String::from_utf8_lossy(&nonsense.stderr).into_owned() + &String::from_utf8_lossy(&nonsense.stdout);
     assert!(said.contains("\"metrics\" is no address such as 127.0.0.1:9001"), "{said}");
 }
-
-#[test]
-fn a_page_that_had_its_own_name_pointed_here_reads_nothing_and_programs_use_any_name() {
-    const PATHS: [&str; 4] = ["/health", "/metrics", "/pipeline/status", "/"];
-    let status = |daemon: &Daemon, path: &str, headers: &[(&str, &str)]| {
-        let mut connection = Connection::open(daemon.figures.unwrap_or(daemon.address));
-        connection.send(request("GET", path, headers, b""));
-        connection.answer().status
-    };
-    let page = [("Host", "shop.example:3001"), ("Accept-Language", "de")];
-    for env in [&[][..], &[APART]] {
-        let daemon = Daemon::with(env);
-        for path in PATHS {
-            assert_eq!(status(&daemon, path, &page), 403, "{path}, {env:?}");
-            for headers in [&page[..1], &[("Host", "localhost"), page[1]], &[("Host", "127.0.0.1:3001"), page[1]]] {
-                assert_eq!(status(&daemon, path, headers), 200, "{path}, {env:?}, {headers:?}");
-            }
-        }
-        for path in ["/health/live", "/health/ready"] {
-            assert_eq!(status(&daemon, path, &page), 200, "{path}, {env:?}");
-        }
-    }
-    // A proxy passes on what browsers say; who must say who he is is no page.
-    for env in [("INGESTD_SERVER_TRUSTED_PROXIES", "127.0.0.1"), ("INGESTD_AUTH_READ", "key")] {
-        let daemon = Daemon::with(&[env]);
-        let wanted = if env.0 == "INGESTD_AUTH_READ" { 401 } else { 200 };
-        PATHS.iter().for_each(|path| assert_eq!(status(&daemon, path, &page), wanted, "{path}, {env:?}"));
-    }
-}

@@ -292,7 +292,8 @@ fn encode(letter: &DeadLetter, raw: &[u8], moment: Moment) -> Vec<u8> {
 /// The same letter, as it is stored, without anything of its event: only what sinks count by.
 pub(super) fn emptied(letter: DeadLetter) -> Vec<u8> {
     let (pointer, detail) = (String::new(), "erased".to_owned());
-    put(&DeadLetter { pointer, detail, event_id: None, traceparent: None, ..letter }, &[])
+    let (event_id, traceparent, event_type, session_id, store_id) = (None, None, None, None, None);
+    put(&DeadLetter { pointer, detail, event_id, traceparent, event_type, session_id, store_id, ..letter }, &[])
 }
 
 fn put(letter: &DeadLetter, raw: &[u8]) -> Vec<u8> {

@@ -417,6 +417,9 @@ mod tests {
         let mut writes = Vec::new();
         let mut draft = draft();
         (draft.letter.event_id, draft.letter.pointer) = (Some("e-1".into()), "/data/wanda".into());
+        for field in [&mut draft.letter.event_type, &mut draft.letter.session_id, &mut draft.letter.store_id] {
+            *field = Some("wanda".into());
+        }
         for _ in 0..2 {
             letters.keep_accepted(&draft, moment, &mut writes);
         }

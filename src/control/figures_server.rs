@@ -2,7 +2,7 @@
 //! events need not reach them.
 
 use super::Exporter;
-use crate::intake::{Answer, foreign_page};
+use crate::intake::Answer;
 use crate::net::{ConnectionGate, ConnectionPermit, Patient, Stream, accept};
 use hyper::Request;
 use hyper::body::Incoming;
@@ -12,15 +12,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::io;
-use std::net::{self, IpAddr, SocketAddr};
+use std::net;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::runtime::LocalOptions;
 use tokio::sync::watch;
 
-/// What whoever balances asks, by whatever name.
-const ALWAYS: [&str; 2] = ["/health/live", "/health/ready"];
 /// Connections at once: scrapers and people.
 const CONNECTIONS_MAX: usize = 256;
 /// Time for a request's head, and between requests.
@@ -43,18 +41,18 @@ pub fn serve_figures(
     runtime.block_on(async move {
         let listener = TcpListener::from_std(listener)?;
         let gate = ConnectionGate::new(CONNECTIONS_MAX);
-        let serve = |stream, peer: SocketAddr, permit| {
+        let serve = |stream, _, permit| {
             let stream = Patient::new(Stream::Plain(stream), patience());
-            tokio::task::spawn_local(converse(Arc::clone(&exporter), stream, peer.ip(), permit));
+            tokio::task::spawn_local(converse(Arc::clone(&exporter), stream, permit));
         };
         accept(&listener, false, &gate, stop, serve, || {}).await;
         Ok(())
     })
 }
 
-async fn converse(exporter: Arc<Exporter>, stream: Patient, peer: IpAddr, permit: ConnectionPermit) {
+async fn converse(exporter: Arc<Exporter>, stream: Patient, permit: ConnectionPermit) {
     let service = service_fn(|request: Request<Incoming>| {
-        let answer = answer(&exporter, &request, peer);
+        let answer = answer(&exporter, &request);
         async { Ok::<_, Infallible>(answer) }
     });
     // An error is the client's doing.
@@ -68,10 +66,8 @@ async fn converse(exporter: Arc<Exporter>, stream: Patient, peer: IpAddr, permit
     drop(permit);
 }
 
-fn answer(exporter: &Exporter, request: &Request<Incoming>, peer: IpAddr) -> Answer {
-    let (uri, headers) = (request.uri(), request.headers());
-    let refused = foreign_page(uri, headers, peer).filter(|_| !ALWAYS.contains(&uri.path()));
-    let mut answer = refused.unwrap_or_else(|| exporter.answer(request.method(), uri.path(), uri.query(), headers));
+fn answer(exporter: &Exporter, request: &Request<Incoming>) -> Answer {
+    let mut answer = exporter.answer(request.method(), request.uri().path(), request.uri().query(), request.headers());
     let id = HeaderValue::from_bytes(&crate::net::new_request_id());
     answer
         .headers_mut()

@@ -113,7 +113,8 @@ impl Consumer {
         let (scratch, left_out) = (&mut self.scratch, &self.left_out);
         // What was trimmed is in nobody's account any more.
         let from = (*range.start()).max(self.reader.start());
-        if from > *range.end() {
+        // Nor is a long log read for what it cannot have.
+        if from > *range.end() || !self.reader.may_have_erased() {
             return Ok(found);
         }
         let read = self.reader.read(from, |block, _| {
@@ -339,6 +340,7 @@ mod tests {
     #[test]
     fn what_is_trimmed_is_not_looked_for_among_what_is_erased() {
         let (_dir, opened) = log_of(5);
+        opened.trimmer.eraser().begin().unwrap();
         let mut consumer = Consumer::new(opened.reader, Tail::new(Seq::new(5)), Seq::FIRST);
         opened.trimmer.trim(Seq::new(4), Seq::FIRST).unwrap();
         for last in [2, 5] {

@@ -100,7 +100,7 @@ pub(super) fn is_outdated(acceptor: &Acceptor, peer: &Caller) -> bool {
 }
 
 /// Whoever looks whether the daemon runs has no credentials.
-pub(super) fn is_open_to_all(head: &Parts) -> bool {
+fn is_open_to_all(head: &Parts) -> bool {
     matches!(head.uri.path(), "/health/live" | "/health/ready") && is_reading(&head.method)
 }
 

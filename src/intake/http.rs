@@ -6,9 +6,9 @@ use super::body::Arriving;
 use super::caught::caught;
 use super::connection::Fate;
 use super::limited::put_standing;
-use super::unread::{Counted, Reply, keep};
+use super::unread::{Counted, Kept, Reply, keep};
 use super::{batch, cors, entry, http2, order, single, websocket};
-use crate::access::{Caller, Mode, Scope};
+use crate::access::Caller;
 use crate::net::new_request_id;
 use crate::traces::TRACEPARENT;
 use hyper::body::Incoming;
@@ -90,7 +90,11 @@ pub(super) async fn answer(acceptor: Rc<Acceptor>, request: Request<Incoming>, f
         true => outdated(),
         false => dispatch(&acceptor, &head, &mut body, route, fate, &trace).await,
     };
-    let kept = keep(&acceptor, fate.caller.borrow().address, &mut answer);
+    // What was stored is answered as it is: sent again because of a 503 it would only be more to do.
+    let kept = match route {
+        Some(Route::Single | Route::Batch) => Kept::of(&answer),
+        _ => keep(&acceptor, fate.caller.borrow().address, &mut answer),
+    };
     let id = request_id(&head.headers);
     acceptor.finish(&trace, Route::name(route), answer.status(), id.as_bytes());
     let headers = answer.headers_mut();
@@ -184,27 +188,11 @@ async fn admitted(
 /// Tells of the daemon itself. That is not limited, for whoever watches it would else see it fail under load; to ask for
 /// what is not there is.
 fn about(acceptor: &Acceptor, caller: &Caller, head: &Parts) -> Result<Answer, Box<Answer>> {
-    let refused = match is_for_pages(acceptor, caller, head) {
-        true => None,
-        false => order::foreign_page(&head.uri, &head.headers, caller.address),
-    };
-    let answer = refused
-        .unwrap_or_else(|| (acceptor.shared.fallback)(&head.method, head.uri.path(), head.uri.query(), &head.headers));
+    let answer = (acceptor.shared.fallback)(&head.method, head.uri.path(), head.uri.query(), &head.headers);
     if answer.status().is_client_error() {
         entry::pay_without_events(acceptor, caller)?;
     }
     Ok(answer)
-}
-
-/// Whether a page of another site may as well ask: it would have to say who it is, it is answered anyway (`/events*`, by
-/// `cors`), or a proxy stands between.
-fn is_for_pages(acceptor: &Acceptor, caller: &Caller, head: &Parts) -> bool {
-    let settings = acceptor.shared.settings.load();
-    acceptor.shared.access.mode(Scope::Read) != Mode::None
-        || entry::is_open_to_all(head)
-        || Route::of(head.uri.path()).is_some()
-        || settings.proxy_protocol
-        || settings.proxies.trusts(caller.address)
 }
 
 /// Opens a WebSocket for whom it may be opened.

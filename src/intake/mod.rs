@@ -42,7 +42,7 @@ pub use admission::Admission;
 pub use answer::{Answer, problem};
 pub use cors::Cors;
 pub use entry::turned_away;
-pub use order::{Order, Orders, foreign_page};
+pub use order::{Order, Orders};
 pub use settings::{Deadlines, Settings};
 pub use share::ShareLimits;
 pub use unread::Owed;

@@ -6,9 +6,9 @@ use super::body::{self, Arriving};
 use super::entry;
 use crate::access::{Caller, Credential, Mode};
 use crate::commit::{Permit, Whose};
-use hyper::header::{ACCEPT_LANGUAGE, CONTENT_ENCODING, FORWARDED, HOST, HeaderMap, HeaderName, ORIGIN, VIA};
+use hyper::header::{CONTENT_ENCODING, FORWARDED, HOST, HeaderName, ORIGIN, VIA};
 use hyper::http::request::Parts;
-use hyper::http::uri::{Authority, Uri};
+use hyper::http::uri::Authority;
 use hyper::{Method, StatusCode, Version};
 use std::future::Future;
 use std::net::IpAddr;
@@ -126,7 +126,7 @@ fn may_ask(head: &Parts, peer: IpAddr, by_proxy: bool) -> Result<(), &'static st
     if head.headers.contains_key(ORIGIN) || head.headers.get_all(SEC_FETCH_SITE).iter().any(|site| site != "none") {
         return Err("dead letters are not for pages in a browser: use `ingestd admin dead-letters`");
     }
-    if !is_to_this_machine(&head.uri, &head.headers) {
+    if !is_to_this_machine(head) {
         return Err(
             "dead letters are shown at localhost, 127.0.0.1 or [::1], and at no other name: use one of them or \
              `ingestd admin dead-letters`, or have callers say who they are (auth.read, auth.manage)",
@@ -135,22 +135,11 @@ fn may_ask(head: &Parts, peer: IpAddr, by_proxy: bool) -> Result<(), &'static st
     Ok(())
 }
 
-/// The answer to a page of another site that would look at the daemon from a browser on this machine, while nobody is
-/// asked who he is: next to no other program says which languages its user reads, and the site's name was pointed here.
-/// Whatever else looks may call this machine as it likes.
-#[must_use]
-pub fn foreign_page(uri: &Uri, headers: &HeaderMap, peer: IpAddr) -> Option<Answer> {
-    let is_browser = peer.to_canonical().is_loopback() && headers.contains_key(ACCEPT_LANGUAGE);
-    (is_browser && !is_to_this_machine(uri, headers)).then(|| {
-        problem(StatusCode::FORBIDDEN, "browsers on this machine are shown this at localhost, 127.0.0.1 or [::1] only")
-    })
-}
-
 /// Whether every name that the request gives its server stands for this machine, whoever is asked about it. Any other
 /// may be that of a page's own site, which was pointed here so that the browser takes us for that site (DNS rebinding).
-fn is_to_this_machine(uri: &Uri, headers: &HeaderMap) -> bool {
-    let hosts = headers.get_all(HOST).iter().map(|host| Authority::try_from(host.as_bytes()).ok());
-    let mut named = uri.authority().cloned().map(Some).into_iter().chain(hosts).peekable();
+fn is_to_this_machine(head: &Parts) -> bool {
+    let hosts = head.headers.get_all(HOST).iter().map(|host| Authority::try_from(host.as_bytes()).ok());
+    let mut named = head.uri.authority().cloned().map(Some).into_iter().chain(hosts).peekable();
     named.peek().is_some() && named.all(|name| name.is_some_and(|name| is_this_machine(&name)))
 }
 

@@ -74,7 +74,7 @@ struct Debt {
 }
 
 /// What so many bytes for a client hold from now on; `None` where they are many and clients read too little.
-pub(super) fn place(acceptor: &Acceptor, client: IpAddr, bytes: usize) -> Option<Kept> {
+fn place(acceptor: &Acceptor, client: IpAddr, bytes: usize) -> Option<Kept> {
     if bytes < LARGE_BYTES {
         return Some(Kept { bytes, debt: None, unread: None });
     }
@@ -91,6 +91,13 @@ pub(super) fn keep(acceptor: &Acceptor, client: IpAddr, answer: &mut Answer) -> 
     }
     *answer = crowded_out();
     place(acceptor, client, size(answer)).unwrap_or_default()
+}
+
+impl Kept {
+    /// Of an answer that counts for its connection alone.
+    pub(super) fn of(answer: &Answer) -> Self {
+        Kept { bytes: size(answer), debt: None, unread: None }
+    }
 }
 
 fn size(answer: &Answer) -> usize {

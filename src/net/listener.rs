@@ -56,7 +56,7 @@ pub fn adopt(socket: TcpListener, count: usize) -> io::Result<Listeners> {
     }
     let address = socket.local_addr()?;
     socket.set_nonblocking(true)?;
-    SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT_BYTES)?;
+    keep_little(&SockRef::from(&socket));
     let mut sockets = Vec::new();
     for _ in 1..count {
         sockets.push(Listener { socket: socket.try_clone()?, held: true });
@@ -70,8 +70,13 @@ fn socket(address: SocketAddr, share: bool) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(share)?;
     socket.set_nonblocking(true)?;
-    socket.set_tcp_notsent_lowat(UNSENT_BYTES)?;
+    keep_little(&socket);
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+fn keep_little(socket: &Socket) {
+    // A system that does not know the option serves all the same, and keeps more.
+    drop(socket.set_tcp_notsent_lowat(UNSENT_BYTES));
 }

@@ -49,6 +49,11 @@ impl Format {
         }
     }
 
+    /// Whether nothing was ever erased from such a folder.
+    pub(crate) fn has_nothing_erased(self) -> bool {
+        self == Format::Is(FIRST)
+    }
+
     /// Refuses a newer one.
     pub(crate) fn check_age(self) -> Result<(), OpenError> {
         self.check_known(FORMAT)

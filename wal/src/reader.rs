@@ -5,7 +5,7 @@ use crate::identity::{self, Incarnation, family};
 use crate::lock::Lock;
 use crate::pulse::Pulses;
 use crate::verify::Gap;
-use crate::{Poison, ReadError, key};
+use crate::{Poison, ReadError, format, key};
 use event::{Seq, UnixMicros};
 use record::{Block, IdList};
 use rocksdb::{DB, Direction, IteratorMode, ReadOptions};
@@ -49,6 +49,12 @@ pub struct Reader {
 impl Reader {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Reader { shared }
+    }
+
+    /// Whether events may have been erased: the folder has another format from then on.
+    #[must_use]
+    pub fn may_have_erased(&self) -> bool {
+        !format::Format::find(&self.shared.folder).is_ok_and(format::Format::has_nothing_erased)
     }
 
     /// Position of the newest committed event.

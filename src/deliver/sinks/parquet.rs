@@ -39,6 +39,8 @@ pub struct ParquetFiles {
     extractor: Extractor,
     draft: Option<Draft>,
     oldest: Option<UnixMicros>,
+    /// Since when there are events for the next file.
+    since: Option<Instant>,
     /// The start of the daemon that committed the newest row.
     incarnation: u64,
     surveyed: bool,
@@ -57,6 +59,7 @@ impl ParquetFiles {
             extractor: Extractor::new(),
             draft: None,
             oldest: None,
+            since: None,
             incarnation: 0,
             surveyed: false,
             published: Vec::new(),
@@ -176,6 +179,7 @@ impl Destination for ParquetFiles {
             Some(draft) => draft,
             none => {
                 self.oldest = Some(event.committed_at);
+                self.since.get_or_insert_with(Instant::now);
                 let draft = self.folder.begin(UtcDate::of(event.committed_at), event.seq).map_err(retry)?;
                 none.insert(draft)
             }
@@ -206,7 +210,8 @@ impl Destination for ParquetFiles {
     }
 
     fn due(&self) -> Option<Instant> {
-        self.draft.as_ref().map(|draft| draft.began() + self.folder.config().file_age_max)
+        // Of its events, though the file was begun anew: or it would never be old enough.
+        self.draft.as_ref().and(self.since).map(|since| since + self.folder.config().file_age_max)
     }
 
     fn freeze(&mut self, _: Option<&Manifest>) -> Result<Manifest, Fault> {
@@ -214,6 +219,7 @@ impl Destination for ParquetFiles {
         let draft = self.draft.take().ok_or_else(|| Fault::Retry("no file is open".into()))?;
         let date = draft.date();
         let mark = draft.finish(incarnation).map_err(retry)?;
+        self.since = None;
         Ok(Manifest {
             dead: false,
             layout: LAYOUT,

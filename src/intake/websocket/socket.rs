@@ -8,7 +8,6 @@ use crate::intake::acceptor::{Acceptor, Guest, Shared};
 use crate::intake::entry::{charge, is_outdated};
 use crate::intake::limited;
 use crate::intake::share::Unfinished;
-use crate::intake::unread::place;
 use crate::net::{Stream, linger};
 use event::{Batch, Durability, Refusal, Seq, UnixMicros};
 use frame::{Decoder, Limits, close, put_close, put_ping};
@@ -287,12 +286,6 @@ impl Socket {
         }
         // What the round held is given back first: a peer that reads slowly must not take the room of others.
         drop(stored);
-        let Some(_kept) = place(&self.acceptor, self.caller.address, out.len()) else {
-            drop(out);
-            return self
-                .close(Some(close::TRY_AGAIN_LATER), "answers that are not read take all the room there is")
-                .await;
-        };
         let messages = steps.iter().filter(|step| step.is_message()).count();
         // Counted before it is written: a client that has its answer finds it counted.
         metrics.ws_sent.fetch_add(messages as u64, Relaxed);

@@ -214,7 +214,9 @@ impl Session {
         if let Some(failure) = self.failed {
             return Err(Fault::Failed(failure));
         }
-        let Some(producer) = &self.producer else { return self.connect(Deadline::after(self.config.patience)) };
+        self.connect(Deadline::after(self.config.patience))?;
+        // A producer that was only made has asked nobody yet.
+        let Some(producer) = &self.producer else { return Ok(()) };
         let answered = producer.ping(self.config.patience.min(PING_MAX));
         if answered.is_err() {
             self.producer = None;
