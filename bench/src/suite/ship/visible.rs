@@ -17,6 +17,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// How often ClickHouse is asked: what is found is late by as much at most.
 const ASK: Duration = Duration::from_millis(25);
 
+/// How long the broker may take to say where a topic ends.
+const BROKER_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Watches both sinks from a thread each.
 pub struct Watch {
     stop: Arc<AtomicBool>,
@@ -65,7 +68,9 @@ impl Watch {
             .create()?;
         let mut places = TopicPartitionList::new();
         for partition in 0..partitions {
-            places.add_partition_offset(topic, partition, Offset::Beginning)?;
+            // What earlier rounds have left is not to be read first: it would be late for all that comes meanwhile.
+            let (_, end) = consumer.fetch_watermarks(topic, partition, BROKER_PATIENCE)?;
+            places.add_partition_offset(topic, partition, Offset::Offset(end))?;
         }
         consumer.assign(&places)?;
         let stopped = Arc::clone(&stop);
