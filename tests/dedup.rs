@@ -118,6 +118,27 @@ fn ids_are_remembered_over_a_stop_and_over_a_kill() {
 }
 
 #[test]
+fn ids_that_have_left_memory_are_remembered_over_a_stop_and_over_a_kill() {
+    let mut daemon = Daemon::with(&[("INGESTD_DEDUP_BUDGET_BYTES", "65536")]);
+    let batches: Vec<String> =
+        (0..20).map(|batch| Value::from(events(&format!("e{batch}"), 1000)).to_string()).collect();
+    let oldest = daemon.post("/events", event("oldest").to_string()).with_status(202);
+    let duplicates = |daemon: &Daemon| -> Vec<Value> {
+        let post = |batch| daemon.post("/events/batch", batch).with_status(202)["duplicates"].clone();
+        batches.iter().map(post).collect()
+    };
+    assert!(duplicates(&daemon).iter().all(|count| *count == 0));
+    for end in [Daemon::kill, Daemon::stop, Daemon::kill] {
+        let on_disk = |daemon: &Daemon| std::fs::read_dir(daemon.data().join("dedup")).unwrap().count() > 0;
+        support::eventually("the oldest ids are on the disk", || on_disk(&daemon));
+        daemon = end(daemon).start();
+        assert!(duplicates(&daemon).iter().all(|count| *count == 1000));
+        assert_eq!(daemon.post("/events", event("oldest").to_string()).with_status(202)["seq"], oldest["seq"]);
+    }
+    assert_eq!(daemon.stop().stored().len(), 20_001);
+}
+
+#[test]
 fn an_id_may_be_used_again_once_the_window_is_over() {
     let daemon = Daemon::with(&[("INGESTD_DEDUP_WINDOW_S", "2")]);
     let body = event("e-1").to_string();

@@ -11,6 +11,8 @@ mod support;
 
 use asked::Talk;
 use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 use support::{Connection, Daemon, Place, Shim, Socket, Stopped, event, events, eventually, request};
 
 /// A daemon whose log can be made to hang.
@@ -96,6 +98,39 @@ fn a_request_that_the_log_does_not_take_is_answered_all_the_same_and_counted_onc
     eventually("it is ready", || daemon.get("/health/ready").status == 200);
     assert_eq!(daemon.post("/events", event("express").to_string()).with_status(202)["duplicate"], true);
     assert_eq!(daemon.stop().stored().len(), 7);
+}
+
+#[test]
+fn nobody_reads_what_is_not_on_the_disk_yet() {
+    let shim = Shim::compiled();
+    let daemon = hanging(&shim, &[("INGESTD_SERVER_REQUEST_TIMEOUT_S", "600")]);
+    daemon.post("/events", event("before").to_string()).with_status(202);
+    let mut listener = Socket::open(&daemon);
+    listener.text(r#"{"type":"subscribe","payload":{"channel":"confirmations"}}"#);
+    listener.message("subscribed");
+    let mut follower = daemon.place().command(&["admin", "wal", "tail", "--from", "1", "-n", "2", "--json"]);
+    let mut follower = follower.stdout(Stdio::piped()).spawn().unwrap();
+    let mut followed = BufReader::new(follower.stdout.take().unwrap()).lines();
+    let mut next = || serde_json::from_str::<Value>(&followed.next().unwrap().unwrap()).unwrap();
+    assert_eq!(next()["eventId"], "before");
+    shim.arm();
+    let mut waiting = daemon.connect();
+    waiting.send(request("POST", "/events", &[], event("waiting").to_string().as_bytes()));
+    stall(&daemon);
+    // It is written by now, but for the sync.
+    listener.text(r#"{"type":"heartbeat"}"#);
+    listener.message("heartbeat_ack");
+    let answer = |arguments: &[&str]| serde_json::from_slice::<Value>(&daemon.admin(arguments).stdout).unwrap();
+    assert_eq!(answer(&["wal", "inspect", "--json"])["next"], 2);
+    let verified = answer(&["wal", "verify", "--json"]);
+    assert_eq!((&verified["to"], &verified["events"]), (&1.into(), &1.into()), "{verified}");
+    assert_eq!(daemon.totals(), [1, 0, 0, 0]);
+    assert!(follower.try_wait().unwrap().is_none(), "it waits for the second one");
+    shim.disarm();
+    waiting.answer().with_status(202);
+    assert_eq!(listener.message("event_confirmation")["eventId"], "waiting");
+    assert_eq!(next()["eventId"], "waiting");
+    assert!(follower.wait().unwrap().success());
 }
 
 /// Six requests and a socket wait for one group, and the `calls` that are to make it durable fail.

@@ -85,7 +85,9 @@ pub(super) fn open(bench: &Bench) -> Result<Outcome> {
     };
     let (mine, limits) = (quantiles(|pair| &pair.0)?, quantiles(|pair| &pair.1)?);
     let text = |[p50, p99, p999]: [Spread; 3]| format!("{p50} / {p99} / {p999} ms");
-    let [p50, p99, p999] = mine.map(|quantile| quantile.median);
+    let medians = |of: [Spread; 3]| of.map(|quantile| quantile.median);
+    let ([p50, p99, p999], limit) = (medians(mine), medians(limits));
+    let [by_50, by_99, by_999] = [p50 / limit[0], p99 / limit[1], p999 / limit[2]];
     let odd: Vec<String> = pairs
         .iter()
         .flat_map(|(ours, raw)| [ours, raw])
@@ -95,7 +97,7 @@ pub(super) fn open(bench: &Bench) -> Result<Outcome> {
     let mut notes = vec![
         format!("`loadgen {args}`"),
         known(bench),
-        "the ratio is that of p99.9, lower is better".to_owned(),
+        format!("the ratio is that of p99.9, lower is better; of all three {by_50:.2} / {by_99:.2} / {by_999:.2}"),
         cpu(&pairs),
     ];
     if !odd.is_empty() {
@@ -104,7 +106,7 @@ pub(super) fn open(bench: &Bench) -> Result<Outcome> {
     Ok(Outcome {
         ours: text(mine),
         limit: format!("raw-server {}", text(limits)),
-        reached: p50 < 0.6 && p99 < 2.0 && (p999 < 5.0 || ratio.median <= 1.5),
+        reached: (p50 < 0.6 || by_50 <= 1.5) && (p99 < 2.0 || by_99 <= 1.5) && (p999 < 5.0 || by_999 <= 1.5),
         dreamt: p50 < 0.6 && p99 < 1.0 && p999 < 2.0,
         ratio: Some(ratio),
         notes,

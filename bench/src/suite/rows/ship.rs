@@ -7,7 +7,7 @@ use crate::suite::results::Outcome;
 use crate::suite::ship::clickhouse::ClickHouse;
 use crate::suite::ship::kafka::Broker;
 use crate::suite::ship::visible::Watch;
-use crate::suite::ship::{Shipping, bare};
+use crate::suite::ship::{Shipping, bare, modest};
 use crate::table::short;
 use anyhow::{Context, Result, ensure};
 use std::time::{Duration, Instant};
@@ -21,6 +21,8 @@ const LOAD: &str = "http --batch 10 --rate 1000 --connections 64 --warmup 1 --du
 const COMPARED_SECONDS_MAX: f64 = 600.0;
 const TOPICS: [&str; 3] = ["cart-events-raw", "cart-events-validated", "cart-events-enriched"];
 const PARTITIONS: i32 = 6;
+/// What all figures with both servers are to be read with.
+const SHARED: &str = "daemon, generator, readers and both servers share the cores, the servers at nice 19";
 
 fn events(bench: &Bench) -> u64 {
     if bench.options.short { 50_000 } else { 500_000 }
@@ -118,6 +120,12 @@ fn both(bench: &Bench, server: &ClickHouse, broker: &Broker) -> Result<Shipping>
     Ok(shipping)
 }
 
+/// A ClickHouse and a Kafka on the same cores, to which they have the least right.
+fn servers(bench: &Bench) -> Result<(ClickHouse, Broker)> {
+    let folder = bench.place.fresh("clickhouse")?;
+    modest(|| Ok((ClickHouse::start(folder)?, Broker::start())))?
+}
+
 fn intake(load: &Load) -> String {
     let [p50, p99, p999] = [load.latency_us.p50, load.latency_us.p99, load.latency_us.p999].map(|us| short(us / 1e3));
     format!("{p50} / {p99} / {p999} ms")
@@ -125,8 +133,7 @@ fn intake(load: &Load) -> String {
 
 /// Row 13.
 pub(super) fn end_to_end(bench: &Bench) -> Result<Outcome> {
-    let server = ClickHouse::start(bench.place.fresh("clickhouse")?)?;
-    let broker = Broker::start();
+    let (server, broker) = servers(bench)?;
     let shipping = both(bench, &server, &broker)?;
     let args = format!("{LOAD} {}", bench.options.open_seconds);
     let (mut tables, mut topic, mut intakes) = (Vec::new(), Vec::new(), Vec::new());
@@ -158,15 +165,14 @@ pub(super) fn end_to_end(bench: &Bench) -> Result<Outcome> {
         notes: vec![
             format!("`loadgen {args}`, {} events/s", short(RATE)),
             format!("intake p50 / p99 / p99.9 {}", intakes.iter().map(intake).collect::<Vec<_>>().join(", ")),
-            "daemon, both servers, generator and readers share the cores".to_owned(),
+            SHARED.to_owned(),
         ],
     })
 }
 
 /// Row 14.
 pub(super) fn away(bench: &Bench) -> Result<Outcome> {
-    let mut server = ClickHouse::start(bench.place.fresh("clickhouse")?)?;
-    let broker = Broker::start();
+    let (mut server, broker) = servers(bench)?;
     let shipping = both(bench, &server, &broker)?;
     let pid = shipping.server.process.pid();
     let args = format!("{LOAD} {}", bench.options.open_seconds);
@@ -186,8 +192,10 @@ pub(super) fn away(bench: &Bench) -> Result<Outcome> {
     let down = run("sinks down", &args)?;
     let (after, grown) = (rss("after"), bytes()? - empty);
     let backlog = shipping.lag("clickhouse")?.min(shipping.lag("kafka")?);
-    broker.restart();
-    server.start_again()?;
+    modest(|| -> Result<()> {
+        broker.restart();
+        server.start_again()
+    })??;
     // They come back while events go on coming.
     let (caught, live) = std::thread::scope(|scope| -> Result<_> {
         let live = scope.spawn(|| run("sinks back", &compared));
@@ -226,6 +234,7 @@ pub(super) fn away(bench: &Bench) -> Result<Outcome> {
                 words.join(", ")
             ),
             format!("intake meanwhile {}", intake(&live)),
+            SHARED.to_owned(),
         ],
     })
 }

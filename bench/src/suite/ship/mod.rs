@@ -73,6 +73,18 @@ impl Shipping {
     }
 }
 
+/// Starts servers that yield the cores to all that is measured (nice 19): in production they are on machines of their own.
+///
+/// # Errors
+/// No thread, or no permission to be nice.
+pub fn modest<T: Send>(start: impl FnOnce() -> T + Send) -> Result<T> {
+    std::thread::scope(|scope| {
+        // On Linux it is the thread that is nice, and whom it starts.
+        let starting = scope.spawn(|| rustix::process::nice(19).map(|_| start()));
+        Ok(starting.join().map_err(|_| anyhow::anyhow!("a server does not start"))??)
+    })
+}
+
 /// The project's folder.
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
