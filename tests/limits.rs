@@ -162,6 +162,27 @@ fn only_proxies_are_believed_when_they_name_a_client() {
     assert_limited(&forger.post("/events/batch", &headers("203.0.113.4"), &batch("i", 90)), "address-events");
 }
 
+#[test]
+fn a_handshake_that_fails_says_nothing_of_what_follows_on_its_connection() {
+    let daemon = Daemon::with(&[
+        ("INGESTD_RATE_LIMITS_ADDRESS_EVENTS_PER_S", "1"),
+        ("INGESTD_SERVER_TRUSTED_PROXIES", "127.0.0.1"),
+        SLOW,
+    ]);
+    // A proxy sends the requests of all its clients over one connection.
+    let mut proxy = daemon.connect();
+    let headers = |client: &'static str| [("X-Forwarded-For", client)];
+    proxy.send(request("GET", "/events/stream", &headers("203.0.113.1"), b""));
+    let answer = proxy.answer();
+    assert!((400..500).contains(&answer.status), "{answer:?}");
+    proxy.post("/events/batch", &headers("203.0.113.2"), &batch("a", 90)).with_status(202);
+    proxy.post("/events/batch", &headers("203.0.113.3"), &batch("b", 90)).with_status(202);
+    // Each has paid for itself, and the first for nobody.
+    let mut other = daemon.connect();
+    assert_limited(&other.post("/events/batch", &headers("203.0.113.2"), &batch("c", 90)), "address-events");
+    other.post("/events/batch", &headers("203.0.113.1"), &batch("d", 90)).with_status(202);
+}
+
 fn today() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() / 86_400
 }

@@ -3,7 +3,6 @@
 
 use super::acceptor::Acceptor;
 use super::answer::{Answer, problem_with};
-use super::connection::Fate;
 use super::http::Route;
 use super::limited::{limited, reason};
 use super::websocket::{SUBPROTOCOL, token_in};
@@ -22,33 +21,27 @@ const APP_TOKEN: &str = "x-app-token";
 /// Whom a proxy was asked by.
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Lets a request in, or says why not.
+/// Lets a request of a connection that `peer` has opened in, or says why not.
 pub(super) fn admit(
     acceptor: &Acceptor,
-    fate: &Fate,
+    peer: &Rc<Caller>,
     head: &Parts,
     route: Option<Route>,
 ) -> Result<Rc<Caller>, Box<Answer>> {
     let forwarded = head.headers.get_all(X_FORWARDED_FOR);
-    let peer = Rc::clone(&fate.caller.borrow());
-    let client = behind_proxies(acceptor, &peer, forwarded.iter().map(HeaderValue::as_bytes));
+    let client = behind_proxies(acceptor, peer, forwarded.iter().map(HeaderValue::as_bytes));
     if is_open_to_all(head) {
         return Ok(client);
     }
-    let caller = match authenticated(acceptor, &client, head, route) {
-        Ok(caller) => caller,
+    match authenticated(acceptor, &client, head, route) {
+        Ok(caller) => Ok(caller),
         Err((failure, group)) => {
             acceptor.shared.metrics.turn_away(failure);
             // Whoever tries credentials is held to what its address may send.
             pay_as_stranger(acceptor, &client)?;
-            return Err(Box::new(turned_away(failure, group)));
+            Err(Box::new(turned_away(failure, group)))
         }
-    };
-    if route == Some(Route::Stream) {
-        // Whose events the WebSocket brings.
-        *fate.caller.borrow_mut() = Rc::clone(&caller);
     }
-    Ok(caller)
 }
 
 /// Who that is, by what its request carries.

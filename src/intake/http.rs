@@ -93,7 +93,7 @@ pub(super) async fn answer(acceptor: Rc<Acceptor>, request: Request<Incoming>, f
     // What was stored is answered as it is: sent again because of a 503 it would only be more to do.
     let kept = match route {
         Some(Route::Single | Route::Batch) => Kept::of(&answer),
-        _ => keep(&acceptor, fate.caller.borrow().address, &mut answer),
+        _ => keep(&acceptor, fate.peer.address, &mut answer),
     };
     let id = request_id(&head.headers);
     acceptor.finish(&trace, Route::name(route), answer.status(), id.as_bytes());
@@ -102,11 +102,10 @@ pub(super) async fn answer(acceptor: Rc<Acceptor>, request: Request<Incoming>, f
     if route.is_some() {
         acceptor.shared.settings.load().cors.put(&head.headers, headers);
     }
-    fate.upgraded.set(answer.status() == StatusCode::SWITCHING_PROTOCOLS);
     // What is left of a body cannot be told from a next request.
     let unread = !body.skip().await;
     // Under HTTP/2 each request is a stream of its own, and the connection has other ways to end.
-    if !fate.upgraded.get() && !is_http2 && (unread || acceptor.stopping() || is_outdated(&acceptor, fate)) {
+    if !fate.is_upgraded() && !is_http2 && (unread || acceptor.stopping() || is_outdated(&acceptor, fate)) {
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         fate.unread.set(true);
     }
@@ -115,7 +114,7 @@ pub(super) async fn answer(acceptor: Rc<Acceptor>, request: Request<Incoming>, f
 }
 
 fn is_outdated(acceptor: &Acceptor, fate: &Fate) -> bool {
-    entry::is_outdated(acceptor, &fate.caller.borrow())
+    entry::is_outdated(acceptor, &fate.peer)
 }
 
 async fn dispatch(
@@ -157,7 +156,7 @@ async fn admitted(
     fate: &Fate,
     trace: &Trace,
 ) -> Result<Answer, Box<Answer>> {
-    let caller = entry::admit(acceptor, fate, head, route)?;
+    let caller = entry::admit(acceptor, &fate.peer, head, route)?;
     let standing = match route {
         // The event of a single one is known: it is refused before its body is read.
         Some(Route::Single) => entry::pay(acceptor, &caller, 1)?,
@@ -172,7 +171,7 @@ async fn admitted(
         Some(Route::Batch) => {
             batch::post(acceptor, &caller, head, body, trace).await.unwrap_or_else(|refused| *refused)
         }
-        Some(Route::Stream) => stream(acceptor, head, body),
+        Some(Route::Stream) => stream(acceptor, &caller, head, body, fate),
         Some(Route::Stats) => about(acceptor, &caller, head)?,
         None => match order::path_of(head.uri.path()) {
             Some(path) => order::answer(acceptor, &caller, head, path, body).await,
@@ -196,12 +195,17 @@ fn about(acceptor: &Acceptor, caller: &Caller, head: &Parts) -> Result<Answer, B
 }
 
 /// Opens a WebSocket for whom it may be opened.
-fn stream(acceptor: &Acceptor, head: &Parts, body: &Arriving) -> Answer {
+fn stream(acceptor: &Acceptor, caller: &Rc<Caller>, head: &Parts, body: &Arriving, fate: &Fate) -> Answer {
     if !acceptor.shared.settings.load().cors.allows(&head.headers) {
         acceptor.shared.metrics.origins_refused.fetch_add(1, Relaxed);
         return cors::refused();
     }
-    websocket::handshake(acceptor, head, body)
+    let answer = websocket::handshake(acceptor, head, body);
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        // Not before: after any other answer the connection brings requests, and others' as well.
+        fate.socket.replace(Some(Rc::clone(caller)));
+    }
+    answer
 }
 
 /// The client's id where it sent a usable one, else a new one.
