@@ -284,6 +284,18 @@ fn limits_are_reloaded_without_a_restart() {
     daemon.post("/events/batch", batch("c", 90)).with_status(202);
 }
 
+#[test]
+fn a_higher_limit_frees_who_owes_by_the_lower_one() {
+    let limit = |per_s: u64| format!("[rate_limits]\naddress_events_per_s = {per_s}\nburst_s = 10\n");
+    let file = ConfigFile::new(&limit(1));
+    let daemon = Place::with(&[("INGESTD_CONFIG", file.path().to_str().unwrap())]).start();
+    // More than fits: owed for minutes.
+    daemon.post("/events/batch", batch("a", 500)).with_status(202);
+    assert_limited(&daemon.post("/events", event("e").to_string()), "address-events");
+    daemon.reconfigure(&file.path(), &limit(1_000_000));
+    daemon.post("/events", event("e").to_string()).with_status(202);
+}
+
 struct ConfigFile(tempfile::TempDir);
 
 impl ConfigFile {

@@ -147,12 +147,14 @@ impl Limits {
         if tokens == 0 {
             return None;
         }
+        // With its rate, for what is owed is kept as the time in which it comes: with another rate that would be another
+        // number of tokens, so that a bucket begins anew.
         let (buckets, holder) = match limit {
             Limit::AddressRequests | Limit::AddressEvents => {
-                (&self.addresses, self.addresses.holder((limit, payer.block)))
+                (&self.addresses, self.addresses.holder((limit, rate, payer.block)))
             }
-            Limit::KeyRequests | Limit::KeyEvents => (&self.accounts, self.accounts.holder((limit, payer.key?))),
-            _ => (&self.accounts, self.accounts.holder((limit, payer.tenant?))),
+            Limit::KeyRequests | Limit::KeyEvents => (&self.accounts, self.accounts.holder((limit, rate, payer.key?))),
+            _ => (&self.accounts, self.accounts.holder((limit, rate, payer.tenant?))),
         };
         Some(Charge { limit, buckets, holder, rate, tokens })
     }
@@ -240,6 +242,28 @@ mod tests {
         assert_eq!(charge(&limits, &policy, with(Some(1)), 1).unwrap_err().limit, Limit::KeyRequests);
         assert!(charge(&limits, &policy, with(Some(2)), 1).is_ok());
         assert_eq!(charge(&limits, &policy, with(None), 1), Ok(None));
+    }
+
+    #[test]
+    fn another_rate_or_burst_leaves_nothing_owed_of_that_limit_alone() {
+        let limits = Limits::new(100);
+        let tenant = |events, burst_s| Policy {
+            address: PerSecond { requests: 1, events: 0 },
+            tenant: PerSecond { requests: 0, events },
+            burst_s,
+            ..Policy::default()
+        };
+        let first = tenant(1, 100);
+        // More than fits: owed for a thousand seconds.
+        assert!(charge(&limits, &first, payer("a"), 1000).is_ok());
+        assert_eq!(charge(&limits, &first, payer("a"), 1).unwrap_err().limit, Limit::TenantEvents);
+        for other in [tenant(1_000_000, 100), tenant(2, 100), tenant(1, 50)] {
+            let standing = charge(&limits, &other, payer("a"), 1);
+            assert!(standing.is_ok(), "{standing:?}");
+        }
+        // Of requests, whose limit is the same all along but once, all are remembered.
+        let standing = charge(&limits, &tenant(3, 100), payer("b"), 0).unwrap().unwrap();
+        assert!(standing.limit == Limit::AddressRequests && (96..=97).contains(&standing.left), "{standing:?}");
     }
 
     #[test]
