@@ -4,7 +4,8 @@
 use super::acceptor::Acceptor;
 use super::answer::{Answer, problem_with};
 use super::http::Route;
-use super::limited::{limited, reason};
+use super::limited::{limited, put_standing, reason};
+use super::toll::Toll;
 use super::websocket::{SUBPROTOCOL, token_in};
 use crate::access::limits::{Exceeded, Payer, Standing};
 use crate::access::{Caller, Credential, Failure, Mode, Presented, Scope};
@@ -38,7 +39,7 @@ pub(super) fn admit(
         Err((failure, group)) => {
             acceptor.shared.metrics.turn_away(failure);
             // Whoever tries credentials is held to what its address may send.
-            pay_as_stranger(acceptor, &client)?;
+            pay_without_events(acceptor, &client)?;
             Err(Box::new(turned_away(failure, group)))
         }
     }
@@ -178,12 +179,12 @@ pub(super) fn behind_proxies<'a>(
     if client == peer.address { Rc::clone(peer) } else { Rc::new(Caller { address: client, ..Caller::clone(peer) }) }
 }
 
-/// Charges a request, and the events that it is known to have. What stands nearest to its end.
+/// Charges a request, and the events that it is known to have.
 ///
 /// # Errors
 /// The answer, where a limit is used up.
-pub(super) fn pay(acceptor: &Acceptor, caller: &Caller, events: u64) -> Result<Option<Standing>, Box<Answer>> {
-    charge(acceptor, caller, 1, events).map_err(|exceeded| {
+pub(super) fn pay<'a>(acceptor: &'a Acceptor, caller: &Rc<Caller>, events: u64) -> Result<Toll<'a>, Box<Answer>> {
+    Toll::pay(acceptor, caller, 1, events).map_err(|exceeded| {
         acceptor.shared.metrics.refuse_request(reason(&exceeded));
         too_much(acceptor, &exceeded)
     })
@@ -194,21 +195,14 @@ pub(super) fn pay(acceptor: &Acceptor, caller: &Caller, events: u64) -> Result<O
 /// # Errors
 /// The answer, where a limit is used up.
 pub(super) fn pay_without_events(acceptor: &Acceptor, caller: &Caller) -> Result<(), Box<Answer>> {
-    match caller.credential {
-        // That its tenant is `default` is nothing that it has shown, and others may be it with a key.
-        Credential::None => pay_as_stranger(acceptor, caller),
-        Credential::Key(_) | Credential::Jwt { .. } => pay(acceptor, caller, 0).map(drop),
-    }
-}
-
-/// Charges a request of somebody who is nobody here: no tenant pays for it.
-///
-/// # Errors
-/// The answer, where a limit is used up.
-fn pay_as_stranger(acceptor: &Acceptor, client: &Caller) -> Result<(), Box<Answer>> {
     let settings = acceptor.shared.settings.load();
     let policy = &settings.policy;
-    let payer = Payer::stranger(block_of(client.address, policy.ipv6_prefix_bits));
+    let block = block_of(caller.address, policy.ipv6_prefix_bits);
+    let payer = match caller.credential {
+        // That its tenant is `default` is nothing that it has shown, and others may be it with a key.
+        Credential::None => Payer::stranger(block),
+        Credential::Key(_) | Credential::Jwt { .. } => Payer::of(caller, block),
+    };
     let charged = acceptor.shared.limits.charge(policy, payer, 1, 0, UnixMicros::now());
     charged.map(drop).map_err(|exceeded| {
         acceptor.shared.metrics.refuse_request(reason(&exceeded));
@@ -220,30 +214,22 @@ fn pay_as_stranger(acceptor: &Acceptor, client: &Caller) -> Result<(), Box<Answe
 ///
 /// # Errors
 /// The answer, where a limit is used up; the events are counted as refused.
-pub(super) fn pay_events(acceptor: &Acceptor, caller: &Caller, events: u64) -> Result<Option<Standing>, Box<Answer>> {
-    charge(acceptor, caller, 0, events).map_err(|exceeded| {
+pub(super) fn pay_events<'a>(
+    acceptor: &'a Acceptor,
+    caller: &Rc<Caller>,
+    events: u64,
+) -> Result<Toll<'a>, Box<Answer>> {
+    Toll::pay(acceptor, caller, 0, events).map_err(|exceeded| {
         acceptor.shared.metrics.refuse(reason(&exceeded), events);
         too_much(acceptor, &exceeded)
     })
 }
 
-/// Charges whatever comes in.
-///
-/// # Errors
-/// The limit that is used up.
-pub(super) fn charge(
-    acceptor: &Acceptor,
-    caller: &Caller,
-    requests: u64,
-    events: u64,
-) -> Result<Option<Standing>, Exceeded> {
-    let settings = acceptor.shared.settings.load();
-    let policy = &settings.policy;
-    if policy.is_off() {
-        return Ok(None);
+/// Says in an answer how its sender stands, unless that is said already.
+pub(super) fn tell_standing(acceptor: &Acceptor, answer: &mut Answer, standing: Option<Standing>) {
+    if let Some(standing) = standing {
+        put_standing(answer.headers_mut(), &acceptor.shared.settings.load().policy_field, &standing);
     }
-    let payer = Payer::of(caller, block_of(caller.address, policy.ipv6_prefix_bits));
-    acceptor.shared.limits.charge(policy, payer, requests, events, UnixMicros::now())
 }
 
 fn too_much(acceptor: &Acceptor, exceeded: &Exceeded) -> Box<Answer> {

@@ -5,7 +5,6 @@ use super::answer::{Answer, failed, outdated, problem};
 use super::body::Arriving;
 use super::caught::caught;
 use super::connection::Fate;
-use super::limited::put_standing;
 use super::unread::{Counted, Kept, Reply, keep};
 use super::{batch, cors, entry, http2, order, single, websocket};
 use crate::access::Caller;
@@ -157,30 +156,31 @@ async fn admitted(
     trace: &Trace,
 ) -> Result<Answer, Box<Answer>> {
     let caller = entry::admit(acceptor, &fate.peer, head, route)?;
-    let standing = match route {
-        // The event of a single one is known: it is refused before its body is read.
-        Some(Route::Single) => entry::pay(acceptor, &caller, 1)?,
-        Some(Route::Batch | Route::Stream) => entry::pay(acceptor, &caller, 0)?,
-        Some(Route::Stats) | None => None,
-    };
-    let mut answer = match route {
-        // Who is refused is told how it stands, too.
+    let (mut answer, standing) = match route {
         Some(Route::Single) => {
-            single::post(acceptor, &caller, head, body, trace).await.unwrap_or_else(|refused| *refused)
+            // Asked before the event is paid for, which is before its body is read: what finds no place costs no event.
+            let place = acceptor.shared.admission.enter();
+            let mut toll = entry::pay(acceptor, &caller, u64::from(place.is_ok()))?;
+            let answer = single::post(acceptor, &caller, head, body, trace, place, &mut toll).await;
+            // Who is refused is told how it stands, too.
+            (answer.unwrap_or_else(|refused| *refused), toll.end())
         }
         Some(Route::Batch) => {
-            batch::post(acceptor, &caller, head, body, trace).await.unwrap_or_else(|refused| *refused)
+            let toll = entry::pay(acceptor, &caller, 0)?;
+            let answer = batch::post(acceptor, &caller, head, body, trace).await;
+            (answer.unwrap_or_else(|refused| *refused), toll.end())
         }
-        Some(Route::Stream) => stream(acceptor, &caller, head, body, fate),
-        Some(Route::Stats) => about(acceptor, &caller, head)?,
+        Some(Route::Stream) => {
+            let toll = entry::pay(acceptor, &caller, 0)?;
+            (stream(acceptor, &caller, head, body, fate), toll.end())
+        }
+        Some(Route::Stats) => (about(acceptor, &caller, head)?, None),
         None => match order::path_of(head.uri.path()) {
-            Some(path) => order::answer(acceptor, &caller, head, path, body).await,
-            None => about(acceptor, &caller, head)?,
+            Some(path) => (order::answer(acceptor, &caller, head, path, body).await, None),
+            None => (about(acceptor, &caller, head)?, None),
         },
     };
-    if let Some(standing) = standing {
-        put_standing(answer.headers_mut(), &acceptor.shared.settings.load().policy_field, &standing);
-    }
+    entry::tell_standing(acceptor, &mut answer, standing);
     Ok(answer)
 }
 

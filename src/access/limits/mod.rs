@@ -140,6 +140,14 @@ impl Limits {
         Ok(of_day.map_or(tightest, |of_day| tighter(tightest, of_day)))
     }
 
+    /// Gives events back that were charged `then`, by these limits, and came to nothing.
+    pub fn give_back(&self, policy: &Policy, payer: Payer<'_>, events: u64, then: UnixMicros) {
+        give_back(&Limit::ALL.map(|limit| self.price(policy, payer, limit, 0, events)));
+        if let Some(tenant) = payer.tenant.filter(|_| policy.tenant_events_per_day > 0) {
+            self.quotas.give_back(day(then).0, tenant, events);
+        }
+    }
+
     /// What a limit asks for; `None` where it does not hold, or nothing of it is used.
     fn price(&self, policy: &Policy, payer: Payer<'_>, limit: Limit, requests: u64, events: u64) -> Option<Charge<'_>> {
         let rate = policy.rate(limit)?;
@@ -242,6 +250,25 @@ mod tests {
         assert_eq!(charge(&limits, &policy, with(Some(1)), 1).unwrap_err().limit, Limit::KeyRequests);
         assert!(charge(&limits, &policy, with(Some(2)), 1).is_ok());
         assert_eq!(charge(&limits, &policy, with(None), 1), Ok(None));
+    }
+
+    #[test]
+    fn events_that_are_given_back_are_there_again_and_requests_are_not() {
+        let limits = Limits::new(100);
+        let tenant = PerSecond { requests: 1, events: 1 };
+        let policy = Policy { tenant, tenant_events_per_day: 60, burst_s: 100, ..Policy::default() };
+        let now = UnixMicros::new(NOON as i64 * 1_000_000);
+        for _ in 0..5 {
+            assert!(charge(&limits, &policy, payer("a"), 60).is_ok());
+            limits.give_back(&policy, payer("a"), 60, now);
+        }
+        let standing = charge(&limits, &policy, payer("a"), 0).unwrap().unwrap();
+        assert!(standing.limit == Limit::TenantRequests && (94..98).contains(&standing.left), "{standing:?}");
+        assert!(charge(&limits, &policy, payer("a"), 60).is_ok());
+        // Those of another day are not counted any more.
+        let tomorrow = UnixMicros::new((NOON + DAY_S / 2) as i64 * 1_000_000);
+        limits.give_back(&policy, payer("a"), 60, tomorrow);
+        assert_eq!(charge(&limits, &policy, payer("a"), 60).unwrap_err().limit, Limit::TenantDay);
     }
 
     #[test]
