@@ -480,6 +480,25 @@ fn nothing_that_a_stranger_asks_for_uses_up_what_the_default_tenant_may() {
 }
 
 #[test]
+fn whoever_is_counted_is_told_how_it_stands_whatever_the_answer() {
+    let daemon =
+        Daemon::with(&[("INGESTD_AUTH_INTAKE", "key"), ("INGESTD_RATE_LIMITS_ADDRESS_REQUESTS_PER_S", "1"), SLOW]);
+    for (method, path, status) in [
+        ("POST", "/events", 401),
+        ("POST", "/events/batch", 401),
+        ("GET", "/events/stream", 401),
+        ("GET", "/nowhere", 404),
+        ("GET", "/dead-letters", 200),
+        ("GET", "/dead-letters/7", 404),
+    ] {
+        let answer = daemon.request(method, path, &[], b"");
+        assert_eq!(answer.status, status, "{answer:?}");
+        assert!((90..100).contains(&left(&answer, "address-requests")), "{path}");
+        assert_eq!(answer.header("ratelimit-policy"), Some("\"address-requests\";q=100;w=100"), "{path}");
+    }
+}
+
+#[test]
 fn each_keys_requests_are_its_own() {
     let daemon = Daemon::with(&[
         ("INGESTD_AUTH_INTAKE", "key"),

@@ -39,8 +39,10 @@ pub(super) fn admit(
         Err((failure, group)) => {
             acceptor.shared.metrics.turn_away(failure);
             // Whoever tries credentials is held to what its address may send.
-            pay_without_events(acceptor, &client)?;
-            Err(Box::new(turned_away(failure, group)))
+            let standing = pay_without_events(acceptor, &client)?;
+            let mut answer = turned_away(failure, group);
+            tell_standing(acceptor, &mut answer, standing);
+            Err(Box::new(answer))
         }
     }
 }
@@ -190,11 +192,12 @@ pub(super) fn pay<'a>(acceptor: &'a Acceptor, caller: &Rc<Caller>, events: u64) 
     })
 }
 
-/// Charges a request that brings no events: its sender pays, or its address where nobody has been asked for.
+/// Charges a request that brings no events: its sender pays, or its address where nobody has been asked for. What stands
+/// nearest to its end, if there are limits.
 ///
 /// # Errors
 /// The answer, where a limit is used up.
-pub(super) fn pay_without_events(acceptor: &Acceptor, caller: &Caller) -> Result<(), Box<Answer>> {
+pub(super) fn pay_without_events(acceptor: &Acceptor, caller: &Caller) -> Result<Option<Standing>, Box<Answer>> {
     let settings = acceptor.shared.settings.load();
     let policy = &settings.policy;
     let block = block_of(caller.address, policy.ipv6_prefix_bits);
@@ -203,8 +206,7 @@ pub(super) fn pay_without_events(acceptor: &Acceptor, caller: &Caller) -> Result
         Credential::None => Payer::stranger(block),
         Credential::Key(_) | Credential::Jwt { .. } => Payer::of(caller, block),
     };
-    let charged = acceptor.shared.limits.charge(policy, payer, 1, 0, UnixMicros::now());
-    charged.map(drop).map_err(|exceeded| {
+    acceptor.shared.limits.charge(policy, payer, 1, 0, UnixMicros::now()).map_err(|exceeded| {
         acceptor.shared.metrics.refuse_request(reason(&exceeded));
         too_much(acceptor, &exceeded)
     })

@@ -187,9 +187,10 @@ async fn admitted(
 /// Tells of the daemon itself. That is not limited, for whoever watches it would else see it fail under load; to ask for
 /// what is not there is.
 fn about(acceptor: &Acceptor, caller: &Caller, head: &Parts) -> Result<Answer, Box<Answer>> {
-    let answer = (acceptor.shared.fallback)(&head.method, head.uri.path(), head.uri.query(), &head.headers);
+    let mut answer = (acceptor.shared.fallback)(&head.method, head.uri.path(), head.uri.query(), &head.headers);
     if answer.status().is_client_error() {
-        entry::pay_without_events(acceptor, caller)?;
+        let standing = entry::pay_without_events(acceptor, caller)?;
+        entry::tell_standing(acceptor, &mut answer, standing);
     }
     Ok(answer)
 }
