@@ -6,7 +6,7 @@
 mod support;
 
 use serde_json::Value;
-use support::{Answer, Daemon, Place, Shim, event, events, request};
+use support::{Answer, ApiKey, Daemon, Place, Shim, event, events, request};
 
 fn post(daemon: &Daemon, path: &str, key: &str, body: impl AsRef<[u8]>) -> Answer {
     daemon.request("POST", path, &[("Idempotency-Key", key)], body.as_ref())
@@ -171,6 +171,29 @@ fn the_oldest_keys_give_way_when_there_are_too_many() {
     assert_eq!(newest.with_status(202)["duplicate"], Value::Null, "still the first answer");
     let oldest = post(&daemon, "/events", "k-0", event("e-0").to_string());
     assert_eq!(oldest.with_status(202)["duplicate"], true, "processed anew");
+}
+
+#[test]
+fn a_tenant_with_many_keys_has_no_other_forget_its_own() {
+    let env = [("INGESTD_AUTH_INTAKE", "key"), ("INGESTD_LIMITS_IDEMPOTENCY_KEYS_MAX", "10")];
+    let mut daemon = Daemon::with(&env);
+    let [quiet, busy] = ["quiet", "busy"].map(|tenant| ApiKey::add(&daemon, tenant, "intake").bearer());
+    let send = |daemon: &Daemon, bearer: &str, key: &str| {
+        let headers = [("Authorization", bearer), ("Idempotency-Key", key)];
+        daemon.request("POST", "/events", &headers, event(&format!("e-{key}")).to_string().as_bytes())
+    };
+    let first = send(&daemon, &quiet, "own");
+    first.with_status(202);
+    for end in [Daemon::stop, Daemon::kill] {
+        for number in 0..50 {
+            send(&daemon, &busy, &format!("k-{number}"));
+        }
+        assert_same(&first, &send(&daemon, &quiet, "own"));
+        // Whose they are is known to the next start, too.
+        daemon = end(daemon).start();
+    }
+    assert_same(&first, &send(&daemon, &quiet, "own"));
+    assert_eq!(send(&daemon, &busy, "k-0").with_status(202)["duplicate"], true, "processed anew");
 }
 
 #[test]

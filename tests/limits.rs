@@ -162,6 +162,27 @@ fn only_proxies_are_believed_when_they_name_a_client() {
     assert_limited(&forger.post("/events/batch", &headers("203.0.113.4"), &batch("i", 90)), "address-events");
 }
 
+#[test]
+fn a_handshake_that_fails_says_nothing_of_what_follows_on_its_connection() {
+    let daemon = Daemon::with(&[
+        ("INGESTD_RATE_LIMITS_ADDRESS_EVENTS_PER_S", "1"),
+        ("INGESTD_SERVER_TRUSTED_PROXIES", "127.0.0.1"),
+        SLOW,
+    ]);
+    // A proxy sends the requests of all its clients over one connection.
+    let mut proxy = daemon.connect();
+    let headers = |client: &'static str| [("X-Forwarded-For", client)];
+    proxy.send(request("GET", "/events/stream", &headers("203.0.113.1"), b""));
+    let answer = proxy.answer();
+    assert!((400..500).contains(&answer.status), "{answer:?}");
+    proxy.post("/events/batch", &headers("203.0.113.2"), &batch("a", 90)).with_status(202);
+    proxy.post("/events/batch", &headers("203.0.113.3"), &batch("b", 90)).with_status(202);
+    // Each has paid for itself, and the first for nobody.
+    let mut other = daemon.connect();
+    assert_limited(&other.post("/events/batch", &headers("203.0.113.2"), &batch("c", 90)), "address-events");
+    other.post("/events/batch", &headers("203.0.113.1"), &batch("d", 90)).with_status(202);
+}
+
 fn today() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() / 86_400
 }
@@ -261,6 +282,18 @@ fn limits_are_reloaded_without_a_restart() {
     file.write("");
     assert!(daemon.admin(&["config", "reload"]).status.success());
     daemon.post("/events/batch", batch("c", 90)).with_status(202);
+}
+
+#[test]
+fn a_higher_limit_frees_who_owes_by_the_lower_one() {
+    let limit = |per_s: u64| format!("[rate_limits]\naddress_events_per_s = {per_s}\nburst_s = 10\n");
+    let file = ConfigFile::new(&limit(1));
+    let daemon = Place::with(&[("INGESTD_CONFIG", file.path().to_str().unwrap())]).start();
+    // More than fits: owed for minutes.
+    daemon.post("/events/batch", batch("a", 500)).with_status(202);
+    assert_limited(&daemon.post("/events", event("e").to_string()), "address-events");
+    daemon.reconfigure(&file.path(), &limit(1_000_000));
+    daemon.post("/events", event("e").to_string()).with_status(202);
 }
 
 struct ConfigFile(tempfile::TempDir);
@@ -444,6 +477,25 @@ fn nothing_that_a_stranger_asks_for_uses_up_what_the_default_tenant_may() {
     let answer = daemon.request("POST", "/events", &[("Authorization", &key)], one.as_bytes());
     answer.with_status(202);
     assert!(answer.header("ratelimit").unwrap().contains("r=19"), "{answer:?}");
+}
+
+#[test]
+fn whoever_is_counted_is_told_how_it_stands_whatever_the_answer() {
+    let daemon =
+        Daemon::with(&[("INGESTD_AUTH_INTAKE", "key"), ("INGESTD_RATE_LIMITS_ADDRESS_REQUESTS_PER_S", "1"), SLOW]);
+    for (method, path, status) in [
+        ("POST", "/events", 401),
+        ("POST", "/events/batch", 401),
+        ("GET", "/events/stream", 401),
+        ("GET", "/nowhere", 404),
+        ("GET", "/dead-letters", 200),
+        ("GET", "/dead-letters/7", 404),
+    ] {
+        let answer = daemon.request(method, path, &[], b"");
+        assert_eq!(answer.status, status, "{answer:?}");
+        assert!((90..100).contains(&left(&answer, "address-requests")), "{path}");
+        assert_eq!(answer.header("ratelimit-policy"), Some("\"address-requests\";q=100;w=100"), "{path}");
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use event::UnixMicros;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Why nobody can be told from anybody else.
 #[derive(Debug, thiserror::Error)]
@@ -78,10 +78,32 @@ impl Access {
 
     /// Goes by other rules from now on.
     pub fn take(&self, prepared: Prepared) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        self.store(&mut self.seen(), prepared);
+    }
+
+    /// The same, unless others than `of` have been taken meanwhile: those came later, and may have taken a key away.
+    fn take_instead(&self, of: &Arc<Policy>, prepared: Prepared) -> bool {
+        let mut seen = self.seen();
+        let is_in_use = self.is_in_use(of);
+        if is_in_use {
+            self.store(&mut seen, prepared);
+        }
+        is_in_use
+    }
+
+    /// `seen` is held by whoever changes the rules: what is true of them as it is taken is true until they are stored.
+    fn store(&self, seen: &mut Vec<Option<Stamp>>, prepared: Prepared) {
         seen.clone_from(&prepared.stamps);
         let version = self.policy.load().version + 1;
         self.policy.store(Arc::new(Policy { prepared, version }));
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Vec<Option<Stamp>>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_in_use(&self, policy: &Arc<Policy>) -> bool {
+        Arc::ptr_eq(policy, &self.policy.load())
     }
 
     /// Reads files that have changed again; one that cannot be used changes nothing. Where something has changed, says
@@ -93,21 +115,25 @@ impl Access {
             return None;
         }
         let now = stamps(rules);
-        if *self.seen.lock().unwrap_or_else(PoisonError::into_inner) == now {
+        if *self.seen() == now {
             return None;
         }
         match Prepared::read(rules.clone()) {
-            // Somebody else may have taken other rules meanwhile.
-            Ok(prepared) if Arc::ptr_eq(&policy, &self.policy.load()) => {
-                tracing::info!("the keys of JWTs have changed, and are taken over");
-                let files = files(&prepared.rules).cloned().collect();
-                self.take(prepared);
-                Some(Ok(files))
+            Ok(prepared) => {
+                let taken = self.take_instead(&policy, prepared);
+                taken.then(|| {
+                    tracing::info!("the keys of JWTs have changed, and are taken over");
+                    Ok(files(rules).cloned().collect())
+                })
             }
-            Ok(_) => None,
             Err(error) => {
+                let mut seen = self.seen();
+                if !self.is_in_use(&policy) {
+                    return None;
+                }
+                *seen = now;
+                drop(seen);
                 tracing::error!("{error}; the keys that were read before stay in use");
-                *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = now;
                 Some(Err(error))
             }
         }
@@ -222,4 +248,82 @@ fn stamps(rules: &Rules) -> Vec<Option<Stamp>> {
         Some((found.dev(), found.ino(), found.size(), found.mtime(), found.mtime_nsec()))
     };
     files(rules).map(stamp).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::rules::JwtRules;
+    use std::time::Duration;
+    use tracing::span;
+
+    /// Does something whenever a line is logged: as if somebody else's turn came just then.
+    struct Meanwhile<F>(F);
+
+    impl<F: Fn() + Send + Sync + 'static> tracing::Subscriber for Meanwhile<F> {
+        fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+            span::Id::from_u64(1)
+        }
+
+        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+        fn event(&self, _: &tracing::Event<'_>) {
+            (self.0)();
+        }
+
+        fn enter(&self, _: &span::Id) {}
+
+        fn exit(&self, _: &span::Id) {}
+    }
+
+    fn rules(secret: &Path) -> Rules {
+        let jwt = JwtRules {
+            jwks_files: Vec::new(),
+            secret_file: Some(secret.to_owned()),
+            issuer: "i".into(),
+            audience: "a".into(),
+            tenant_claim: "tenant".into(),
+            scope_claim: "scope".into(),
+            leeway: Duration::ZERO,
+        };
+        Rules { intake: Mode::Jwt, jwt, ..Rules::default() }
+    }
+
+    fn replace(file: &Path, text: &str) {
+        let next = file.with_extension("next");
+        std::fs::write(&next, text).unwrap();
+        std::fs::rename(next, file).unwrap();
+    }
+
+    fn secret(access: &Access) -> Option<PathBuf> {
+        access.policy.load().prepared.rules.jwt.secret_file.clone()
+    }
+
+    #[test]
+    fn rules_that_are_taken_while_a_file_is_read_again_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let [first, second] = ["first", "second"].map(|name| folder.path().join(name));
+        replace(&first, &"a".repeat(40));
+        replace(&second, &"b".repeat(40));
+        let access = Arc::new(Access::open(folder.path(), rules(&first)).unwrap());
+        replace(&first, &"c".repeat(40));
+        let reload = {
+            let (access, second) = (Arc::clone(&access), second.clone());
+            move || access.take(Prepared::read(rules(&second)).unwrap())
+        };
+        let taken = tracing::subscriber::with_default(Meanwhile(reload), || access.refresh());
+        assert!(matches!(taken, Some(Ok(files)) if files == [first.clone()]));
+        assert_eq!(secret(&access), Some(second.clone()), "the reload was undone");
+        // Nor are rules that came before the file was read.
+        let before = access.policy.load_full();
+        access.take(Prepared::read(rules(&first)).unwrap());
+        assert!(!access.take_instead(&before, Prepared::read(rules(&second)).unwrap()));
+        assert_eq!(secret(&access), Some(first));
+    }
 }

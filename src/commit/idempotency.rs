@@ -1,12 +1,14 @@
 //! `Idempotency-Key`: the first answer to a key is part of the same write as its events and is given again to repeats.
 //!
 //! Stored as { u64 time µs big-endian, u128 digest of (tenant, key) } → { u128 digest of the request, u16 status,
-//! answer }. In memory: the digest and where its answer lies, bounded by number, stored bytes and age; the oldest go first.
+//! answer }, and behind it { the same, u32 of the tenant big-endian } → nothing. Version 0.1.0 did not write the latter, and
+//! passes over it. In memory: the digest and where its answer lies, bounded by number, stored bytes and age (`holders`).
 
+use super::holders::{Holder, Holders, Kept};
 use super::submission::Reject;
 use super::timeline::Timeline;
 use event::{Batch, Receipt, UnixMicros};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -58,6 +60,7 @@ type Render = Box<dyn FnOnce(&Batch, &[Reject], &Receipt) -> Remembered + Send>;
 pub struct Claim {
     table: Arc<Mutex<Table>>,
     digest: u128,
+    holder: Holder,
     request: u128,
     render: Option<Render>,
     answer: Option<Remembered>,
@@ -74,29 +77,43 @@ enum State {
 #[derive(Debug, Default)]
 struct Table {
     states: HashMap<u128, State>,
-    order: VecDeque<Kept>,
-    bytes: u64,
+    kept: Holders,
     limits: IdempotencyLimits,
     /// Steady time, as the writer last saw it.
     now: UnixMicros,
 }
 
-/// An answer on disk.
-#[derive(Debug, Clone, Copy)]
-struct Kept {
-    /// The commit time that it bears.
-    at: UnixMicros,
-    /// The steady time then: ages are counted from this.
-    since: UnixMicros,
-    digest: u128,
-    bytes: u64,
-}
-
 impl Table {
     fn keep(&mut self, kept: Kept, request: u128) {
         self.states.insert(kept.digest, State::Done { request, at: kept.at, since: kept.since });
-        self.order.push_back(kept);
-        self.bytes += kept.bytes;
+        self.kept.push(kept);
+    }
+
+    /// Keeps all that is stored.
+    fn load(&mut self, reader: &Reader, timeline: &Timeline) -> Result<(), ReadError> {
+        // Whose it is stands behind it, if anywhere.
+        let mut answer: Option<(Kept, u128)> = None;
+        reader.scan(Family::Idempotency, &[], |key, value| {
+            let Some((at, digest, holder)) = parse_key(key) else { return ControlFlow::Continue(()) };
+            let kept = Kept { at, since: timeline.steady(at), digest, bytes: value.len() as u64, holder };
+            let before = answer.take();
+            match (before, value.split_first_chunk::<16>()) {
+                (Some((before, request)), _) if holder != Holder::UNKNOWN && before.key() == kept.key() => {
+                    self.keep(Kept { holder, ..before }, request);
+                }
+                (before, request) => {
+                    before.into_iter().for_each(|(before, request)| self.keep(before, request));
+                    match request.filter(|_| holder == Holder::UNKNOWN) {
+                        Some((request, _)) => answer = Some((kept, u128::from_be_bytes(*request))),
+                        // Its answer was removed by a version that passes over it: it goes when that would have.
+                        None => self.kept.push(kept),
+                    }
+                }
+            }
+            ControlFlow::Continue(())
+        })?;
+        answer.into_iter().for_each(|(kept, request)| self.keep(kept, request));
+        Ok(())
     }
 }
 
@@ -114,14 +131,7 @@ impl Idempotency {
     /// [`ReadError`].
     pub fn load(reader: Reader, limits: IdempotencyLimits, timeline: &Timeline) -> Result<Self, ReadError> {
         let mut table = Table { limits, now: timeline.now(), ..Table::default() };
-        reader.scan(Family::Idempotency, &[], |key, value| {
-            if let (Some((at, digest)), Some((request, _))) = (parse_key(key), value.split_first_chunk::<16>()) {
-                let request = u128::from_be_bytes(*request);
-                let since = timeline.steady(at);
-                table.keep(Kept { at, since, digest, bytes: value.len() as u64 }, request);
-            }
-            ControlFlow::Continue(())
-        })?;
+        table.load(&reader, timeline)?;
         Ok(Idempotency { table: Arc::new(Mutex::new(table)), reader })
     }
 
@@ -152,7 +162,16 @@ impl Idempotency {
         let (first, at) = match state {
             None => {
                 let table = Arc::clone(&self.table);
-                return Ok(Begin::First(Claim { table, digest, request, render: None, answer: None, bytes: 0 }));
+                let holder = Holder::of(tenant);
+                return Ok(Begin::First(Claim {
+                    table,
+                    digest,
+                    holder,
+                    request,
+                    render: None,
+                    answer: None,
+                    bytes: 0,
+                }));
             }
             Some(State::Running { request: first }) => (first, None),
             Some(State::Done { request: first, at, .. }) => (first, Some(at)),
@@ -175,17 +194,13 @@ impl Idempotency {
         table.now = now;
         // A bounded number each time, and more than came in: no commit is held up by a large clean-up.
         for _ in 0..added + 64 {
-            let too_many = table.order.len() > limits.keys_max || table.bytes > limits.bytes_max;
-            match table.order.front().copied() {
-                Some(Kept { at, since, digest, bytes }) if too_many || now.since(since) >= limits.age_max => {
-                    table.order.pop_front();
-                    table.bytes -= bytes;
-                    if matches!(table.states.get(&digest), Some(State::Done { at: held, .. }) if *held == at) {
-                        table.states.remove(&digest);
-                    }
-                    writes.push(Write::Delete(Family::Idempotency, storage_key(at, digest)));
-                }
-                _ => break,
+            let Some(Kept { at, digest, holder, .. }) = table.kept.pop(&limits, now) else { break };
+            if matches!(table.states.get(&digest), Some(State::Done { at: held, .. }) if *held == at) {
+                table.states.remove(&digest);
+            }
+            writes.push(Write::Delete(Family::Idempotency, storage_key(at, digest)));
+            if holder != Holder::UNKNOWN {
+                writes.push(Write::Delete(Family::Idempotency, holder_key(at, digest, holder)));
             }
         }
     }
@@ -211,14 +226,17 @@ impl Claim {
         value.extend_from_slice(&answer.status.to_be_bytes());
         value.extend_from_slice(&answer.body);
         self.bytes = value.len() as u64;
-        writes.push(Write::Put(Family::Idempotency, storage_key(receipt.committed_at, self.digest), value));
+        let at = receipt.committed_at;
+        writes.push(Write::Put(Family::Idempotency, storage_key(at, self.digest), value));
+        writes.push(Write::Put(Family::Idempotency, holder_key(at, self.digest, self.holder), Vec::new()));
         self.answer = Some(answer);
     }
 
     /// The write is durable, and bears the commit time `at`: repeats get the answer from now on.
     pub(super) fn complete(&mut self, at: UnixMicros, since: UnixMicros) {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        table.keep(Kept { at, since, digest: self.digest, bytes: self.bytes }, self.request);
+        let Claim { digest, holder, bytes, .. } = *self;
+        table.keep(Kept { at, since, digest, bytes, holder }, self.request);
     }
 }
 
@@ -255,9 +273,18 @@ fn storage_key(at: UnixMicros, digest: u128) -> Vec<u8> {
     [&at.get().to_be_bytes()[..], &digest.to_be_bytes()].concat()
 }
 
-fn parse_key(key: &[u8]) -> Option<(UnixMicros, u128)> {
-    let (at, digest) = key.split_first_chunk::<8>()?;
-    Some((UnixMicros::new(i64::from_be_bytes(*at)), digest.try_into().map(u128::from_be_bytes).ok()?))
+fn holder_key(at: UnixMicros, digest: u128, holder: Holder) -> Vec<u8> {
+    [storage_key(at, digest), holder.0.to_be_bytes().to_vec()].concat()
+}
+
+fn parse_key(key: &[u8]) -> Option<(UnixMicros, u128, Holder)> {
+    let (at, rest) = key.split_first_chunk::<8>()?;
+    let (digest, holder) = rest.split_first_chunk::<16>()?;
+    let holder = match holder {
+        [] => Holder::UNKNOWN,
+        holder => Holder(holder.try_into().map(u32::from_be_bytes).ok()?),
+    };
+    Some((UnixMicros::new(i64::from_be_bytes(*at)), u128::from_be_bytes(*digest), holder))
 }
 
 fn parse_value(value: &[u8]) -> Option<Remembered> {

@@ -14,6 +14,7 @@ mod control;
 mod dead_letter;
 mod desk;
 mod engine;
+mod holders;
 mod hub;
 mod idempotency;
 mod letter_order;

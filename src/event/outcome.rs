@@ -186,6 +186,14 @@ impl Refusal {
     }
 }
 
+impl Refusal {
+    /// Whether the event may be stored all the same.
+    #[must_use]
+    pub const fn may_be_stored(self) -> bool {
+        matches!(self, Refusal::Unknown | Refusal::StorageFailed)
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

@@ -4,11 +4,10 @@ use super::acceptor::{Acceptor, Trace};
 use super::answer::{Answer, message, problem_with, put_durability, refused, uuid};
 use super::body::{self, Arriving, Kind};
 use super::delivery::Wait;
-use super::entry::pay_events;
-use super::idempotent;
-use super::limited::put_standing;
 use super::options::{awaited, batch_options};
 use super::single::reject;
+use super::toll::Toll;
+use super::{entry, idempotent};
 use crate::access::Caller;
 use crate::commit::{Claim, Permit, Reject, Remembered, Submission};
 use crate::metrics::Stage;
@@ -17,6 +16,7 @@ use hyper::StatusCode;
 use hyper::http::request::Parts;
 use prepare::{BatchError, BatchOptions, BatchSummary, Failure};
 use serde_json::json;
+use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
@@ -33,7 +33,7 @@ struct Split {
 /// The answer that refuses it.
 pub(super) async fn post(
     acceptor: &Acceptor,
-    caller: &Caller,
+    caller: &Rc<Caller>,
     head: &Parts,
     body: &mut Arriving,
     trace: &Trace,
@@ -64,11 +64,10 @@ pub(super) async fn post(
     let events = u64::from(split.summary.total);
     acceptor.shared.metrics.received.fetch_add(events, Relaxed);
     // A claim that is let go of here is free for the next try.
-    let standing = pay_events(acceptor, caller, events)?;
-    let mut answer = store(acceptor, split, &bytes, permit, claim, wait).await?;
-    if let Some(standing) = standing {
-        put_standing(answer.headers_mut(), &acceptor.shared.settings.load().policy_field, &standing);
-    }
+    let mut toll = entry::pay_events(acceptor, caller, events)?;
+    let answer = store(acceptor, &mut toll, split, &bytes, permit, claim, wait).await;
+    let mut answer = answer.unwrap_or_else(|refused| *refused);
+    entry::tell_standing(acceptor, &mut answer, toll.end());
     Ok(answer)
 }
 
@@ -91,6 +90,7 @@ fn split(
 
 async fn store(
     acceptor: &Acceptor,
+    toll: &mut Toll<'_>,
     split: Split,
     bytes: &[u8],
     permit: Permit,
@@ -101,7 +101,9 @@ async fn store(
     let metrics = &acceptor.shared.metrics;
     let aborted = summary.fail_on_error && !failures.is_empty();
     if aborted {
-        metrics.refuse(Refusal::BatchAborted, batch.entries.len() as u64);
+        let refused = batch.entries.len() as u64;
+        metrics.refuse(Refusal::BatchAborted, refused);
+        toll.give_back(refused);
         batch.entries.clear();
         batch.records.clear();
     }
@@ -118,7 +120,7 @@ async fn store(
         let now = Receipt { committed_at: UnixMicros::now(), verdicts: Vec::new(), dead_letters: Vec::new() };
         return Ok(idempotent::first(shape.render(&[], &now)));
     }
-    let mut submission = acceptor.commit(submission).await.map_err(|(reason, _)| Box::new(refused(reason)))?;
+    let mut submission = toll.commit(submission).await.map_err(|(reason, _)| Box::new(refused(reason)))?;
     let answer = submission.claim.take().and_then(Claim::into_answer);
     let receipt = submission.outcome.as_ref().map_err(|reason| Box::new(refused(*reason)))?;
     let answer = answer.unwrap_or_else(|| shape.render(&submission.rejects, receipt));

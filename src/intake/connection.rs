@@ -41,17 +41,22 @@ const ALERT_LINGER: Duration = Duration::from_secs(1);
 /// What the answers of a connection say about its end.
 #[derive(Debug)]
 pub(super) struct Fate {
-    /// Who opened it, or who it went on for.
-    pub(super) caller: RefCell<Rc<Caller>>,
-    /// It goes on as a WebSocket.
-    pub(super) upgraded: Cell<bool>,
+    /// Who opened it. Each request on it says anew whom it is for: behind a proxy that is another one each time.
+    pub(super) peer: Rc<Caller>,
+    /// Whose events it goes on to bring as a WebSocket, once a handshake has succeeded.
+    pub(super) socket: RefCell<Option<Rc<Caller>>>,
     /// It ends with something unread.
     pub(super) unread: Cell<bool>,
 }
 
 impl Fate {
     pub(super) fn new(anonymous: Rc<Caller>) -> Self {
-        Fate { caller: RefCell::new(anonymous), upgraded: Cell::new(false), unread: Cell::new(false) }
+        Fate { peer: anonymous, socket: RefCell::default(), unread: Cell::new(false) }
+    }
+
+    /// Whether it goes on as a WebSocket.
+    pub(super) fn is_upgraded(&self) -> bool {
+        self.socket.borrow().is_some()
     }
 }
 
@@ -158,15 +163,13 @@ async fn general(acceptor: &Rc<Acceptor>, caller: Rc<Caller>, stream: Rewound<Pa
     let (stream, held_back) = io.into_inner().into_parts();
     let (ahead, stream) = stream.into_parts();
     let mut stream = stream.into_inner();
-    match ended {
+    match (ended, fate.socket.take()) {
         // What the client sent right behind its handshake is already read.
-        Ok(()) if fate.upgraded.get() => {
-            websocket::serve(acceptor, stream, guest, Rc::clone(&fate.caller.borrow()), [read_buf, ahead].concat());
-        }
-        Ok(()) if !fate.unread.get() => stream.close().await,
-        Ok(()) => Box::pin(linger(&mut stream, LINGER)).await,
+        (Ok(()), Some(caller)) => websocket::serve(acceptor, stream, guest, caller, [read_buf, ahead].concat()),
+        (Ok(()), None) if !fate.unread.get() => stream.close().await,
+        (Ok(()), None) => Box::pin(linger(&mut stream, LINGER)).await,
         // An error is the client's doing: it left, was too slow, or spoke something else.
-        Err(error) => {
+        (Err(error), _) => {
             let status =
                 held_back.or((error.is_timeout() && !read_buf.is_empty()).then_some(StatusCode::REQUEST_TIMEOUT));
             if let Some(status) = status {

@@ -3,9 +3,9 @@
 
 use super::acceptor::Acceptor;
 use super::answer::{Answer, problem_with};
-use super::connection::Fate;
 use super::http::Route;
-use super::limited::{limited, reason};
+use super::limited::{limited, put_standing, reason};
+use super::toll::Toll;
 use super::websocket::{SUBPROTOCOL, token_in};
 use crate::access::limits::{Exceeded, Payer, Standing};
 use crate::access::{Caller, Credential, Failure, Mode, Presented, Scope};
@@ -22,33 +22,29 @@ const APP_TOKEN: &str = "x-app-token";
 /// Whom a proxy was asked by.
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Lets a request in, or says why not.
+/// Lets a request of a connection that `peer` has opened in, or says why not.
 pub(super) fn admit(
     acceptor: &Acceptor,
-    fate: &Fate,
+    peer: &Rc<Caller>,
     head: &Parts,
     route: Option<Route>,
 ) -> Result<Rc<Caller>, Box<Answer>> {
     let forwarded = head.headers.get_all(X_FORWARDED_FOR);
-    let peer = Rc::clone(&fate.caller.borrow());
-    let client = behind_proxies(acceptor, &peer, forwarded.iter().map(HeaderValue::as_bytes));
+    let client = behind_proxies(acceptor, peer, forwarded.iter().map(HeaderValue::as_bytes));
     if is_open_to_all(head) {
         return Ok(client);
     }
-    let caller = match authenticated(acceptor, &client, head, route) {
-        Ok(caller) => caller,
+    match authenticated(acceptor, &client, head, route) {
+        Ok(caller) => Ok(caller),
         Err((failure, group)) => {
             acceptor.shared.metrics.turn_away(failure);
             // Whoever tries credentials is held to what its address may send.
-            pay_as_stranger(acceptor, &client)?;
-            return Err(Box::new(turned_away(failure, group)));
+            let standing = pay_without_events(acceptor, &client)?;
+            let mut answer = turned_away(failure, group);
+            tell_standing(acceptor, &mut answer, standing);
+            Err(Box::new(answer))
         }
-    };
-    if route == Some(Route::Stream) {
-        // Whose events the WebSocket brings.
-        *fate.caller.borrow_mut() = Rc::clone(&caller);
     }
-    Ok(caller)
 }
 
 /// Who that is, by what its request carries.
@@ -185,39 +181,32 @@ pub(super) fn behind_proxies<'a>(
     if client == peer.address { Rc::clone(peer) } else { Rc::new(Caller { address: client, ..Caller::clone(peer) }) }
 }
 
-/// Charges a request, and the events that it is known to have. What stands nearest to its end.
+/// Charges a request, and the events that it is known to have.
 ///
 /// # Errors
 /// The answer, where a limit is used up.
-pub(super) fn pay(acceptor: &Acceptor, caller: &Caller, events: u64) -> Result<Option<Standing>, Box<Answer>> {
-    charge(acceptor, caller, 1, events).map_err(|exceeded| {
+pub(super) fn pay<'a>(acceptor: &'a Acceptor, caller: &Rc<Caller>, events: u64) -> Result<Toll<'a>, Box<Answer>> {
+    Toll::pay(acceptor, caller, 1, events).map_err(|exceeded| {
         acceptor.shared.metrics.refuse_request(reason(&exceeded));
         too_much(acceptor, &exceeded)
     })
 }
 
-/// Charges a request that brings no events: its sender pays, or its address where nobody has been asked for.
+/// Charges a request that brings no events: its sender pays, or its address where nobody has been asked for. What stands
+/// nearest to its end, if there are limits.
 ///
 /// # Errors
 /// The answer, where a limit is used up.
-pub(super) fn pay_without_events(acceptor: &Acceptor, caller: &Caller) -> Result<(), Box<Answer>> {
-    match caller.credential {
-        // That its tenant is `default` is nothing that it has shown, and others may be it with a key.
-        Credential::None => pay_as_stranger(acceptor, caller),
-        Credential::Key(_) | Credential::Jwt { .. } => pay(acceptor, caller, 0).map(drop),
-    }
-}
-
-/// Charges a request of somebody who is nobody here: no tenant pays for it.
-///
-/// # Errors
-/// The answer, where a limit is used up.
-fn pay_as_stranger(acceptor: &Acceptor, client: &Caller) -> Result<(), Box<Answer>> {
+pub(super) fn pay_without_events(acceptor: &Acceptor, caller: &Caller) -> Result<Option<Standing>, Box<Answer>> {
     let settings = acceptor.shared.settings.load();
     let policy = &settings.policy;
-    let payer = Payer::stranger(block_of(client.address, policy.ipv6_prefix_bits));
-    let charged = acceptor.shared.limits.charge(policy, payer, 1, 0, UnixMicros::now());
-    charged.map(drop).map_err(|exceeded| {
+    let block = block_of(caller.address, policy.ipv6_prefix_bits);
+    let payer = match caller.credential {
+        // That its tenant is `default` is nothing that it has shown, and others may be it with a key.
+        Credential::None => Payer::stranger(block),
+        Credential::Key(_) | Credential::Jwt { .. } => Payer::of(caller, block),
+    };
+    acceptor.shared.limits.charge(policy, payer, 1, 0, UnixMicros::now()).map_err(|exceeded| {
         acceptor.shared.metrics.refuse_request(reason(&exceeded));
         too_much(acceptor, &exceeded)
     })
@@ -227,30 +216,22 @@ fn pay_as_stranger(acceptor: &Acceptor, client: &Caller) -> Result<(), Box<Answe
 ///
 /// # Errors
 /// The answer, where a limit is used up; the events are counted as refused.
-pub(super) fn pay_events(acceptor: &Acceptor, caller: &Caller, events: u64) -> Result<Option<Standing>, Box<Answer>> {
-    charge(acceptor, caller, 0, events).map_err(|exceeded| {
+pub(super) fn pay_events<'a>(
+    acceptor: &'a Acceptor,
+    caller: &Rc<Caller>,
+    events: u64,
+) -> Result<Toll<'a>, Box<Answer>> {
+    Toll::pay(acceptor, caller, 0, events).map_err(|exceeded| {
         acceptor.shared.metrics.refuse(reason(&exceeded), events);
         too_much(acceptor, &exceeded)
     })
 }
 
-/// Charges whatever comes in.
-///
-/// # Errors
-/// The limit that is used up.
-pub(super) fn charge(
-    acceptor: &Acceptor,
-    caller: &Caller,
-    requests: u64,
-    events: u64,
-) -> Result<Option<Standing>, Exceeded> {
-    let settings = acceptor.shared.settings.load();
-    let policy = &settings.policy;
-    if policy.is_off() {
-        return Ok(None);
+/// Says in an answer how its sender stands, unless that is said already.
+pub(super) fn tell_standing(acceptor: &Acceptor, answer: &mut Answer, standing: Option<Standing>) {
+    if let Some(standing) = standing {
+        put_standing(answer.headers_mut(), &acceptor.shared.settings.load().policy_field, &standing);
     }
-    let payer = Payer::of(caller, block_of(caller.address, policy.ipv6_prefix_bits));
-    acceptor.shared.limits.charge(policy, payer, requests, events, UnixMicros::now())
 }
 
 fn too_much(acceptor: &Acceptor, exceeded: &Exceeded) -> Box<Answer> {

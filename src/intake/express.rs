@@ -10,8 +10,8 @@ use super::answer::{PROBLEM, RETRY_AFTER_S, failure_body, put_number, refusal_bo
 use super::caught::caught;
 use super::http::{SINGLE, is_request_id};
 use super::limited::standing_field;
+use super::toll::Toll;
 use super::{entry, idempotent, single};
-use crate::access::limits::Standing;
 use crate::access::{Caller, Presented};
 use crate::commit::{Permit, Remembered, Submission};
 use crate::net::{Patient, new_request_id};
@@ -43,17 +43,16 @@ pub(super) enum End {
 }
 
 /// What a connection brought.
-enum Arrival {
-    Plain(Box<Plain>),
+enum Arrival<'a> {
+    Plain(Box<Plain<'a>>),
     Other(Bytes),
     Nothing,
 }
 
 /// A plain request, taken apart.
-struct Plain {
+struct Plain<'a> {
     submission: Box<Submission>,
-    /// How its sender stands, where there are limits.
-    standing: Option<Standing>,
+    toll: Toll<'a>,
     request_id: RequestId,
     trace: Trace,
     started: std::time::Instant,
@@ -102,7 +101,12 @@ pub(super) async fn serve(acceptor: &Rc<Acceptor>, anonymous: &Rc<Caller>, strea
 }
 
 /// Reads once. What arrives is taken apart before anything else runs, for the buffer belongs to all connections.
-fn read(acceptor: &Acceptor, anonymous: &Rc<Caller>, stream: &mut Patient, context: &mut Context<'_>) -> Poll<Arrival> {
+fn read<'a>(
+    acceptor: &'a Acceptor,
+    anonymous: &Rc<Caller>,
+    stream: &mut Patient,
+    context: &mut Context<'_>,
+) -> Poll<Arrival<'a>> {
     let mut buffer = acceptor.arrivals.borrow_mut();
     let mut space = ReadBuf::new(&mut buffer);
     let Ok(()) = ready!(Pin::new(stream).poll_read(context, &mut space)) else {
@@ -121,7 +125,7 @@ fn read(acceptor: &Acceptor, anonymous: &Rc<Caller>, stream: &mut Patient, conte
 }
 
 /// Lets the request in; `None` where the general way is to refuse it.
-fn prepare(acceptor: &Acceptor, anonymous: &Rc<Caller>, head: &Head<'_>) -> Option<Plain> {
+fn prepare<'a>(acceptor: &'a Acceptor, anonymous: &Rc<Caller>, head: &Head<'_>) -> Option<Plain<'a>> {
     let settings = acceptor.shared.settings.load();
     let is_outdated = !settings.takes(anonymous.behind);
     if acceptor.stopping() || is_outdated || head.body.len() > settings.body_bytes_max {
@@ -135,7 +139,7 @@ fn prepare(acceptor: &Acceptor, anonymous: &Rc<Caller>, head: &Head<'_>) -> Opti
         return None;
     }
     // Last, for what is refused here is charged again on the general way.
-    let standing = entry::charge(acceptor, &caller, 1, 1).ok()?;
+    let toll = Toll::pay(acceptor, &caller, 1, 1).ok()?;
     let (started, received_at) = (std::time::Instant::now(), UnixMicros::now());
     let trace = Trace::begin(acceptor, head.traceparent, started);
     let submission = single::prepare(acceptor, &caller, head.body, trace.carried(), permit, started, received_at);
@@ -143,13 +147,15 @@ fn prepare(acceptor: &Acceptor, anonymous: &Rc<Caller>, head: &Head<'_>) -> Opti
         Some(id) => RequestId::Given(id.into()),
         None => RequestId::Made(new_request_id()),
     };
-    Some(Plain { submission, standing, request_id, trace, started, received_at })
+    Some(Plain { submission, toll, request_id, trace, started, received_at })
 }
 
 /// Commits a request; its answer as it goes over the wire, and whether that ends the connection.
-async fn answer(acceptor: &Acceptor, anonymous: &Caller, plain: Plain) -> (Vec<u8>, bool) {
-    let Plain { submission, standing, request_id, trace, started, received_at } = plain;
-    let (status, kind, body) = match caught(pin!(single::settle(acceptor, submission))).await {
+async fn answer(acceptor: &Acceptor, anonymous: &Caller, plain: Plain<'_>) -> (Vec<u8>, bool) {
+    let Plain { submission, mut toll, request_id, trace, started, received_at } = plain;
+    let settled = caught(pin!(single::settle(acceptor, &mut toll, submission))).await;
+    let standing = toll.end();
+    let (status, kind, body) = match settled {
         Some(Ok(answer)) => (status(&answer), idempotent::content_type(&answer), answer.body),
         Some(Err(reason)) => (StatusCode::SERVICE_UNAVAILABLE, PROBLEM, refused(reason)),
         None => {

@@ -5,7 +5,6 @@ use super::answer::{Answer, failed, outdated, problem};
 use super::body::Arriving;
 use super::caught::caught;
 use super::connection::Fate;
-use super::limited::put_standing;
 use super::unread::{Counted, Kept, Reply, keep};
 use super::{batch, cors, entry, http2, order, single, websocket};
 use crate::access::Caller;
@@ -93,7 +92,7 @@ pub(super) async fn answer(acceptor: Rc<Acceptor>, request: Request<Incoming>, f
     // What was stored is answered as it is: sent again because of a 503 it would only be more to do.
     let kept = match route {
         Some(Route::Single | Route::Batch) => Kept::of(&answer),
-        _ => keep(&acceptor, fate.caller.borrow().address, &mut answer),
+        _ => keep(&acceptor, fate.peer.address, &mut answer),
     };
     let id = request_id(&head.headers);
     acceptor.finish(&trace, Route::name(route), answer.status(), id.as_bytes());
@@ -102,11 +101,10 @@ pub(super) async fn answer(acceptor: Rc<Acceptor>, request: Request<Incoming>, f
     if route.is_some() {
         acceptor.shared.settings.load().cors.put(&head.headers, headers);
     }
-    fate.upgraded.set(answer.status() == StatusCode::SWITCHING_PROTOCOLS);
     // What is left of a body cannot be told from a next request.
     let unread = !body.skip().await;
     // Under HTTP/2 each request is a stream of its own, and the connection has other ways to end.
-    if !fate.upgraded.get() && !is_http2 && (unread || acceptor.stopping() || is_outdated(&acceptor, fate)) {
+    if !fate.is_upgraded() && !is_http2 && (unread || acceptor.stopping() || is_outdated(&acceptor, fate)) {
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         fate.unread.set(true);
     }
@@ -115,7 +113,7 @@ pub(super) async fn answer(acceptor: Rc<Acceptor>, request: Request<Incoming>, f
 }
 
 fn is_outdated(acceptor: &Acceptor, fate: &Fate) -> bool {
-    entry::is_outdated(acceptor, &fate.caller.borrow())
+    entry::is_outdated(acceptor, &fate.peer)
 }
 
 async fn dispatch(
@@ -157,51 +155,58 @@ async fn admitted(
     fate: &Fate,
     trace: &Trace,
 ) -> Result<Answer, Box<Answer>> {
-    let caller = entry::admit(acceptor, fate, head, route)?;
-    let standing = match route {
-        // The event of a single one is known: it is refused before its body is read.
-        Some(Route::Single) => entry::pay(acceptor, &caller, 1)?,
-        Some(Route::Batch | Route::Stream) => entry::pay(acceptor, &caller, 0)?,
-        Some(Route::Stats) | None => None,
-    };
-    let mut answer = match route {
-        // Who is refused is told how it stands, too.
+    let caller = entry::admit(acceptor, &fate.peer, head, route)?;
+    let (mut answer, standing) = match route {
         Some(Route::Single) => {
-            single::post(acceptor, &caller, head, body, trace).await.unwrap_or_else(|refused| *refused)
+            // Asked before the event is paid for, which is before its body is read: what finds no place costs no event.
+            let place = acceptor.shared.admission.enter();
+            let mut toll = entry::pay(acceptor, &caller, u64::from(place.is_ok()))?;
+            let answer = single::post(acceptor, &caller, head, body, trace, place, &mut toll).await;
+            // Who is refused is told how it stands, too.
+            (answer.unwrap_or_else(|refused| *refused), toll.end())
         }
         Some(Route::Batch) => {
-            batch::post(acceptor, &caller, head, body, trace).await.unwrap_or_else(|refused| *refused)
+            let toll = entry::pay(acceptor, &caller, 0)?;
+            let answer = batch::post(acceptor, &caller, head, body, trace).await;
+            (answer.unwrap_or_else(|refused| *refused), toll.end())
         }
-        Some(Route::Stream) => stream(acceptor, head, body),
-        Some(Route::Stats) => about(acceptor, &caller, head)?,
+        Some(Route::Stream) => {
+            let toll = entry::pay(acceptor, &caller, 0)?;
+            (stream(acceptor, &caller, head, body, fate), toll.end())
+        }
+        Some(Route::Stats) => (about(acceptor, &caller, head)?, None),
         None => match order::path_of(head.uri.path()) {
-            Some(path) => order::answer(acceptor, &caller, head, path, body).await,
-            None => about(acceptor, &caller, head)?,
+            Some(path) => (order::answer(acceptor, &caller, head, path, body).await, None),
+            None => (about(acceptor, &caller, head)?, None),
         },
     };
-    if let Some(standing) = standing {
-        put_standing(answer.headers_mut(), &acceptor.shared.settings.load().policy_field, &standing);
-    }
+    entry::tell_standing(acceptor, &mut answer, standing);
     Ok(answer)
 }
 
 /// Tells of the daemon itself. That is not limited, for whoever watches it would else see it fail under load; to ask for
 /// what is not there is.
 fn about(acceptor: &Acceptor, caller: &Caller, head: &Parts) -> Result<Answer, Box<Answer>> {
-    let answer = (acceptor.shared.fallback)(&head.method, head.uri.path(), head.uri.query(), &head.headers);
+    let mut answer = (acceptor.shared.fallback)(&head.method, head.uri.path(), head.uri.query(), &head.headers);
     if answer.status().is_client_error() {
-        entry::pay_without_events(acceptor, caller)?;
+        let standing = entry::pay_without_events(acceptor, caller)?;
+        entry::tell_standing(acceptor, &mut answer, standing);
     }
     Ok(answer)
 }
 
 /// Opens a WebSocket for whom it may be opened.
-fn stream(acceptor: &Acceptor, head: &Parts, body: &Arriving) -> Answer {
+fn stream(acceptor: &Acceptor, caller: &Rc<Caller>, head: &Parts, body: &Arriving, fate: &Fate) -> Answer {
     if !acceptor.shared.settings.load().cors.allows(&head.headers) {
         acceptor.shared.metrics.origins_refused.fetch_add(1, Relaxed);
         return cors::refused();
     }
-    websocket::handshake(acceptor, head, body)
+    let answer = websocket::handshake(acceptor, head, body);
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        // Not before: after any other answer the connection brings requests, and others' as well.
+        fate.socket.replace(Some(Rc::clone(caller)));
+    }
+    answer
 }
 
 /// The client's id where it sent a usable one, else a new one.

@@ -89,7 +89,7 @@ pub(super) async fn serve(acceptor: &Rc<Acceptor>, caller: Rc<Caller>, stream: R
             Box::pin(async move {
                 unread.room().await;
                 let reply = unread.count(http::answer(Rc::clone(&acceptor), request, &fate).await);
-                if is_outdated(&acceptor, &fate.caller.borrow()) {
+                if is_outdated(&acceptor, &fate.peer) {
                     outdated.notify_one();
                 }
                 drop(active);

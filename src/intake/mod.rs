@@ -5,9 +5,9 @@
 //! `body` reads, `unpack` unpacks, `options` reads what the query asks for, `settings` is what a reload replaces, `single`
 //! and `batch` are the two calls, `order` reads what is no intake and may change something, `delivery` waits for sinks,
 //! `websocket` is the stream, `admission` says whether anything is let in at all, `share` how much of that one address may
-//! hold, `entry` who comes in and what it may still send, `cors` which pages may, `answer` and `limited` build what goes
-//! back, `unread` bounds what of it is kept for clients that do not read, `fault_log` says which requests failed, `caught` makes
-//! a panic one of them.
+//! hold, `entry` who comes in and what it may still send, `toll` what that costs, `cors` which pages may, `answer` and
+//! `limited` build what goes back, `unread` bounds what of it is kept for clients that do not read, `fault_log` says which
+//! requests failed, `caught` makes a panic one of them.
 
 mod acceptor;
 mod admission;
@@ -33,6 +33,7 @@ mod own_words;
 mod settings;
 mod share;
 mod single;
+mod toll;
 mod unpack;
 mod unread;
 mod websocket;

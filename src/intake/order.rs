@@ -78,10 +78,24 @@ pub(super) async fn answer(
     if head.headers.contains_key(CONTENT_ENCODING) {
         return problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bodies are taken as they are, not packed");
     }
-    let (body, permit) = match read(acceptor, caller, head, body).await {
-        Ok(read) => read,
-        Err(answer) => return *answer,
+    let standing = match entry::pay_without_events(acceptor, caller) {
+        Ok(standing) => standing,
+        Err(limited) => return *limited,
     };
+    let answer = carried_out(acceptor, caller, head, path, body).await;
+    let mut answer = answer.unwrap_or_else(|refused| *refused);
+    entry::tell_standing(acceptor, &mut answer, standing);
+    answer
+}
+
+async fn carried_out(
+    acceptor: &Acceptor,
+    caller: &Caller,
+    head: &Parts,
+    path: &str,
+    body: &mut Arriving,
+) -> Result<Answer, Box<Answer>> {
+    let (body, permit) = read(acceptor, caller, head, body).await?;
     let (method, query) = (head.method.clone(), head.uri.query().map(str::to_owned));
     // A reload may have come in between: all are only for whom nobody asked before, nor would now.
     let whose = match (caller.credential, acceptor.shared.access.mode(entry::group_of(&method))) {
@@ -89,7 +103,7 @@ pub(super) async fn answer(
         _ => Whose::Tenant(caller.tenant.clone()),
     };
     let (path, caller) = (path.to_owned(), caller.clone());
-    (acceptor.shared.orders)(Order { method, path, query, body, permit, caller, whose }).await
+    Ok((acceptor.shared.orders)(Order { method, path, query, body, permit, caller, whose }).await)
 }
 
 /// Reads the body, where there may be one; what it takes is counted as that of intake is, until the order is carried out.
@@ -99,7 +113,6 @@ async fn read(
     head: &Parts,
     body: &mut Arriving,
 ) -> Result<(Vec<u8>, Option<Permit>), Box<Answer>> {
-    entry::pay_without_events(acceptor, caller)?;
     if !matches!(head.method, Method::POST | Method::PUT) {
         return Ok((Vec::new(), None));
     }

@@ -6,6 +6,7 @@ use super::body::{self, Arriving, Kind};
 use super::delivery::Wait;
 use super::idempotent;
 use super::options::awaited;
+use super::toll::Toll;
 use crate::access::Caller;
 use crate::commit::{Permit, Reject, Remembered, Submission};
 use crate::metrics::Stage;
@@ -15,7 +16,7 @@ use hyper::http::request::Parts;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-/// Answers one event.
+/// Answers one event, which is paid for where there is a place for it.
 ///
 /// # Errors
 /// The answer that refuses it.
@@ -25,11 +26,13 @@ pub(super) async fn post(
     head: &Parts,
     body: &mut Arriving,
     trace: &Trace,
+    place: Result<Permit, Refusal>,
+    toll: &mut Toll<'_>,
 ) -> Result<Answer, Box<Answer>> {
     let (headers, query) = (&head.headers, head.uri.query().unwrap_or_default());
     body::kind(headers, false)?;
     let wait = Wait::for_sinks(acceptor, awaited(query, &acceptor.shared.sinks)?)?;
-    let mut permit = acceptor.shared.admission.enter().map_err(|reason| Box::new(acceptor.refuse_request(reason)))?;
+    let mut permit = place.map_err(|reason| Box::new(acceptor.refuse_request(reason)))?;
     let bytes = body::read(acceptor, caller, headers, body, &mut permit).await?;
     let started = Instant::now();
     let now = UnixMicros::now();
@@ -42,7 +45,7 @@ pub(super) async fn post(
         claim.answer_with(move |batch, rejects, receipt| render(batch, rejects, receipt, durability));
         submission.claim = Some(claim);
     }
-    let (answer, submission) = stored(acceptor, submission).await.map_err(|reason| Box::new(refused(reason)))?;
+    let (answer, submission) = stored(acceptor, toll, submission).await.map_err(|reason| Box::new(refused(reason)))?;
     Ok(idempotent::first(wait.finish(acceptor, submission, answer).await))
 }
 
@@ -71,13 +74,21 @@ pub(super) fn prepare(
 ///
 /// # Errors
 /// Why it was not stored.
-pub(super) async fn settle(acceptor: &Acceptor, submission: Box<Submission>) -> Result<Remembered, Refusal> {
-    stored(acceptor, submission).await.map(|(answer, _)| answer)
+pub(super) async fn settle(
+    acceptor: &Acceptor,
+    toll: &mut Toll<'_>,
+    submission: Box<Submission>,
+) -> Result<Remembered, Refusal> {
+    stored(acceptor, toll, submission).await.map(|(answer, _)| answer)
 }
 
 /// The same, and the event as it came back.
-async fn stored(acceptor: &Acceptor, submission: Box<Submission>) -> Result<(Remembered, Box<Submission>), Refusal> {
-    let mut submission = acceptor.commit(submission).await.map_err(|(reason, _)| reason)?;
+async fn stored(
+    acceptor: &Acceptor,
+    toll: &mut Toll<'_>,
+    submission: Box<Submission>,
+) -> Result<(Remembered, Box<Submission>), Refusal> {
+    let mut submission = toll.commit(submission).await.map_err(|(reason, _)| reason)?;
     let answer = submission.claim.take().and_then(crate::commit::Claim::into_answer);
     let Submission { batch, rejects, outcome, .. } = &*submission;
     let receipt = outcome.as_ref().map_err(|reason| *reason)?;

@@ -1,7 +1,10 @@
 //! Which peers speak for others, and for whom: only they are believed.
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+/// What all IPv4 addresses that are written as IPv6 ones have in common (RFC 4291, section 2.5.5.2).
+const MAPPED_PREFIX_BITS: u8 = 96;
 
 /// The networks of the proxies that are trusted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -14,7 +17,11 @@ impl Proxies {
     /// The first text that is neither.
     pub fn parse(texts: &[String]) -> Result<Self, String> {
         let one = |text: &String| match (text.parse::<IpNet>(), text.parse::<IpAddr>()) {
-            (Ok(net), _) => Ok(net.trunc()),
+            (Ok(net), _) => canonical(net).ok_or_else(|| {
+                format!(
+                    "\"{text}\" is wider than all of IPv4, which it is written in: write 0.0.0.0/0, or an IPv6 network"
+                )
+            }),
             (_, Ok(address)) => Ok(IpNet::from(address.to_canonical())),
             _ => Err(format!("\"{text}\" is neither an address nor a network such as 10.0.0.0/8")),
         };
@@ -48,6 +55,15 @@ impl Proxies {
         }
         client
     }
+}
+
+/// A network as its addresses are met: those of IPv4 within IPv6 (`::ffff:10.0.0.0/104`) as what they are. `None` where it
+/// is written so and has others, too.
+fn canonical(net: IpNet) -> Option<IpNet> {
+    let IpAddr::V6(address) = net.addr() else { return Some(net.trunc()) };
+    let Some(mapped) = address.to_ipv4_mapped() else { return Some(net.trunc()) };
+    let prefix_bits = net.prefix_len().checked_sub(MAPPED_PREFIX_BITS)?;
+    Ipv4Net::new(mapped, prefix_bits).ok().map(|net| IpNet::V4(net).trunc())
 }
 
 /// An address as proxies write it: alone, in brackets, with a port.
@@ -101,6 +117,20 @@ mod tests {
         for hop in ["unknown", "_hidden", "1.1.1.1 2.2.2.2", "1.1.1", "\u{e4}", "\"1.1.1.1\"", "1.1.1.1:99999"] {
             assert_eq!(client("10.0.0.1", &[&format!("6.6.6.6, {hop}, 10.0.0.2")]), "10.0.0.2", "{hop}");
         }
+    }
+
+    #[test]
+    fn networks_of_ipv4_within_ipv6_are_those_of_ipv4() {
+        let trusts = |net: &str, peer: &str| Proxies::parse(&[net.into()]).unwrap().trusts(peer.parse().unwrap());
+        for net in ["::ffff:127.0.0.0/104", "::ffff:127.9.9.9/104", "::ffff:7f00:0/104", "::ffff:127.0.0.1/128"] {
+            assert!(trusts(net, "127.0.0.1"), "{net}");
+            assert!(!trusts(net, "128.0.0.1"), "{net}");
+        }
+        assert!(trusts("::ffff:127.0.0.1", "127.0.0.1"));
+        assert!(trusts("::ffff:0:0/96", "192.0.2.1"));
+        assert!(trusts("::/0", "2001:db8::1") && !trusts("::/0", "192.0.2.1"));
+        let refused = Proxies::parse(&["::ffff:10.0.0.0/95".into()]).unwrap_err();
+        assert!(refused.contains("::ffff:10.0.0.0/95") && refused.contains("wider"), "{refused}");
     }
 
     #[test]

@@ -24,7 +24,7 @@
 //! | `cursor` | sink name | position up to which the sink has everything |
 //! | `manifest` | sink name, 0, number | a frozen batch on its way to a sink |
 //! | `dead` | dead-letter id, u64 big-endian | a dead letter |
-//! | `idempotency` | time, key digest | body digest and answer |
+//! | `idempotency` | time, key digest | body digest and answer; behind it whose it is |
 //! | `projection` | free | small state that changes with events |
 //! | `meta` | name | node id, secrets, incarnations, format, trim, known gaps, steps of the clock, whether it is a copy |
 //!

@@ -19,7 +19,7 @@ const MOMENT_BITS: u32 = 52;
 const MOMENT_MAX: u64 = (1 << MOMENT_BITS) - 1;
 
 /// What a bucket fills at, and how much fits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Rate {
     /// Tokens a second, at least 1.
     pub per_s: u64,

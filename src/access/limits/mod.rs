@@ -140,6 +140,14 @@ impl Limits {
         Ok(of_day.map_or(tightest, |of_day| tighter(tightest, of_day)))
     }
 
+    /// Gives events back that were charged `then`, by these limits, and came to nothing.
+    pub fn give_back(&self, policy: &Policy, payer: Payer<'_>, events: u64, then: UnixMicros) {
+        give_back(&Limit::ALL.map(|limit| self.price(policy, payer, limit, 0, events)));
+        if let Some(tenant) = payer.tenant.filter(|_| policy.tenant_events_per_day > 0) {
+            self.quotas.give_back(day(then).0, tenant, events);
+        }
+    }
+
     /// What a limit asks for; `None` where it does not hold, or nothing of it is used.
     fn price(&self, policy: &Policy, payer: Payer<'_>, limit: Limit, requests: u64, events: u64) -> Option<Charge<'_>> {
         let rate = policy.rate(limit)?;
@@ -147,12 +155,14 @@ impl Limits {
         if tokens == 0 {
             return None;
         }
+        // With its rate, for what is owed is kept as the time in which it comes: with another rate that would be another
+        // number of tokens, so that a bucket begins anew.
         let (buckets, holder) = match limit {
             Limit::AddressRequests | Limit::AddressEvents => {
-                (&self.addresses, self.addresses.holder((limit, payer.block)))
+                (&self.addresses, self.addresses.holder((limit, rate, payer.block)))
             }
-            Limit::KeyRequests | Limit::KeyEvents => (&self.accounts, self.accounts.holder((limit, payer.key?))),
-            _ => (&self.accounts, self.accounts.holder((limit, payer.tenant?))),
+            Limit::KeyRequests | Limit::KeyEvents => (&self.accounts, self.accounts.holder((limit, rate, payer.key?))),
+            _ => (&self.accounts, self.accounts.holder((limit, rate, payer.tenant?))),
         };
         Some(Charge { limit, buckets, holder, rate, tokens })
     }
@@ -240,6 +250,47 @@ mod tests {
         assert_eq!(charge(&limits, &policy, with(Some(1)), 1).unwrap_err().limit, Limit::KeyRequests);
         assert!(charge(&limits, &policy, with(Some(2)), 1).is_ok());
         assert_eq!(charge(&limits, &policy, with(None), 1), Ok(None));
+    }
+
+    #[test]
+    fn events_that_are_given_back_are_there_again_and_requests_are_not() {
+        let limits = Limits::new(100);
+        let tenant = PerSecond { requests: 1, events: 1 };
+        let policy = Policy { tenant, tenant_events_per_day: 60, burst_s: 100, ..Policy::default() };
+        let now = UnixMicros::new(NOON as i64 * 1_000_000);
+        for _ in 0..5 {
+            assert!(charge(&limits, &policy, payer("a"), 60).is_ok());
+            limits.give_back(&policy, payer("a"), 60, now);
+        }
+        let standing = charge(&limits, &policy, payer("a"), 0).unwrap().unwrap();
+        assert!(standing.limit == Limit::TenantRequests && (94..98).contains(&standing.left), "{standing:?}");
+        assert!(charge(&limits, &policy, payer("a"), 60).is_ok());
+        // Those of another day are not counted any more.
+        let tomorrow = UnixMicros::new((NOON + DAY_S / 2) as i64 * 1_000_000);
+        limits.give_back(&policy, payer("a"), 60, tomorrow);
+        assert_eq!(charge(&limits, &policy, payer("a"), 60).unwrap_err().limit, Limit::TenantDay);
+    }
+
+    #[test]
+    fn another_rate_or_burst_leaves_nothing_owed_of_that_limit_alone() {
+        let limits = Limits::new(100);
+        let tenant = |events, burst_s| Policy {
+            address: PerSecond { requests: 1, events: 0 },
+            tenant: PerSecond { requests: 0, events },
+            burst_s,
+            ..Policy::default()
+        };
+        let first = tenant(1, 100);
+        // More than fits: owed for a thousand seconds.
+        assert!(charge(&limits, &first, payer("a"), 1000).is_ok());
+        assert_eq!(charge(&limits, &first, payer("a"), 1).unwrap_err().limit, Limit::TenantEvents);
+        for other in [tenant(1_000_000, 100), tenant(2, 100), tenant(1, 50)] {
+            let standing = charge(&limits, &other, payer("a"), 1);
+            assert!(standing.is_ok(), "{standing:?}");
+        }
+        // Of requests, whose limit is the same all along but once, all are remembered.
+        let standing = charge(&limits, &tenant(3, 100), payer("b"), 0).unwrap().unwrap();
+        assert!(standing.limit == Limit::AddressRequests && (96..=97).contains(&standing.left), "{standing:?}");
     }
 
     #[test]

@@ -72,6 +72,15 @@ impl Quotas {
         Some(left)
     }
 
+    /// Counts events of that day no longer.
+    pub fn give_back(&self, day: Day, tenant: &str, events: u64) {
+        let mut counts = self.counts();
+        if counts.day == day {
+            let count = counts.of(tenant);
+            *count = Count { events: count.events.saturating_sub(events), is_changed: true };
+        }
+    }
+
     /// What has changed since the last time.
     pub fn unstored(&self) -> Unstored {
         let mut counts = self.counts();
@@ -141,6 +150,21 @@ mod tests {
         assert_eq!(quotas.take(2, "a", 10, 10), Some(0));
         // Set back.
         assert_eq!(quotas.take(1, "a", 1, 10), Some(9));
+    }
+
+    #[test]
+    fn what_is_given_back_is_there_again_and_stored_so() {
+        let quotas = Quotas::default();
+        quotas.take(7, "a", 6, 10).unwrap();
+        quotas.unstored();
+        quotas.give_back(7, "a", 4);
+        assert_eq!(quotas.unstored().usages, [usage("a", 7, 2)]);
+        assert_eq!(quotas.take(7, "a", 8, 10), Some(0));
+        // That day is over.
+        quotas.give_back(6, "a", 8);
+        assert_eq!(quotas.take(7, "a", 1, 10), None);
+        quotas.give_back(7, "a", 100);
+        assert_eq!(quotas.take(7, "a", 10, 10), Some(0));
     }
 
     #[test]

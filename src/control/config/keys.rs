@@ -305,12 +305,15 @@ pub const KEYS: &[Key] = &[
     Key::new("limits.ack_waiters_max", "Requests that wait for sinks (?ack=); beyond that 503, and nothing is stored.")
         .number("requests", 0, ANY)
         .hot(),
-    Key::new("limits.idempotency_keys_max", "Idempotency keys that are remembered; beyond that the oldest go.")
-        .number("keys", 0, ANY)
-        .hot(),
+    Key::new(
+        "limits.idempotency_keys_max",
+        "Idempotency keys that are remembered; beyond that the oldest of the tenant with most go.",
+    )
+    .number("keys", 0, ANY)
+    .hot(),
     Key::new(
         "limits.idempotency_bytes_max",
-        "Size of the answers that are remembered for them; beyond that the oldest go.",
+        "Size of the answers that are remembered for them; beyond that the oldest of the tenant with most go.",
     )
     .number("bytes", 0, ANY)
     .hot(),

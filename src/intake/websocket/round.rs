@@ -237,7 +237,7 @@ impl Stored {
 
 fn put_refused(out: &mut Vec<u8>, id_json: Option<&[u8]>, index: Option<u32>, reason: Refusal) {
     let error = match reason {
-        Refusal::Unknown | Refusal::StorageFailed => "whether it is stored is unknown; send it again",
+        _ if reason.may_be_stored() => "whether it is stored is unknown; send it again",
         Refusal::RateLimited => "more is sent than is allowed; send it again, and more slowly",
         Refusal::QuotaExceeded => "the tenant has sent all that it may on this day (UTC); send it again tomorrow",
         _ => "not taken now; send it again",

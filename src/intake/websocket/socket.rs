@@ -4,10 +4,11 @@ use super::outgoing::{put_confirmation, put_lagged};
 use super::round::{Ids, Round, Step, Stored};
 use crate::access::{Caller, Scope};
 use crate::commit::{Confirmation, ConfirmationStatus, Permit, Reject, Submission};
-use crate::intake::acceptor::{Acceptor, Guest, Shared};
-use crate::intake::entry::{charge, is_outdated};
+use crate::intake::acceptor::{Acceptor, Guest};
+use crate::intake::entry::is_outdated;
 use crate::intake::limited;
 use crate::intake::share::Unfinished;
+use crate::intake::toll::Toll;
 use crate::net::{Stream, linger};
 use event::{Batch, Durability, Refusal, Seq, UnixMicros};
 use frame::{Decoder, Limits, close, put_close, put_ping};
@@ -230,8 +231,11 @@ impl Socket {
     ///
     /// # Errors
     /// Why its events are refused; also where nothing may pass any more.
-    async fn paid(&self, messages: u64, events: u64, permit: &mut Option<Permit>) -> Result<(), Refusal> {
-        let Err(mut exceeded) = charge(&self.acceptor, &self.caller, messages, events) else { return Ok(()) };
+    async fn paid(&self, messages: u64, events: u64, permit: &mut Option<Permit>) -> Result<Toll<'_>, Refusal> {
+        let mut exceeded = match Toll::pay(&self.acceptor, &self.caller, messages, events) {
+            Ok(toll) => return Ok(toll),
+            Err(exceeded) => exceeded,
+        };
         let deadline = Instant::now() + SLOWED_MAX;
         let Some(_slowed) = self.acceptor.slowed() else { return Err(limited::reason(&exceeded)) };
         self.acceptor.shared.metrics.ws_slowed.fetch_add(1, Relaxed);
@@ -246,8 +250,8 @@ impl Socket {
             if !self.is_welcome() {
                 break;
             }
-            match charge(&self.acceptor, &self.caller, messages, events) {
-                Ok(_) => return Ok(()),
+            match Toll::pay(&self.acceptor, &self.caller, messages, events) {
+                Ok(toll) => return Ok(toll),
                 Err(again) => exceeded = again,
             }
         }
@@ -301,22 +305,18 @@ impl Socket {
     /// Hands the events to the writer and waits for it; the batch comes back for its ids.
     async fn store(&self, batch: Batch, rejects: Vec<Reject>, messages: u64, mut permit: Option<Permit>) -> Stored {
         let events = (batch.entries.len() + rejects.len()) as u64;
-        // Messages without events are only slowed down.
-        let paid = if messages == 0 { Ok(()) } else { self.paid(messages, events, &mut permit).await };
         if events == 0 {
+            if messages > 0 {
+                // They are only slowed down.
+                drop(self.paid(messages, 0, &mut permit).await);
+            }
             return Stored::Nothing;
         }
-        let Shared { metrics, admission, .. } = &*self.acceptor.shared;
+        let let_in = self.let_in(messages, events, batch.records.len(), permit).await;
+        let metrics = &self.acceptor.shared.metrics;
         metrics.received.fetch_add(events, Relaxed);
-        let admitted = paid.and_then(|()| permit.map_or_else(|| admission.enter(), Ok));
-        let admitted =
-            admitted.and_then(
-                |mut permit| {
-                    if permit.grow(batch.records.len()) { Ok(permit) } else { Err(Refusal::Overloaded) }
-                },
-            );
-        let permit = match admitted {
-            Ok(permit) => permit,
+        let (permit, mut toll) = match let_in {
+            Ok(let_in) => let_in,
             Err(reason) => {
                 metrics.refuse(reason, events);
                 return Stored::Refused(reason, batch, rejects);
@@ -325,11 +325,36 @@ impl Socket {
         let ids = Ids::of(&batch, &rejects);
         let mut submission = Box::new(Submission::new(batch, permit));
         submission.rejects = rejects;
-        match self.acceptor.commit(submission).await {
+        match toll.commit(submission).await {
             Ok(submission) => Stored::Done(submission),
             Err((reason, Some(submission))) => Stored::Refused(reason, submission.batch, submission.rejects),
             Err((_, None)) => Stored::Unknown(ids),
         }
+    }
+
+    /// A place for events of so many bytes, and what they cost. That is asked for in this order: events for which there is
+    /// no place cost nothing, and their messages what messages cost.
+    ///
+    /// # Errors
+    /// Why they are refused.
+    async fn let_in(
+        &self,
+        messages: u64,
+        events: u64,
+        bytes: usize,
+        permit: Option<Permit>,
+    ) -> Result<(Permit, Toll<'_>), Refusal> {
+        let place = |permit: Option<Permit>| permit.map_or_else(|| self.acceptor.shared.admission.enter(), Ok);
+        let mut permit = match place(permit) {
+            Ok(permit) => Some(permit),
+            Err(reason) => {
+                drop(self.paid(messages, 0, &mut None).await);
+                return Err(reason);
+            }
+        };
+        let toll = self.paid(messages, events, &mut permit).await?;
+        let mut permit = place(permit)?;
+        if permit.grow(bytes) { Ok((permit, toll)) } else { Err(Refusal::Overloaded) }
     }
 
     /// Begins or ends to listen where the client asked for it.
