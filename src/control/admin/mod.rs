@@ -56,6 +56,7 @@ mod client;
 mod commands;
 mod request;
 mod server;
+mod socket;
 
 /// The version of what is spoken on the socket.
 pub const PROTOCOL: u32 = 1;
@@ -63,4 +64,6 @@ pub const PROTOCOL: u32 = 1;
 pub use client::{AskError, Connection, ask};
 pub use commands::{COMMANDS, Command, Recorded};
 pub use request::{Field, Kind};
-pub use server::{AdminParts, TrimOrder, bind, serve};
+pub use server::{AdminParts, TrimOrder, serve};
+pub use socket::{AdminSocket, bind};
+pub(super) use socket::{Found, look};
