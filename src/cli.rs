@@ -327,7 +327,7 @@ pub(crate) enum TokensCommand {
     List,
     /// Have a key refused from now on, for good; its WebSockets are closed.
     Revoke {
-        /// Its id: what stands between the underscores of the key.
+        /// Its id, what stands between the underscores of the key; or the whole key.
         id: String,
     },
 }

@@ -228,7 +228,7 @@ fn the_program_says_what_is_wrong_with_a_key_that_is_asked_for() {
         (&["add", "--tenant", "shop", "--scope", "all"], "invalid value 'all'"),
         (&["add", "--tenant", "shop"], "--scope"),
         (&["revoke", "0123456789abcdef"], "there is no key 0123456789abcdef"),
-        (&["revoke", "x"], "there is no key x"),
+        (&["revoke", "x"], "neither a key nor the id of one"),
     ] {
         let output = daemon.admin(&[&["tokens"], arguments].concat());
         let text = String::from_utf8_lossy(&output.stderr);

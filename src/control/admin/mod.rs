@@ -32,7 +32,7 @@
 //! | `verify` | `sink`, `from`, `to` | what a sink holds beside the log, of the range's beginning; `until` where all that was asked for ends |
 //! | `tokens_add` | `tenant`, `scopes`, `name`, `expires` | makes an API key; `expires` is RFC 3339 or a time from now such as `90d`; it, with its text in `token`, this once |
 //! | `tokens_list` | | every API key, without its text |
-//! | `tokens_revoke` | `id` | has a key refused from now on; it |
+//! | `tokens_revoke` | `id` (or the whole key) | has a key refused from now on; it |
 //! | `checkpoint` | `path` | copies the data folder to `path`, absolute and not there yet; `end` (its newest event), `bytes`, whether its tables are `linked` |
 //! | `checkpoint_progress` | | `bytes` and `of` of the copy that is being made, null while none is |
 //! | `dead_letters` | `code`, `sink`, `tenant`, `state`, `since`, `limit`, `cursor` | lists: `items`, `nextCursor` |

@@ -92,7 +92,7 @@ async fn converse(parts: Rc<AdminParts>, stream: UnixStream) {
             match Request::parse(&line) {
                 Ok(request) => {
                     log(&request, actor, &mut logged);
-                    commands::answer(&parts, actor, &request).await
+                    commands::answer(&parts, actor, request).await
                 }
                 Err(refusal) => Err(refusal),
             }

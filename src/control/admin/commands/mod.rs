@@ -90,6 +90,8 @@ const LETTERS: &[Field] = &[
     Field::new("all", Kind::Plain),
 ];
 
+const TOKENS_REVOKE: &str = "tokens_revoke";
+
 /// Every command.
 pub const COMMANDS: &[Command] = &[
     Command::new("hello", &[]),
@@ -115,7 +117,7 @@ pub const COMMANDS: &[Command] = &[
     .recorded()
     .on("tenant"),
     Command::new("tokens_list", &[]),
-    Command::new("tokens_revoke", &[Field::new("id", Kind::Text).needed()]).recorded().on("id"),
+    Command::new(TOKENS_REVOKE, &[Field::new("id", Kind::Text).needed()]).recorded().on("id"),
     Command::new("checkpoint", &[Field::new("path", Kind::Text).needed()]).recorded().on("path").with_result(),
     Command::new("checkpoint_progress", &[]),
     Command::new("dead_letters", LETTERS),
@@ -173,9 +175,13 @@ pub(super) fn changes(request: &Request) -> bool {
 }
 
 /// Answers a request; what changes something, between its two entries in the audit log.
-pub(super) async fn answer(parts: &Rc<AdminParts>, actor: Actor, request: &Request) -> Result<Value, Refusal> {
-    let command = find(request)?;
+pub(super) async fn answer(parts: &Rc<AdminParts>, actor: Actor, mut request: Request) -> Result<Value, Refusal> {
+    let command = find(&request)?;
     request.check(command.fields)?;
+    if command.name == TOKENS_REVOKE {
+        tokens::name_by_id(&mut request)?;
+    }
+    let request = &request;
     if !is_recorded(command, request) {
         return run(parts, request).await;
     }
@@ -232,7 +238,7 @@ async fn run(parts: &Rc<AdminParts>, request: &Request) -> Result<Value, Refusal
         "verify" => sinks::verify(parts, request).await,
         "tokens_add" => tokens::add(parts, request).await,
         "tokens_list" => Ok(tokens::list(&parts.access.keyring)),
-        "tokens_revoke" => tokens::revoke(parts, request).await,
+        TOKENS_REVOKE => tokens::revoke(parts, request).await,
         "checkpoint" => checkpoint::make(parts, request).await,
         "checkpoint_progress" => checkpoint::progress(parts).await,
         name if name.starts_with("dead_letter") => letters::run(parts, request).await,

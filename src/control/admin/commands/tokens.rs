@@ -3,7 +3,7 @@
 use super::super::request::{Refusal, Request};
 use super::super::server::AdminParts;
 use super::aside;
-use crate::access::{Key, Keyring, NewKey, Scope, Scopes};
+use crate::access::{Key, KeyId, Keyring, NewKey, Scope, Scopes};
 use event::UnixMicros;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -21,11 +21,25 @@ pub(super) async fn add(parts: &AdminParts, request: &Request) -> Result<Value, 
     Ok(told)
 }
 
+/// Puts the id in the place of a whole key, whose secret is for no record. What is neither may be a part of a secret, and is
+/// not repeated.
+pub(super) fn name_by_id(request: &mut Request) -> Result<(), Refusal> {
+    let id = given(request)?.to_string();
+    request.fields.insert("id".to_owned(), id.into());
+    Ok(())
+}
+
+fn given(request: &Request) -> Result<KeyId, Refusal> {
+    let what = "`id` is neither a key nor the id of one, the 16 digits (0-9, a-f) between its underscores; `ingestd admin \
+                tokens list` names them";
+    KeyId::given(request.needed_text("id")?).ok_or_else(|| Refusal::bad_request(what))
+}
+
 /// Has a key refused from now on.
 pub(super) async fn revoke(parts: &AdminParts, request: &Request) -> Result<Value, Refusal> {
     let now = UnixMicros::now();
-    let (id, access) = (request.needed_text("id")?.to_owned(), Arc::clone(&parts.access));
-    let key = aside(move || access.keyring.revoke(&id, now)).await?.map_err(|error| error.to_string())?;
+    let (id, access) = (given(request)?, Arc::clone(&parts.access));
+    let key = aside(move || access.keyring.revoke(id, now)).await?.map_err(|error| error.to_string())?;
     tracing::info!(id = %key.id, tenant = %key.tenant, "API key revoked");
     Ok(told(&key, now))
 }
