@@ -133,6 +133,32 @@ fn a_key_is_revoked_by_its_text_too_which_is_on_no_record() {
 }
 
 #[test]
+fn a_key_is_revoked_also_where_that_cannot_be_recorded() {
+    let daemon = Daemon::with(&[("INGESTD_AUTH_INTAKE", "key")]);
+    let (leaked, other) = (ApiKey::add(&daemon, "shop", "intake"), ApiKey::add(&daemon, "shop", "intake"));
+    let path = daemon.data().join("audit.log");
+    std::fs::rename(&path, daemon.data().join("aside")).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    let (code, said) = refused(&daemon.admin(&["tokens", "revoke", &leaked.id]));
+    let wanted = format!("{} is refused from now on, but that is not on record", leaked.id);
+    assert!(code == Some(1) && said.contains(&wanted) && said.contains("audit.log"), "{said}");
+    let asked = json!({"command": "tokens_revoke", "id": leaked.id}).to_string();
+    assert_eq!(Talk::with(&daemon).say(&asked)["code"], "not_recorded");
+    post_as(&daemon, &leaked.bearer(), &event("e")).problem(401);
+    post_as(&daemon, &other.bearer(), &event("e")).with_status(202);
+    let (code, said) = refused(&daemon.admin(&["tokens", "add", "--tenant", "shop", "--scope", "intake"]));
+    assert!(code == Some(1) && said.contains("so nothing was done"), "{said}");
+    // It stays so, and once more it is on record.
+    let daemon = daemon.kill().start();
+    post_as(&daemon, &leaked.bearer(), &event("e")).problem(401);
+    std::fs::remove_dir(&path).unwrap();
+    std::fs::rename(daemon.data().join("aside"), &path).unwrap();
+    says(&daemon, &["tokens", "revoke", &leaked.id]);
+    assert_eq!(outcomes(&recorded(&daemon, "tokens_revoke")), ["begun", "done"]);
+    daemon.stop();
+}
+
+#[test]
 fn the_record_is_bounded_by_configuration() {
     let env = [("INGESTD_AUDIT_FILE_BYTES_MAX", "65536"), ("INGESTD_AUDIT_FILES_MAX", "2")];
     let daemon = Daemon::with(&env);

@@ -167,12 +167,29 @@ impl Keyring {
         Ok((key, text))
     }
 
+    /// Has a key refused from now on, as long as the process lives: [`Keyring::revoke`] keeps it so.
+    ///
+    /// # Errors
+    /// [`TokenError::Unknown`].
+    pub fn refuse(&self, id: KeyId, now: UnixMicros) -> Result<(), TokenError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.refuse_in_memory(id, now).map(drop)
+    }
+
     /// Has a key refused from now on; once more for one that is.
     ///
     /// # Errors
     /// [`TokenError`].
     pub fn revoke(&self, id: KeyId, now: UnixMicros) -> Result<Arc<Key>, TokenError> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        // Before it is written: a full disk must not keep a leaked key alive.
+        let (key, keys) = self.refuse_in_memory(id, now)?;
+        self.store(&keys).map_err(|cause| TokenError::Revoke { path: self.path.clone(), cause })?;
+        Ok(key)
+    }
+
+    /// For whoever is changing them.
+    fn refuse_in_memory(&self, id: KeyId, now: UnixMicros) -> Result<(Arc<Key>, Arc<Keys>), TokenError> {
         let mut keys = Keys::clone(&self.keys.load());
         let place = keys.get_mut(&id).ok_or(TokenError::Unknown(id))?;
         let mut key = Key::clone(place);
@@ -180,10 +197,8 @@ impl Keyring {
         let key = Arc::new(key);
         *place = Arc::clone(&key);
         let keys = Arc::new(keys);
-        // Before it is written: a full disk must not keep a leaked key alive.
         self.keys.store(Arc::clone(&keys));
-        self.store(&keys).map_err(|cause| TokenError::Revoke { path: self.path.clone(), cause })?;
-        Ok(key)
+        Ok((key, keys))
     }
 
     /// Writes down when keys were last used.

@@ -35,6 +35,13 @@ fn given(request: &Request) -> Result<KeyId, Refusal> {
     KeyId::given(request.needed_text("id")?).ok_or_else(|| Refusal::bad_request(what))
 }
 
+/// Has a key refused in memory, before anything waits for a disk.
+pub(super) async fn refuse(parts: &AdminParts, request: &Request) -> Result<(), Refusal> {
+    let (id, access) = (given(request)?, Arc::clone(&parts.access));
+    // Another change of keys may be waiting for the disk.
+    aside(move || access.keyring.refuse(id, UnixMicros::now())).await?.map_err(|error| error.to_string().into())
+}
+
 /// Has a key refused from now on.
 pub(super) async fn revoke(parts: &AdminParts, request: &Request) -> Result<Value, Refusal> {
     let now = UnixMicros::now();
