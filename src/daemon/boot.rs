@@ -504,6 +504,9 @@ fn wal_options(config: &Config, copy_as: Option<CopyUse>) -> wal::Options {
 
 /// Names what everybody may use from outside, at each start.
 fn tell_open(config: &Config) {
+    if let Some(address) = config.server.admin_listen.0.filter(|address| !address.ip().is_loopback()) {
+        tracing::warn!(%address, "server.admin_listen is beyond loopback: whoever reaches it is answered health, metrics, statistics and pipeline status, whatever auth.read asks for");
+    }
     if config.server.listen.ip().is_loopback() {
         return;
     }

@@ -184,6 +184,11 @@ impl Findings {
             let text = format!("{address} is reachable from outside without authentication");
             self.add(Level::Warning, "socket", text);
         }
+        if let Some(figures) = config.server.admin_listen.0.filter(|figures| !figures.ip().is_loopback()) {
+            let text =
+                format!("{figures} (server.admin_listen) is reachable from outside, and auth.read is not asked for");
+            self.add(Level::Warning, "socket", text);
+        }
         let (possible, wanted) = (net::connections_possible(), config.server.connections_max);
         if possible < wanted {
             let text = format!(
