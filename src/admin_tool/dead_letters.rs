@@ -1,6 +1,6 @@
 //! `ingestd admin dead-letters`.
 
-use super::exit::code_of;
+use super::exit::{USAGE, code_of};
 use crate::cli::{DeadLetters, LetterFilter, WhichLetters};
 use ingestd::control::admin::{AskError, ask};
 use ingestd::control::{complain, say};
@@ -33,6 +33,10 @@ pub(crate) fn run(socket: &Path, what: &DeadLetters, json: bool) -> ExitCode {
             complain(error);
             ExitCode::FAILURE
         }
+        Err(Failed::Mistake(mistake)) => {
+            complain(mistake);
+            USAGE.into()
+        }
     }
 }
 
@@ -44,6 +48,9 @@ enum Failed {
     /// The file with the mended event.
     #[error("{0}")]
     Read(String),
+    /// What was asked for makes no sense.
+    #[error("{0}")]
+    Mistake(String),
 }
 
 /// Whom to ask, and how to tell the answer.
@@ -139,6 +146,10 @@ impl Asking<'_> {
     }
 
     fn each(&self, ids: &[String], what: &str) -> Done {
+        // Before anything is done to the others.
+        if let Some(id) = ids.iter().find(|id| id.parse::<u64>().is_err()) {
+            return Err(Failed::Mistake(format!("`{id}`: the id of a dead letter is a number")));
+        }
         let mut is_done = true;
         for id in ids {
             match self.ask(&json!({"command": format!("dead_letter_{what}"), "id": id})) {

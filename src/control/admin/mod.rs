@@ -6,7 +6,7 @@
 //!
 //! | code | meaning |
 //! |---|---|
-//! | `bad_request` | the line is no request, or not one that the command takes |
+//! | `bad_request` | the line is no request, not one that the command takes, or a value in it makes no sense |
 //! | `unknown_command` | this daemon has no such command: it is of another version |
 //! | `not_recorded` | the audit log cannot be written; the text says whether anything was done |
 //! | `refused` | it was not, or could not be, done |

@@ -1,0 +1,65 @@
+//! What `ingestd admin` is told and what it prints: values that make no sense, and words that are not its own.
+
+#![allow(missing_docs, clippy::unwrap_used, reason = "what fails here fails a test")]
+
+#[cfg(test)]
+#[path = "support/asked.rs"]
+mod asked;
+#[cfg(test)]
+#[path = "support/letters.rs"]
+mod letters;
+#[cfg(test)]
+mod support;
+
+use asked::{Talk, outcomes, recorded, refused, says};
+use support::{Daemon, event};
+
+#[test]
+fn values_that_make_no_sense_are_mistakes_of_the_command_line() {
+    let daemon = Daemon::start();
+    for id in ["e-1", "e-2", "e-3"] {
+        daemon.post("/events", event(id).to_string()).with_status(202);
+    }
+    let beyond = u64::MAX.to_string();
+    for mistake in [
+        &["dead-letters", "list", "--since", "yesterday"][..],
+        &["dead-letters", "list", "--state", "foo"],
+        &["dead-letters", "list", "--sink", &"x".repeat(300)],
+        &["dead-letters", "show", "abc"],
+        &["dead-letters", "replay"],
+        &["dead-letters", "purge"],
+        &["tokens", "add", "--tenant", "A B", "--scope", "read"],
+        &["tokens", "add", "--tenant", "t", "--scope", "read", "--expires", "tomorrow"],
+        &["wal", "verify", "--from", &beyond],
+        &["wal", "verify", "--from", &beyond, "--to", &beyond],
+        &["wal", "verify", "--from", "5"],
+        &["wal", "verify", "--from", "3", "--to", "1"],
+        &["wal", "verify", "--to", "0"],
+        &["verify", "parquet", "--from", "3", "--to", "1"],
+    ] {
+        let output = daemon.admin(mistake);
+        let (code, said) = refused(&output);
+        assert!(code == Some(64) && !said.is_empty() && output.stdout.is_empty(), "{mistake:?}: {output:?}");
+    }
+    let answer = Talk::with(&daemon).say(r#"{"command": "wal_verify", "from": 3, "to": 1}"#);
+    assert_eq!(answer["code"], "bad_request", "{answer}");
+    // Nothing has come since: whoever goes on behind what he has seen asks for no nonsense.
+    assert!(says(&daemon, &["wal", "verify", "--from", "4"]).starts_with("0 events"));
+    assert!(says(&daemon, &["wal", "verify", "--from", "3", "--to", &beyond]).starts_with("1 events"));
+    // What makes sense and is not there is another matter.
+    assert_eq!(refused(&daemon.admin(&["dead-letters", "show", "999"])).0, Some(1));
+    assert_eq!(refused(&daemon.admin(&["tokens", "revoke", "0123456789abcdef"])).0, Some(1));
+    assert_eq!(refused(&daemon.admin(&["verify", "parquet", "--from", "99"])).0, Some(1));
+    daemon.stop();
+}
+
+#[test]
+fn of_several_letters_of_which_one_is_none_nothing_is_done() {
+    let daemon = Daemon::start();
+    let id = letters::reject(&daemon, "{}");
+    let (code, said) = refused(&daemon.admin(&["dead-letters", "purge", &id, "abc"]));
+    assert!(code == Some(64) && said.contains("`abc`"), "{said}");
+    letters::show(&daemon, &id);
+    assert!(outcomes(&recorded(&daemon, "dead_letter_purge")).is_empty());
+    daemon.stop();
+}
