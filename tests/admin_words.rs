@@ -63,3 +63,48 @@ fn of_several_letters_of_which_one_is_none_nothing_is_done() {
     assert!(outcomes(&recorded(&daemon, "dead_letter_purge")).is_empty());
     daemon.stop();
 }
+
+#[test]
+fn one_json_value_is_printed_however_many_letters_are_named() {
+    let daemon = Daemon::start();
+    let [first, second] = [(), ()].map(|()| letters::reject(&daemon, "{}"));
+    let printed = |arguments: &[&str]| {
+        let output = daemon.admin(&[&["dead-letters"], arguments, &["--json"]].concat());
+        (output.status.code(), serde_json::from_slice::<Value>(&output.stdout).unwrap())
+    };
+    // It is rejected again.
+    let (code, one) = printed(&["replay", &first]);
+    assert_eq!((code, &one["id"], &one["status"]), (Some(1), &first.as_str().into(), &"rejected".into()), "{one}");
+    let (code, two) = printed(&["replay", &first, &second]);
+    let ids: Vec<_> = two.as_array().unwrap().iter().map(|result| result["id"].clone()).collect();
+    assert_eq!((code, ids), (Some(1), vec![Value::from(first.as_str()), second.as_str().into()]), "{two}");
+    let (code, mixed) = printed(&["purge", &first, "999", &second]);
+    assert_eq!((code, &mixed[0]["id"], &mixed[1]["id"]), (Some(1), &first.as_str().into(), &"999".into()), "{mixed}");
+    assert!(mixed[1]["error"].as_str().unwrap().contains("no dead letter 999") && mixed[2]["error"].is_null());
+    daemon.stop();
+}
+
+#[test]
+fn what_a_client_has_sent_does_not_steer_the_terminal() {
+    let daemon = Daemon::start();
+    // CSI as one character, and one that turns round what follows.
+    let steering = ['\u{9b}', '\u{202e}', '\u{7f}'];
+    let sent = format!("a{}b", steering.iter().collect::<String>());
+    let mut bad = event(&sent);
+    bad["eventType"] = sent.as_str().into();
+    let id = letters::reject(&daemon, bad.to_string());
+    daemon.post("/events", event(&sent).to_string()).with_status(202);
+    for command in [
+        &["dead-letters", "list"][..],
+        &["dead-letters", "show", &id],
+        &["dead-letters", "show", &id, "--json"],
+        &["wal", "tail", "--from", "1", "-n", "1", "--raw"],
+        &["wal", "tail", "--from", "1", "-n", "1", "--raw", "--json"],
+    ] {
+        let said = says(&daemon, command);
+        assert!(!said.contains(steering), "{command:?}: {said:?}");
+    }
+    let shown: Value = serde_json::from_str(&says(&daemon, &["dead-letters", "show", &id])).unwrap();
+    assert_eq!((&shown["eventId"], &shown["raw"]), (&sent.as_str().into(), &bad.to_string().into()), "the same to a program");
+    daemon.stop();
+}
