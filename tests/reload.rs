@@ -105,6 +105,21 @@ fn a_file_with_a_mistake_changes_nothing_and_the_answer_says_why() {
 }
 
 #[test]
+fn a_file_that_a_key_names_is_told_with_that_key() {
+    let file = File::new("");
+    let daemon = file.daemon();
+    let jwt = "[auth]\nintake = \"jwt\"\nissuer = \"i\"\naudience = \"a\"\n";
+    for (key, value) in [("hs256_secret_file", "\"/nowhere/secret\""), ("jwks_files", "[\"/nowhere/keys\"]")] {
+        file.write(&format!("{jwt}{key} = {value}\n"));
+        let refused = daemon.admin(&["config", "reload"]);
+        let text = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(1), "{text}");
+        assert!(text.contains(&format!("config.toml:5:1: `auth.{key}`: ")) && text.contains("/nowhere/"), "{text}");
+    }
+    daemon.stop();
+}
+
+#[test]
 fn a_reload_opens_to_nobody_what_a_start_would_not() {
     for address in ["0.0.0.0:0", "[::]:0"] {
         let held = TcpListener::bind(address).unwrap();
