@@ -108,3 +108,21 @@ fn what_a_client_has_sent_does_not_steer_the_terminal() {
     assert_eq!((&shown["eventId"], &shown["raw"]), (&sent.as_str().into(), &bad.to_string().into()), "the same to a program");
     daemon.stop();
 }
+
+#[test]
+fn of_made_up_commands_the_log_has_little() {
+    let daemon = Daemon::start();
+    let mut talk = Talk::with(&daemon);
+    let before = daemon.log().len();
+    for number in 0..5 {
+        let answer = talk.say(&json!({"command": format!("{number}{}", "ä".repeat(500_000))}).to_string());
+        assert_eq!(answer["code"], "unknown_command");
+        assert!(answer.to_string().len() < 500, "{answer}");
+    }
+    let answer = talk.say(&json!({"command": "verify", "sink": "x".repeat(1_000_000)}).to_string());
+    assert_eq!(answer["ok"], false);
+    let log = daemon.log();
+    assert_eq!(log.matches("admin command command=").count(), 2, "once for those that are none");
+    assert!(log.len() - before < 2000, "{} bytes", log.len() - before);
+    daemon.stop();
+}

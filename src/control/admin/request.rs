@@ -112,6 +112,14 @@ fn sha256(text: &str) -> String {
     digest.iter().fold("sha256:".to_owned(), |out, byte| format!("{out}{byte:02x}"))
 }
 
+/// So much of what somebody has made up is repeated, bytes: more than any name has.
+const SHOWN_BYTES_MAX: usize = 64;
+
+/// The beginning of a text that may be as long as a line.
+pub(super) fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(SHOWN_BYTES_MAX)]
+}
+
 /// A request whose line could be read.
 #[derive(Debug)]
 pub(super) struct Request {
@@ -130,6 +138,11 @@ impl Request {
         };
         fields.retain(|_, value| !value.is_null());
         Ok(Request { command, fields })
+    }
+
+    /// Its command, as it may be shown.
+    pub(super) fn shown_command(&self) -> &str {
+        cut(&self.command)
     }
 
     /// Holds it to what its command takes.

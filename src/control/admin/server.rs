@@ -5,7 +5,7 @@ use super::super::config::Reloader;
 use super::super::dead_letters::Letters;
 use super::super::{Backups, Erasure, Figures, Health, Pipeline};
 use super::commands;
-use super::request::{Refusal, Request};
+use super::request::{Refusal, Request, cut};
 use super::socket::AdminSocket;
 use crate::access::Access;
 use serde_json::json;
@@ -125,13 +125,13 @@ fn actor(stream: &UnixStream) -> Actor {
     }
 }
 
-/// Says who asks for what; once for what one connection asks again and again.
-fn log(request: &Request, actor: Actor, logged: &mut BTreeSet<String>) {
-    let command = request.command.as_str();
+/// Says who asks for what; once for what one connection asks again and again. Commands that there are not are one.
+fn log(request: &Request, actor: Actor, logged: &mut BTreeSet<Option<&'static str>>) {
+    let command = request.shown_command();
     // Of dead letters it is a filter, and whatever somebody has written.
-    let sink = request.text("sink").filter(|_| !command.starts_with("dead_letter"));
+    let sink = request.text("sink").filter(|_| !command.starts_with("dead_letter")).map(cut);
     let Actor { pid, uid, gid, .. } = actor;
-    if commands::changes(request) || logged.insert(command.to_owned()) {
+    if commands::changes(request) || logged.insert(commands::name_of(request)) {
         tracing::info!(command, sink, ?pid, ?uid, ?gid, "admin command");
     } else {
         tracing::debug!(command, sink, ?pid, ?uid, ?gid, "admin command");

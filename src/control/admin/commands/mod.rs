@@ -154,11 +154,15 @@ pub const COMMANDS: &[Command] = &[
 ];
 
 fn find(request: &Request) -> Result<&'static Command, Refusal> {
-    let command = request.command.as_str();
-    COMMANDS.iter().find(|known| known.name == command).ok_or_else(|| Refusal {
+    COMMANDS.iter().find(|known| known.name == request.command).ok_or_else(|| Refusal {
         code: "unknown_command",
-        text: format!("there is no command `{command}`; `hello` names them all"),
+        text: format!("there is no command `{}`; `hello` names them all", request.shown_command()),
     })
+}
+
+/// The command's name, if there is such a command.
+pub(super) fn name_of(request: &Request) -> Option<&'static str> {
+    find(request).ok().map(|command| command.name)
 }
 
 fn is_recorded(command: &Command, request: &Request) -> bool {
