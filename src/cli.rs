@@ -113,7 +113,7 @@ pub(crate) struct Admin {
     /// Its socket, if it is not admin.sock in the data folder.
     #[arg(long, env = "INGESTD_ADMIN_SOCKET", global = true)]
     pub(crate) socket: Option<PathBuf>,
-    /// Print one JSON value.
+    /// Print one JSON value; top and wal tail: one a line.
     #[arg(long, global = true)]
     pub(crate) json: bool,
     #[command(subcommand)]
@@ -327,7 +327,7 @@ pub(crate) enum TokensCommand {
     List,
     /// Have a key refused from now on, for good; its WebSockets are closed.
     Revoke {
-        /// Its id: what stands between the underscores of the key.
+        /// Its id, what stands between the underscores of the key; or the whole key.
         id: String,
     },
 }

@@ -95,6 +95,22 @@ fn a_daemon_does_not_start_with_mistakes_and_tells_them_all() {
 }
 
 #[test]
+fn an_unknown_key_is_told_with_the_one_that_is_called_nearly_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "[clickhouse]\npassword = \"x\"\n[kafka]\nbrokers = \"x\"\n[tls]\ncert = \"x\"\n";
+    let output = run(&["check", "--config-only", "--config", file(dir.path(), text).to_str().unwrap()], &[]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(64), "{said}");
+    for wanted in [
+        "`clickhouse.password`; did you mean `clickhouse.password_file`?",
+        "`kafka.brokers`; did you mean `kafka.bootstrap_servers`?",
+        "`tls.cert`; did you mean `tls.cert_file`?",
+    ] {
+        assert!(said.contains(wanted), "{said}");
+    }
+}
+
+#[test]
 fn a_shell_can_complete_every_command() {
     let script = printed(&["completions", "bash"], &[]);
     for word in ["config-only", "forget-sink", "reload", "--data-dir"] {

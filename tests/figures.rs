@@ -89,3 +89,22 @@ fn beyond_loopback_they_are_meant_to_be() {
     let said = String::from_utf8_lossy(&nonsense.stderr).into_owned() + &String::from_utf8_lossy(&nonsense.stdout);
     assert!(said.contains("\"metrics\" is no address such as 127.0.0.1:9001"), "{said}");
 }
+
+#[test]
+fn beyond_loopback_they_are_named_at_each_start() {
+    let open = [
+        ("INGESTD_SERVER_ADMIN_LISTEN", "0.0.0.0:0"),
+        ("INGESTD_SERVER_ADMIN_ALLOW_UNAUTHENTICATED", "true"),
+        ("INGESTD_AUTH_READ", "key"),
+    ];
+    let daemon = Daemon::with(&open);
+    assert_eq!((ask(&daemon, "GET", "/metrics").status, daemon.get("/metrics").status), (200, 401));
+    let named = || daemon.log().matches("WARN server.admin_listen is beyond loopback").count();
+    assert_eq!(named(), 1, "{}", daemon.log());
+    let daemon = daemon.stop().start();
+    assert_eq!(daemon.log().matches("WARN server.admin_listen is beyond loopback").count(), 2, "{}", daemon.log());
+    daemon.stop();
+    let daemon = Daemon::with(&[APART]);
+    assert!(!daemon.log().contains("beyond loopback"), "{}", daemon.log());
+    daemon.stop();
+}

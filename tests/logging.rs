@@ -114,6 +114,24 @@ fn the_real_journal_has_lines_with_their_fields() {
 }
 
 #[test]
+fn nothing_and_a_number_are_no_level() {
+    for (variable, level) in [("LOG_LEVEL", ""), ("INGESTD_LOG_LEVEL", ""), ("LOG_LEVEL", "3"), ("LOG_LEVEL", "info,,")]
+    {
+        let mut command = Command::new(support::PROGRAM);
+        let output = command.env_clear().env(variable, level).args(["check", "--config-only"]).output().unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert_eq!(output.status.code(), Some(64), "{variable}={level}: {said}");
+        assert!(said.contains(variable) && said.contains("is none of off, error, warn"), "{variable}={level}: {said}");
+    }
+    let daemon = Daemon::start();
+    for level in ["", "3"] {
+        assert_eq!(daemon.admin(&["log-level", level]).status.code(), Some(64), "{level}");
+    }
+    let told = daemon.admin(&["log-level"]);
+    assert_eq!(String::from_utf8_lossy(&told.stdout), "info, as configured\n");
+}
+
+#[test]
 fn a_format_that_does_not_exist_is_a_mistake() {
     let mut command = Command::new(support::PROGRAM);
     command.env_clear().env("INGESTD_LOG_FORMAT", "jason").args(["check", "--config-only"]);

@@ -279,6 +279,21 @@ fn what_is_handed_in_must_be_one_listening_socket() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("keep one ListenStream="), "{output:?}");
 }
 
+#[test]
+fn groups_that_are_open_from_outside_are_named_and_no_others() {
+    let warning = "without authentication";
+    let held = TcpListener::bind("0.0.0.0:0").unwrap();
+    let keys = [("INGESTD_AUTH_INTAKE", "key"), ("INGESTD_AUTH_READ", "key"), ("INGESTD_AUTH_MANAGE", "key")];
+    let daemon = Place::with(&keys).start_on(&held);
+    assert!(!daemon.log().contains(warning), "{}", daemon.log());
+    daemon.stop();
+    let daemon = Place::with(&keys[..2]).start_on(&held);
+    let log = daemon.log();
+    let told: Vec<_> = log.lines().filter(|line| line.contains(warning)).collect();
+    assert!(told.len() == 1 && told[0].contains("groups=manage"), "{log}");
+    daemon.stop();
+}
+
 /// `systemd-analyze` on the units, with the program that was built in the place of the installed one.
 fn analyze(arguments: &[&str]) -> Option<Output> {
     let dir = tempfile::tempdir().unwrap();

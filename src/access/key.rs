@@ -26,6 +26,13 @@ impl KeyId {
         let plain = text.len() == ID_DIGITS && text.bytes().all(is_digit);
         plain.then(|| u64::from_str_radix(text, 16).ok().map(KeyId))?
     }
+
+    /// The id that somebody names a key by: its digits, or the whole key, which is what he has in his hand.
+    #[must_use]
+    pub fn given(text: &str) -> Option<Self> {
+        let text = text.trim();
+        KeyId::of(text).or_else(|| id_of(text.as_bytes()))
+    }
 }
 
 impl fmt::Display for KeyId {
@@ -114,6 +121,9 @@ mod tests {
         let text = text_of(KeyId(0xfe), &[0xab; 32]);
         assert_eq!(text, format!("ing_00000000000000fe_{}", "ab".repeat(32)));
         assert_eq!(id_of(text.as_bytes()), Some(KeyId(0xfe)));
+        for given in [&*text, &format!("{text}\n"), "00000000000000fe"] {
+            assert_eq!(KeyId::given(given), Some(KeyId(0xfe)), "{given}");
+        }
         for wrong in [
             "",
             "ing_",
@@ -124,7 +134,7 @@ mod tests {
             &text.replace("fe_", "fe-"),
             &text.replace("00fe", "+0fe"),
         ] {
-            assert_eq!(id_of(wrong.as_bytes()), None, "{wrong}");
+            assert_eq!((id_of(wrong.as_bytes()), KeyId::given(wrong)), (None, None), "{wrong}");
         }
     }
 }

@@ -55,7 +55,7 @@ pub enum TokenError {
     Full,
     /// There is none of that id.
     #[error("there is no key {0}; `ingestd admin tokens list` names them")]
-    Unknown(String),
+    Unknown(KeyId),
     /// The system has no randomness to give.
     #[error("the system gives no random numbers")]
     Random,
@@ -167,24 +167,38 @@ impl Keyring {
         Ok((key, text))
     }
 
+    /// Has a key refused from now on, as long as the process lives: [`Keyring::revoke`] keeps it so.
+    ///
+    /// # Errors
+    /// [`TokenError::Unknown`].
+    pub fn refuse(&self, id: KeyId, now: UnixMicros) -> Result<(), TokenError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.refuse_in_memory(id, now).map(drop)
+    }
+
     /// Has a key refused from now on; once more for one that is.
     ///
     /// # Errors
     /// [`TokenError`].
-    pub fn revoke(&self, id: &str, now: UnixMicros) -> Result<Arc<Key>, TokenError> {
-        let unknown = || TokenError::Unknown(id.to_owned());
+    pub fn revoke(&self, id: KeyId, now: UnixMicros) -> Result<Arc<Key>, TokenError> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        // Before it is written: a full disk must not keep a leaked key alive.
+        let (key, keys) = self.refuse_in_memory(id, now)?;
+        self.store(&keys).map_err(|cause| TokenError::Revoke { path: self.path.clone(), cause })?;
+        Ok(key)
+    }
+
+    /// For whoever is changing them.
+    fn refuse_in_memory(&self, id: KeyId, now: UnixMicros) -> Result<(Arc<Key>, Arc<Keys>), TokenError> {
         let mut keys = Keys::clone(&self.keys.load());
-        let place = KeyId::of(id).and_then(|id| keys.get_mut(&id)).ok_or_else(unknown)?;
+        let place = keys.get_mut(&id).ok_or(TokenError::Unknown(id))?;
         let mut key = Key::clone(place);
         key.revoked_at.get_or_insert(now);
         let key = Arc::new(key);
         *place = Arc::clone(&key);
         let keys = Arc::new(keys);
-        // Before it is written: a full disk must not keep a leaked key alive.
         self.keys.store(Arc::clone(&keys));
-        self.store(&keys).map_err(|cause| TokenError::Revoke { path: self.path.clone(), cause })?;
-        Ok(key)
+        Ok((key, keys))
     }
 
     /// Writes down when keys were last used.
@@ -256,8 +270,8 @@ mod tests {
         assert_eq!(ring.find(text.as_bytes(), NOW).unwrap().id, key.id);
         let again = Keyring::open(dir.path()).unwrap();
         assert_eq!(&*again.find(text.as_bytes(), NOW).unwrap().tenant, "shop");
-        again.revoke(&key.id.to_string(), NOW).unwrap();
-        again.revoke(&key.id.to_string(), LATER).unwrap();
+        again.revoke(key.id, NOW).unwrap();
+        again.revoke(key.id, LATER).unwrap();
         assert_eq!(again.list().iter().filter_map(|key| key.revoked_at).collect::<Vec<_>>(), [NOW]);
         for ring in [again, Keyring::open(dir.path()).unwrap()] {
             assert_eq!(ring.find(text.as_bytes(), LATER).unwrap_err(), Failure::RevokedKey);
@@ -307,13 +321,13 @@ mod tests {
         assert!(matches!(ring.add(NewKey { scopes: Scopes::default(), ..wanted() }, NOW), Err(TokenError::Scopes)));
         let past = NewKey { expires_at: Some(NOW), ..wanted() };
         assert!(matches!(ring.add(past, NOW), Err(TokenError::Expired)));
-        assert!(matches!(ring.revoke("0000000000000001", NOW), Err(TokenError::Unknown(_))));
+        assert!(matches!(ring.revoke(KeyId(1), NOW), Err(TokenError::Unknown(_))));
         let (key, text) = ring.add(wanted(), NOW).unwrap();
         // A folder in the way of the temporary file, as a disk that cannot be written.
         std::fs::create_dir_all(dir.path().join("keys.new/in the way")).unwrap();
         assert!(matches!(ring.add(wanted(), NOW), Err(TokenError::Add { .. })));
         assert_eq!(ring.list().len(), 1);
-        assert!(matches!(ring.revoke(&key.id.to_string(), NOW), Err(TokenError::Revoke { .. })));
+        assert!(matches!(ring.revoke(key.id, NOW), Err(TokenError::Revoke { .. })));
         assert_eq!(ring.find(text.as_bytes(), NOW).unwrap_err(), Failure::RevokedKey);
     }
 }

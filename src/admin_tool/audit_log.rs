@@ -1,7 +1,7 @@
 //! `ingestd admin audit-log`: who has changed what.
 
 use super::exit::{FAILED, USAGE};
-use super::render::text;
+use super::render::{self, json_line, text};
 use super::{failed, print};
 use crate::cli::AuditLog;
 use event::UnixMicros;
@@ -27,7 +27,7 @@ pub(super) fn run(socket: &Path, asked: &AuditLog, json: bool) -> ExitCode {
     let request = json!({"command": "audit_log", "since": since, "action": asked.action, "limit": asked.limit});
     match ask(socket, &request) {
         Ok(entries) => {
-            print(&if json { format!("{entries}\n") } else { table(&entries) });
+            print(&if json { json_line(&entries) } else { table(&entries) });
             ExitCode::SUCCESS
         }
         Err(error) => failed(&error),
@@ -41,7 +41,7 @@ fn verify(socket: &Path, json: bool) -> ExitCode {
     };
     let is_intact = verdict["intact"] == true;
     if json {
-        print(&format!("{verdict}\n"));
+        print(&json_line(&verdict));
     } else {
         let wrong = verdict["wrong"].as_array().into_iter().flatten().map(|line| format!("WRONG {}\n", text(line)));
         let head = format!(
@@ -79,7 +79,7 @@ fn table(entries: &Value) -> String {
         let what = [text(&entry["action"]), text(&entry["target"])].join(" ");
         let details = match entry["details"].as_object().is_none_or(serde_json::Map::is_empty) {
             true => String::new(),
-            false => format!(" {}", entry["details"]),
+            false => format!(" {}", render::json(&entry["details"])),
         };
         out += &format!(
             "{:>6}  {:<27}  {:<24}  {outcome:<14}  {}{details}\n",

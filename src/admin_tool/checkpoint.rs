@@ -1,6 +1,7 @@
 //! `ingestd admin checkpoint`: asks for a copy and shows how it grows.
 
 use super::exit::code_of;
+use super::render::json_line;
 use super::waiting::ask_and_show;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use ingestd::control::admin::{AskError, ask};
@@ -22,7 +23,7 @@ pub(crate) fn run(socket: &Path, dir: &Path, json: bool) -> ExitCode {
     };
     match made {
         Ok(made) => {
-            let text = if json { format!("{made}\n") } else { told(&made) };
+            let text = if json { json_line(&made) } else { told(&made) };
             // Whoever reads may have seen enough.
             std::io::stdout().write_all(text.as_bytes()).ok();
             ExitCode::SUCCESS

@@ -1,6 +1,7 @@
 //! `ingestd admin dead-letters`.
 
-use super::exit::code_of;
+use super::exit::{USAGE, code_of};
+use super::render::{self, text};
 use crate::cli::{DeadLetters, LetterFilter, WhichLetters};
 use ingestd::control::admin::{AskError, ask};
 use ingestd::control::{complain, say};
@@ -33,6 +34,10 @@ pub(crate) fn run(socket: &Path, what: &DeadLetters, json: bool) -> ExitCode {
             complain(error);
             ExitCode::FAILURE
         }
+        Err(Failed::Mistake(mistake)) => {
+            complain(mistake);
+            USAGE.into()
+        }
     }
 }
 
@@ -44,6 +49,9 @@ enum Failed {
     /// The file with the mended event.
     #[error("{0}")]
     Read(String),
+    /// What was asked for makes no sense.
+    #[error("{0}")]
+    Mistake(String),
 }
 
 /// Whom to ask, and how to tell the answer.
@@ -73,7 +81,7 @@ impl Asking<'_> {
             }
         }
         if self.json {
-            say(json!({"items": items, "nextCursor": request["cursor"]}));
+            say(render::json(&json!({"items": items, "nextCursor": request["cursor"]})));
             return Ok(true);
         }
         say(format_args!(
@@ -90,8 +98,8 @@ impl Asking<'_> {
     fn one(&self, request: &Value) -> Done {
         let result = self.ask(request)?;
         match self.json {
-            true => say(result),
-            false => say(serde_json::to_string_pretty(&result).unwrap_or_default()),
+            true => say(render::json(&result)),
+            false => say(render::pretty(&result).trim_end()),
         }
         Ok(true)
     }
@@ -133,26 +141,47 @@ impl Asking<'_> {
 
     fn sum_up(&self, total: &Value) {
         match self.json {
-            true => say(total),
+            true => say(render::json(total)),
             false => say(told(total)),
         }
     }
 
     fn each(&self, ids: &[String], what: &str) -> Done {
-        let mut is_done = true;
+        // Before anything is done to the others.
+        if let Some(id) = ids.iter().find(|id| id.parse::<u64>().is_err()) {
+            return Err(Failed::Mistake(format!("`{id}`: the id of a dead letter is a number")));
+        }
+        let (mut is_done, mut results) = (true, Vec::new());
         for id in ids {
             match self.ask(&json!({"command": format!("dead_letter_{what}"), "id": id})) {
                 Ok(result) => {
                     is_done &= result["status"] != "rejected";
-                    if self.json { say(result) } else { say(outcome(&result)) }
+                    if !self.json {
+                        say(outcome(&result));
+                    }
+                    results.push(result);
                 }
+                // What is to be said of one is its complaint; a program that has asked for several can tell which it was.
                 Err(error) => {
                     is_done = false;
+                    if ids.len() > 1 {
+                        results.push(json!({"id": id, "error": error.to_string()}));
+                    }
                     complain(error);
                 }
             }
         }
+        self.tell_all(results, ids.len());
         Ok(is_done)
+    }
+
+    /// With `--json` one value: what came of the letter, or of several in their order.
+    fn tell_all(&self, mut results: Vec<Value>, asked: usize) {
+        match (self.json, asked) {
+            (false, _) => {}
+            (true, 1) => results.pop().iter().for_each(|result| say(render::json(result))),
+            (true, _) => say(render::json(&results.into())),
+        }
     }
 }
 
@@ -228,8 +257,4 @@ fn line(item: &Value) -> String {
         // A client's own words: nothing in them is to reach the terminal as it is.
         item["eventId"].as_str().map_or_else(|| "-".to_owned(), |id| id.escape_debug().to_string()),
     )
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
 }

@@ -1,7 +1,7 @@
 //! `ingestd admin erase`: has a person's data erased, shows how far that has got, and tells what is left to do elsewhere.
 
 use super::exit::FAILED;
-use super::render::text;
+use super::render::{json_line, text};
 use super::waiting::ask_and_show;
 use super::{failed, print};
 use crate::cli::Erase;
@@ -22,7 +22,7 @@ pub(super) fn run(socket: &Path, whom: &Erase, json: bool) -> ExitCode {
         .with_style(ProgressStyle::with_template("{bar:24} {msg}").unwrap_or_else(|_| ProgressStyle::default_bar()));
     match ask_and_show(socket, request, &bar, |bar| show(socket, bar)) {
         Ok(report) => {
-            print(&if json { format!("{report}\n") } else { told(&report) });
+            print(&if json { json_line(&report) } else { told(&report) });
             if is_done(&report) { ExitCode::SUCCESS } else { FAILED.into() }
         }
         Err(error) => failed(&error),

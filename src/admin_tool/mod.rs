@@ -67,7 +67,7 @@ pub(crate) fn run(admin: &Admin) -> ExitCode {
     };
     match ask(&socket, &request) {
         Ok(result) => {
-            print(&if admin.json { format!("{result}\n") } else { render(&result) });
+            print(&if admin.json { render::json_line(&result) } else { render(&result) });
             if result["balanced"] == false { exit::FAILED.into() } else { ExitCode::SUCCESS }
         }
         Err(error) => failed(&error),

@@ -1,16 +1,47 @@
 //! Answers, told to people. What comes from elsewhere (a sink's last words, an event's id) must not steer the terminal.
 
 use serde_json::Value;
+use std::fmt::Write as _;
+
+/// Whether a terminal would obey a character: a control, or one that turns round or breaks the line it stands in.
+fn steers(letter: char) -> bool {
+    letter.is_control() || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
 
 /// A text without what a terminal would obey.
 pub(super) fn text(value: &Value) -> String {
-    let visible = |letter: char| if letter.is_control() { '\u{fffd}' } else { letter };
+    let visible = |letter: char| if steers(letter) { '\u{fffd}' } else { letter };
     value.as_str().unwrap_or_default().chars().map(visible).collect()
+}
+
+/// JSON without what a terminal would obey: what stands in its texts is written as an escape, and means the same.
+fn escaped(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for letter in json.chars() {
+        // In texts it is escaped already; between them it is our own.
+        if steers(letter) && letter != '\n' {
+            // Writing to a string does not fail.
+            write!(out, "\\u{:04x}", u32::from(letter)).ok();
+        } else {
+            out.push(letter);
+        }
+    }
+    out
+}
+
+/// An answer as it is, without a line feed in it or behind it.
+pub(super) fn json(value: &Value) -> String {
+    escaped(&value.to_string())
+}
+
+/// The same for programs: on a line of its own.
+pub(super) fn json_line(value: &Value) -> String {
+    json(value) + "\n"
 }
 
 /// An answer as it is, one field a line.
 pub(super) fn pretty(value: &Value) -> String {
-    serde_json::to_string_pretty(value).unwrap_or_default() + "\n"
+    escaped(&serde_json::to_string_pretty(value).unwrap_or_default()) + "\n"
 }
 
 pub(super) fn paused(done: &Value) -> String {
@@ -92,4 +123,21 @@ pub(super) fn audit(audit: &Value) -> String {
     let wrong = audit["wrong"].as_array().into_iter().flatten().map(|line| format!("WRONG {}\n", text(line)));
     let verdict = if audit["balanced"] == true { "balanced\n" } else { "NOT balanced\n" };
     sinks.chain(wrong).chain([verdict.to_owned()]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_a_terminal_would_obey_is_not_printed_and_json_means_the_same() {
+        let value = json!({"id": "a\u{1b}[2J\u{9b}2J\u{202e}b\u{2066}\u{7f}\nü"});
+        for printed in [super::json(&value), json_line(&value), pretty(&value)] {
+            assert!(!printed.contains(|letter: char| steers(letter) && letter != '\n'), "{printed:?}");
+            assert_eq!(serde_json::from_str::<Value>(&printed).unwrap(), value);
+        }
+        assert_eq!(super::json(&value).lines().count(), 1);
+        assert!(!text(&value["id"]).contains(steers) && text(&value["id"]).ends_with('ü'));
+    }
 }

@@ -1,6 +1,7 @@
 //! `ingestd admin support`: everything somebody who helps wants to see, in one archive.
 
 use super::exit::FAILED;
+use super::render::json_line;
 use super::{failed, print};
 use event::UnixMicros;
 use flate2::Compression;
@@ -50,7 +51,7 @@ pub(super) fn run(socket: &Path, output: Option<&Path>, force: bool, json: bool)
         Ok(bytes) => {
             let names: Vec<_> = files.iter().map(|(name, _)| name).collect();
             print(&match json {
-                true => format!("{}\n", json!({"file": output, "bytes": bytes, "files": names})),
+                true => json_line(&json!({"file": output, "bytes": bytes, "files": names})),
                 false => format!("{} ({bytes} bytes): {} files\n", output.display(), names.len()),
             });
             ExitCode::SUCCESS

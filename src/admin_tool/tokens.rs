@@ -1,5 +1,6 @@
 //! `ingestd admin tokens`: API keys of the running daemon.
 
+use super::render::text;
 use crate::cli::TokensCommand;
 use serde_json::{Value, json};
 
@@ -40,7 +41,7 @@ fn listed(keys: &Value) -> String {
         // Dates are enough for people.
         let [expires, used] = ["expiresAt", "lastUsedAt"].map(|when| key[when].as_str().map_or("-", minute));
         let [id, state, tenant, name] = ["id", "state", "tenant", "name"].map(|what| text(&key[what]));
-        row([id, state, tenant, &scopes.join(","), expires, used, name])
+        row([&id, &state, &tenant, &scopes.join(","), expires, used, &name])
     };
     head + &keys.as_array().into_iter().flatten().map(line).collect::<String>()
 }
@@ -53,8 +54,4 @@ fn row([id, state, tenant, scopes, expires, used, name]: [&str; 7]) -> String {
 /// The part of a time that is shown: `2026-01-31T12:00`.
 fn minute(time: &str) -> &str {
     time.get(..16).unwrap_or(time)
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
 }

@@ -1,7 +1,7 @@
 //! `ingestd admin verify`: a sink beside the log.
 
 use super::exit::FAILED;
-use super::render::text;
+use super::render::{json_line, text};
 use super::{failed, print};
 use indicatif::{ProgressBar, ProgressStyle};
 use ingestd::control::admin::ask;
@@ -39,7 +39,7 @@ pub(super) fn run(socket: &Path, sink: &str, from: Option<u64>, to: Option<u64>,
     bar.finish_and_clear();
     let equal = pieces.iter().all(|piece| piece["equal"] == true);
     let text = match json {
-        true => format!("{}\n", json!({"sink": sink, "equal": equal, "pieces": pieces})),
+        true => json_line(&json!({"sink": sink, "equal": equal, "pieces": pieces})),
         false => pieces.iter().map(piece).collect::<String>() + if equal { "equal\n" } else { "NOT equal\n" },
     };
     print(&text);

@@ -1,7 +1,7 @@
 //! `ingestd admin wal`: the running daemon's log, checked and followed.
 
 use super::exit::FAILED;
-use super::render::text;
+use super::render::{json_line, text};
 use super::{failed, print};
 use ingestd::control::admin::{AskError, Connection, ask};
 use serde_json::{Value, json};
@@ -35,7 +35,7 @@ pub(super) fn verify(socket: &Path, from: Option<u64>, to: Option<u64>, json: bo
         "from": first, "to": to, "events": events, "blocks": blocks, "intact": error.is_none(), "error": error,
     });
     if json {
-        print(&format!("{out}\n"));
+        print(&json_line(&out));
     } else {
         let verdict = error.as_ref().map_or("intact".to_owned(), |error| format!("NOT intact: {error}"));
         print(&format!("{events} events in {blocks} blocks, {}..={}\n{verdict}\n", out["from"], out["to"]));
@@ -59,7 +59,7 @@ fn follow(socket: &Path, mut from: Option<u64>, raw: bool, mut wanted: u64, json
         let answer = connection.ask(&request)?;
         from = answer["next"].as_u64();
         for event in answer["events"].as_array().into_iter().flatten() {
-            let line = if json { format!("{event}\n") } else { line(event) };
+            let line = if json { json_line(event) } else { line(event) };
             if !print(&line) {
                 return Ok(());
             }

@@ -6,7 +6,6 @@ use super::recent_log;
 use std::io::Write;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use tracing::Subscriber;
-use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -18,15 +17,25 @@ static FILTER: OnceLock<Box<dyn Fn(EnvFilter) + Send + Sync>> = OnceLock::new();
 /// What that filter was made of.
 static LEVEL: Mutex<String> = Mutex::new(String::new());
 
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
 /// Reads a level or a filter. A word alone is a level: as the name of a target, which it would be to the filter, it would
 /// silence everything.
 ///
 /// # Errors
 /// What is wrong with it.
 pub(super) fn parse_level(text: &str) -> Result<EnvFilter, String> {
-    for word in text.split(',').map(str::trim).filter(|word| !word.contains('=') && !word.contains("::")) {
-        if word.parse::<LevelFilter>().is_err() {
-            return Err(format!("`{word}` is none of off, error, warn, info, debug, trace"));
+    // Where fields of spans are asked for, a comma and an equals sign may be theirs.
+    let has_fields = text.contains('{');
+    for word in text.split(',').map(str::trim) {
+        let level = match word.rsplit_once('=') {
+            Some((_, level)) if !has_fields => Some(level.trim()),
+            None if !word.contains("::") => Some(word),
+            _ => None,
+        };
+        // The filter takes numbers, too, and nothing for `error`: hardly what anybody means who leaves a variable empty.
+        if let Some(level) = level.filter(|level| !LEVELS.iter().any(|known| known.eq_ignore_ascii_case(level))) {
+            return Err(format!("`{level}` is none of {}", LEVELS.join(", ")));
         }
     }
     EnvFilter::try_new(text).map_err(|error| error.to_string())
@@ -150,6 +159,17 @@ pub fn complain(line: impl std::fmt::Display) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_level_is_a_word_and_never_nothing() {
+        for level in ["info", "OFF", "info,hyper=warn", "warn,h2=off", "hyper::proto", "[span{a=1}]=debug,info"] {
+            parse_level(level).unwrap();
+        }
+        for level in ["", " ", "3", "info,,", "info,", "loud", "hyper=", "hyper=3", "info,hyper=loud"] {
+            let wrong = parse_level(level).unwrap_err();
+            assert!(wrong.contains("is none of off, error, warn, info, debug, trace"), "{level}: {wrong}");
+        }
+    }
 
     #[test]
     fn the_journal_is_told_from_another_file() {

@@ -1,4 +1,5 @@
-//! Texts without the secrets that have come into them by mistake: passwords in addresses, values behind telling names.
+//! Texts without the secrets that have come into them by mistake: passwords in addresses, values behind telling names, API
+//! keys.
 
 use std::ops::Range;
 
@@ -6,11 +7,45 @@ use std::ops::Range;
 const TELLING: [&str; 9] =
     ["password", "passwd", "secret", "token", "credential", "api_key", "api-key", "apikey", "authorization"];
 const SECRET: &str = "(secret)";
+/// How an API key begins, and how many digits its id has: `ing_<id>_<secret>`.
+const KEY: &str = "ing_";
+const ID_DIGITS: usize = 16;
 const BEARER: &str = "bearer ";
 
-/// A text without user and password in addresses, and without the values of `password=…` and the like.
+/// A text without user and password in addresses, without the values of `password=…` and the like, and without what is
+/// secret in API keys.
 pub(crate) fn redact(text: &str) -> String {
-    text.split_inclusive('\n').map(|line| without_values(&without_users(line))).collect()
+    text.split_inclusive('\n').map(|line| without_values(&without_users(&without_keys(line)))).collect()
+}
+
+/// `ing_<id>_<secret>` without the secret, be it whole or cut off.
+fn without_keys(line: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(at) = rest.find(KEY) {
+        let (before, behind) = rest.split_at(at + KEY.len());
+        out.push_str(before);
+        rest = behind;
+        if let Some(secret) = secret_behind(behind) {
+            out.push_str(&behind[..secret.start]);
+            out.push_str(SECRET);
+            rest = &behind[secret.end..];
+        }
+    }
+    out + rest
+}
+
+/// Where the secret is in what follows the beginning of a key, if it is one.
+fn secret_behind(behind: &str) -> Option<Range<usize>> {
+    let (id, secret) = behind.split_once('_')?;
+    let is_id = id.len() == ID_DIGITS && id.bytes().all(is_digit);
+    let digits = secret.bytes().take_while(|byte| is_digit(*byte)).count();
+    let start = id.len() + 1;
+    (is_id && digits > 0).then_some(start..start + digits)
+}
+
+fn is_digit(byte: u8) -> bool {
+    byte.is_ascii_hexdigit()
 }
 
 /// `scheme://user:password@host` without user and password.
@@ -115,6 +150,19 @@ mod tests {
         assert_eq!(redact("at http://me:p@ss@db:8123/x, then"), "at http://(secret)@db:8123/x, then");
         assert_eq!(redact("http://db:8123 and a@b"), "http://db:8123 and a@b");
         assert_eq!(redact("[\"http://a:b@c\", \"http://d:e@f\"]"), "[\"http://(secret)@c\", \"http://(secret)@f\"]");
+    }
+
+    #[test]
+    fn keys_keep_their_ids_and_lose_their_secrets() {
+        let (id, secret) = ("00000000000000fe", "0a".repeat(32));
+        let key = format!("ing_{id}_{secret}");
+        let left = format!("ing_{id}_(secret)");
+        assert_eq!(redact(&format!("pause {key}, \"{key}\" ing_{id}_0a")), format!("pause {left}, \"{left}\" {left}"));
+        for text in ["ing_", "ing_x_0a", &format!("ing_{id}"), &format!("ing_{id}_"), &format!("ing_{id}0_{secret}")] {
+            assert_eq!(redact(text), text);
+        }
+        let many = "ing_".repeat(100_000);
+        assert_eq!(redact(&many), many);
     }
 
     #[test]

@@ -361,7 +361,6 @@ impl Bound {
         );
         let (drain, (trims, trim_orders)) = (Arc::new(Notify::new()), mpsc::channel(TRIM_ORDERS));
         let admin = AdminParts {
-            socket: self.config.admin_socket(),
             pipeline: self.pipeline,
             health: Arc::clone(&self.health),
             reloader: Arc::clone(&self.reloader),
@@ -375,15 +374,16 @@ impl Bound {
             erasure: Arc::new(erasure),
         };
         // Bound here, so that whoever finds the daemon ready can steer it.
-        match admin::bind(&admin.socket) {
-            Ok(listener) => {
+        let path = self.config.admin_socket();
+        match admin::bind(&path) {
+            Ok(socket) => {
                 let stop = shipping.clone();
-                let serve = move || admin::serve(admin, listener, stop).map_err(|error| format!("admin: {error}"));
+                let serve = move || admin::serve(admin, socket, stop).map_err(|error| format!("admin: {error}"));
                 shippers.push(thread(spawn("admin", &fatal, serve))?);
             }
             // Steering is not worth the events that would be refused.
             Err(error) => {
-                let socket = admin.socket.display();
+                let socket = path.display();
                 tracing::error!(%error, %socket, "`ingestd admin` will not work: no socket");
             }
         }
@@ -504,6 +504,9 @@ fn wal_options(config: &Config, copy_as: Option<CopyUse>) -> wal::Options {
 
 /// Names what everybody may use from outside, at each start.
 fn tell_open(config: &Config) {
+    if let Some(address) = config.server.admin_listen.0.filter(|address| !address.ip().is_loopback()) {
+        tracing::warn!(%address, "server.admin_listen is beyond loopback: whoever reaches it is answered health, metrics, statistics and pipeline status, whatever auth.read asks for");
+    }
     if config.server.listen.ip().is_loopback() {
         return;
     }

@@ -1,7 +1,7 @@
 //! What of the configuration holds from one moment to the next: the one list of what a reload can change.
 
 use crate::access::limits::{PerSecond, Policy};
-use crate::access::{Prepared, Rules};
+use crate::access::{AccessError, Prepared, Rules};
 use crate::commit::{DeadLetterLimits, IdempotencyLimits};
 use crate::control::audit::{self, AuditLog};
 use crate::control::config::{Commit, Config, Unusable};
@@ -10,6 +10,7 @@ use crate::intake::{Cors, Deadlines, Settings, ShareLimits, Shared};
 use crate::net::tls::{TlsError, TlsSettings};
 use crate::net::{self, Proxies};
 use arc_swap::ArcSwap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -138,8 +139,9 @@ impl Places {
     /// # Errors
     /// What cannot be used.
     pub(super) fn prepare(self: Arc<Self>, mut live: Live) -> Result<Commit, Unusable> {
-        let access = Prepared::read(std::mem::take(&mut live.rules))
-            .map_err(|error| Unusable { key: "auth.jwks_files", what: error.to_string() })?;
+        let rules = std::mem::take(&mut live.rules);
+        let secret = rules.jwt.secret_file.clone();
+        let access = Prepared::read(rules).map_err(|error| unreadable(&error, secret.as_deref()))?;
         let identity = match &self.shared.tls {
             None => None,
             Some(tls) => tls.next(&live.tls).map_err(unusable)?,
@@ -168,6 +170,13 @@ impl Places {
         // Checked before, like the rest.
         set_log_level(&live.log_level).ok();
     }
+}
+
+/// As the configuration's complaint, by the key that names the file.
+fn unreadable(error: &AccessError, secret: Option<&Path>) -> Unusable {
+    let is_secret = matches!(error, AccessError::Jwt(wrong) if secret == Some(wrong.file()));
+    let key = if is_secret { "auth.hs256_secret_file" } else { "auth.jwks_files" };
+    Unusable { key, what: error.to_string() }
 }
 
 /// As the configuration's complaint.

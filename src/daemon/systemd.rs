@@ -43,9 +43,6 @@ pub(super) fn inherit(config: &mut Config) -> io::Result<Option<TcpListener>> {
     let configured = std::mem::replace(&mut config.server.listen, address);
     if address != configured {
         tracing::info!(%address, %configured, "listening on the socket that was handed in, not on server.listen");
-        if !address.ip().is_loopback() {
-            tracing::warn!(%address, "listening beyond loopback without authentication");
-        }
     }
     Ok(Some(socket))
 }

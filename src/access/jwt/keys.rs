@@ -37,6 +37,16 @@ pub enum JwtError {
     },
 }
 
+impl JwtError {
+    /// The file that is the matter.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        match self {
+            JwtError::Read { path, .. } | JwtError::Unusable { path, .. } => path,
+        }
+    }
+}
+
 /// A key and the algorithm that it is bound to: a token does not choose.
 pub(super) struct SigningKey {
     pub(super) algorithm: Algorithm,

@@ -6,7 +6,7 @@
 //!
 //! | code | meaning |
 //! |---|---|
-//! | `bad_request` | the line is no request, or not one that the command takes |
+//! | `bad_request` | the line is no request, not one that the command takes, or a value in it makes no sense |
 //! | `unknown_command` | this daemon has no such command: it is of another version |
 //! | `not_recorded` | the audit log cannot be written; the text says whether anything was done |
 //! | `refused` | it was not, or could not be, done |
@@ -32,7 +32,7 @@
 //! | `verify` | `sink`, `from`, `to` | what a sink holds beside the log, of the range's beginning; `until` where all that was asked for ends |
 //! | `tokens_add` | `tenant`, `scopes`, `name`, `expires` | makes an API key; `expires` is RFC 3339 or a time from now such as `90d`; it, with its text in `token`, this once |
 //! | `tokens_list` | | every API key, without its text |
-//! | `tokens_revoke` | `id` | has a key refused from now on; it |
+//! | `tokens_revoke` | `id` (or the whole key) | has a key refused from now on; it |
 //! | `checkpoint` | `path` | copies the data folder to `path`, absolute and not there yet; `end` (its newest event), `bytes`, whether its tables are `linked` |
 //! | `checkpoint_progress` | | `bytes` and `of` of the copy that is being made, null while none is |
 //! | `dead_letters` | `code`, `sink`, `tenant`, `state`, `since`, `limit`, `cursor` | lists: `items`, `nextCursor` |
@@ -56,6 +56,7 @@ mod client;
 mod commands;
 mod request;
 mod server;
+mod socket;
 
 /// The version of what is spoken on the socket.
 pub const PROTOCOL: u32 = 1;
@@ -63,4 +64,6 @@ pub const PROTOCOL: u32 = 1;
 pub use client::{AskError, Connection, ask};
 pub use commands::{COMMANDS, Command, Recorded};
 pub use request::{Field, Kind};
-pub use server::{AdminParts, TrimOrder, bind, serve};
+pub use server::{AdminParts, TrimOrder, serve};
+pub use socket::{AdminSocket, bind};
+pub(super) use socket::{Found, look};

@@ -112,6 +112,14 @@ fn sha256(text: &str) -> String {
     digest.iter().fold("sha256:".to_owned(), |out, byte| format!("{out}{byte:02x}"))
 }
 
+/// So much of what somebody has made up is repeated, bytes: more than any name has.
+const SHOWN_BYTES_MAX: usize = 64;
+
+/// The beginning of a text that may be as long as a line.
+pub(super) fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(SHOWN_BYTES_MAX)]
+}
+
 /// A request whose line could be read.
 #[derive(Debug)]
 pub(super) struct Request {
@@ -130,6 +138,11 @@ impl Request {
         };
         fields.retain(|_, value| !value.is_null());
         Ok(Request { command, fields })
+    }
+
+    /// Its command, as it may be shown.
+    pub(super) fn shown_command(&self) -> &str {
+        cut(&self.command)
     }
 
     /// Holds it to what its command takes.
@@ -184,6 +197,17 @@ impl Request {
         self.fields.get(name).and_then(Value::as_bool).unwrap_or_default()
     }
 
+    /// `from` and `to`, as far as they are there; not one before the other's beginning, of which nothing could be told.
+    pub(super) fn range(&self) -> Result<(Option<u64>, Option<u64>), Refusal> {
+        let (from, to) = (self.number("from"), self.number("to"));
+        match (from, to) {
+            (Some(from), Some(to)) if from > to => {
+                Err(Refusal::bad_request(format!("`from` = {from} lies behind `to` = {to}")))
+            }
+            range => Ok(range),
+        }
+    }
+
     /// A text that [`Request::check`] has seen.
     pub(super) fn needed_text(&self, name: &str) -> Result<&str, Refusal> {
         self.text(name).ok_or_else(|| Refusal::bad_request(format!("`{}` wants `{name}`", self.command)))
@@ -229,5 +253,14 @@ mod tests {
         let request = Request::parse(br#"{"command": "x", "sink": "a", "until": null}"#).unwrap();
         request.check(TAKEN).unwrap();
         assert_eq!((request.text("sink"), request.number("until")), (Some("a"), None));
+    }
+
+    #[test]
+    fn a_range_does_not_end_before_it_begins() {
+        let range = |line: &str| Request::parse(line.as_bytes()).unwrap().range();
+        assert_eq!(range(r#"{"command": "x", "from": 3, "to": 3}"#).unwrap(), (Some(3), Some(3)));
+        assert_eq!(range(r#"{"command": "x", "to": 1}"#).unwrap(), (None, Some(1)));
+        let refusal = range(r#"{"command": "x", "from": 3, "to": 1}"#).unwrap_err();
+        assert_eq!((refusal.code, &*refusal.text), ("bad_request", "`from` = 3 lies behind `to` = 1"));
     }
 }

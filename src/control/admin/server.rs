@@ -5,14 +5,12 @@ use super::super::config::Reloader;
 use super::super::dead_letters::Letters;
 use super::super::{Backups, Erasure, Figures, Health, Pipeline};
 use super::commands;
-use super::request::{Refusal, Request};
+use super::request::{Refusal, Request, cut};
+use super::socket::AdminSocket;
 use crate::access::Access;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net;
-use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,8 +27,6 @@ pub type TrimOrder = oneshot::Sender<()>;
 
 /// What the server answers from.
 pub struct AdminParts {
-    /// Where it listens; removed at the end.
-    pub socket: PathBuf,
     /// The way to the sinks.
     pub pipeline: Pipeline,
     /// Health of the parts.
@@ -55,20 +51,20 @@ pub struct AdminParts {
     pub erasure: Arc<Erasure>,
 }
 
-/// Answers on the socket that [`bind`] has made until `stop`. Blocks: it wants a thread to itself.
+/// Answers on the socket that [`super::bind`] has made until `stop`. Blocks: it wants a thread to itself.
 ///
 /// # Errors
 /// When the runtime cannot be built.
-pub fn serve(parts: AdminParts, listener: net::UnixListener, stop: watch::Receiver<bool>) -> io::Result<()> {
+pub fn serve(parts: AdminParts, socket: AdminSocket, stop: watch::Receiver<bool>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let served = LocalSet::new().block_on(&runtime, listen(Rc::new(parts), listener, stop));
+    let served = LocalSet::new().block_on(&runtime, listen(Rc::new(parts), socket, stop));
     // Whoever still counts the events of a sink, or reads a file that does not come, holds up no stop.
     runtime.shutdown_background();
     served
 }
 
-async fn listen(parts: Rc<AdminParts>, listener: net::UnixListener, mut stop: watch::Receiver<bool>) -> io::Result<()> {
-    let listener = UnixListener::from_std(listener)?;
+async fn listen(parts: Rc<AdminParts>, socket: AdminSocket, mut stop: watch::Receiver<bool>) -> io::Result<()> {
+    let listener = UnixListener::from_std(socket.listener)?;
     loop {
         tokio::select! {
             // An error means that the sender is gone: the daemon is being torn down.
@@ -80,24 +76,8 @@ async fn listen(parts: Rc<AdminParts>, listener: net::UnixListener, mut stop: wa
             },
         }
     }
-    // The next start removes it otherwise.
-    std::fs::remove_file(&parts.socket).ok();
+    socket.file.remove();
     Ok(())
-}
-
-/// Makes the socket, in the place of one that a crash has left: the data folder is locked, so it is nobody's.
-///
-/// # Errors
-/// What the system says, for example that the path is too long for a socket.
-pub fn bind(socket: &Path) -> io::Result<net::UnixListener> {
-    match std::fs::remove_file(socket) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let listener = net::UnixListener::bind(socket)?;
-    listener.set_nonblocking(true)?;
-    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o660))?;
-    Ok(listener)
 }
 
 async fn converse(parts: Rc<AdminParts>, stream: UnixStream) {
@@ -112,7 +92,7 @@ async fn converse(parts: Rc<AdminParts>, stream: UnixStream) {
             match Request::parse(&line) {
                 Ok(request) => {
                     log(&request, actor, &mut logged);
-                    commands::answer(&parts, actor, &request).await
+                    commands::answer(&parts, actor, request).await
                 }
                 Err(refusal) => Err(refusal),
             }
@@ -145,13 +125,13 @@ fn actor(stream: &UnixStream) -> Actor {
     }
 }
 
-/// Says who asks for what; once for what one connection asks again and again.
-fn log(request: &Request, actor: Actor, logged: &mut BTreeSet<String>) {
-    let command = request.command.as_str();
+/// Says who asks for what; once for what one connection asks again and again. Commands that there are not are one.
+fn log(request: &Request, actor: Actor, logged: &mut BTreeSet<Option<&'static str>>) {
+    let command = request.shown_command();
     // Of dead letters it is a filter, and whatever somebody has written.
-    let sink = request.text("sink").filter(|_| !command.starts_with("dead_letter"));
+    let sink = request.text("sink").filter(|_| !command.starts_with("dead_letter")).map(cut);
     let Actor { pid, uid, gid, .. } = actor;
-    if commands::changes(request) || logged.insert(command.to_owned()) {
+    if commands::changes(request) || logged.insert(commands::name_of(request)) {
         tracing::info!(command, sink, ?pid, ?uid, ?gid, "admin command");
     } else {
         tracing::debug!(command, sink, ?pid, ?uid, ?gid, "admin command");

@@ -175,8 +175,8 @@ pub const KEYS: &[Key] = &[
     Key::new("server.allow_unauthenticated", "Must be true to listen beyond loopback while auth.intake is \"none\"."),
     Key::new(
         "server.admin_listen",
-        "Address of health, metrics, statistics and pipeline status, on a thread of their own and without TLS; empty: with \
-         intake, which otherwise keeps only /health/live and /health/ready.",
+        "Address of health, metrics, statistics and pipeline status, on a thread of their own, without TLS and whatever \
+         auth.read asks for; empty: with intake, which otherwise keeps only /health/live and /health/ready.",
     ),
     Key::new("server.admin_allow_unauthenticated", "Must be true for server.admin_listen to be beyond loopback."),
     Key::new("server.acceptors", "Acceptor threads; 0 means one per core.").number("threads", 0, 1024),

@@ -12,6 +12,7 @@ mod file;
 mod keys;
 mod load;
 mod mistake;
+mod neighbour;
 mod probe;
 mod reload;
 mod render;

@@ -2,6 +2,7 @@
 
 use super::auth::AuthName;
 use super::destinations::secret_files;
+use super::neighbour::{Neighbour, is_default};
 use super::sections::Config;
 use crate::access::{Keyring, Prepared, Scope};
 use crate::deliver::sinks::{clickhouse_client, kafka_client};
@@ -13,7 +14,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -80,12 +81,13 @@ const NFS: i64 = 0x6969;
 #[must_use]
 pub fn probe(config: &Config, is_sound: impl Fn(&str) -> bool) -> Vec<Finding> {
     let mut findings = Findings(Vec::new());
+    let neighbour = Neighbour::of(config);
     if is_sound("data_dir") {
         findings.disk(config);
-        findings.admin_socket(config);
+        findings.admin_socket(config, &neighbour);
     }
     if is_sound("server.") {
-        findings.listen(config);
+        findings.listen(config, &neighbour);
     }
     findings.secrets(config);
     if is_sound("auth.") {
@@ -166,12 +168,12 @@ impl Findings {
         }
     }
 
-    fn listen(&mut self, config: &Config) {
+    fn listen(&mut self, config: &Config, neighbour: &Neighbour) {
         let address = config.server.listen;
         for address in [Some(address), config.server.admin_listen.0].into_iter().flatten() {
             match net::bind(address, 1) {
                 Ok(_) => self.add(Level::Fine, "socket", format!("{address} can be listened on")),
-                Err(cause) if cause.kind() == io::ErrorKind::AddrInUse && runs(config) => {
+                Err(cause) if cause.kind() == io::ErrorKind::AddrInUse && matches!(neighbour, Neighbour::Own) => {
                     let text = format!("{address} is in use, and the daemon of this data folder runs");
                     self.add(Level::Fine, "socket", text);
                 }
@@ -180,6 +182,11 @@ impl Findings {
         }
         if !address.ip().is_loopback() && config.auth.intake == AuthName::None {
             let text = format!("{address} is reachable from outside without authentication");
+            self.add(Level::Warning, "socket", text);
+        }
+        if let Some(figures) = config.server.admin_listen.0.filter(|figures| !figures.ip().is_loopback()) {
+            let text =
+                format!("{figures} (server.admin_listen) is reachable from outside, and auth.read is not asked for");
             self.add(Level::Warning, "socket", text);
         }
         let (possible, wanted) = (net::connections_possible(), config.server.connections_max);
@@ -211,7 +218,7 @@ impl Findings {
         }
     }
 
-    fn admin_socket(&mut self, config: &Config) {
+    fn admin_socket(&mut self, config: &Config, neighbour: &Neighbour) {
         let socket = config.admin_socket();
         let length = socket.as_os_str().len();
         if length > SOCKET_PATH_MAX {
@@ -222,11 +229,14 @@ impl Findings {
             self.add(Level::Error, "socket", text);
             return;
         }
-        // In the data folder it is where that was tried.
-        let folder = at(socket.parent().unwrap_or(Path::new("")));
-        if config.admin.socket.as_os_str().is_empty() || runs(config) {
-            return;
+        match neighbour {
+            Neighbour::Other(what) => return self.add(Level::Error, "socket", what),
+            Neighbour::Own => return,
+            // In the data folder it is where that was tried.
+            Neighbour::Nobody if is_default(config) => return,
+            Neighbour::Nobody => {}
         }
+        let folder = at(socket.parent().unwrap_or(Path::new("")));
         let trial = folder.join(format!(".check-{}.sock", std::process::id()));
         let bound = UnixListener::bind(&trial);
         // Fails where it was not made.
@@ -334,11 +344,6 @@ fn urls(config: &Config) -> String {
 /// The folder that a path without one means.
 fn at(folder: &Path) -> &Path {
     if folder.as_os_str().is_empty() { Path::new(".") } else { folder }
-}
-
-/// Whether the daemon of the data folder runs.
-fn runs(config: &Config) -> bool {
-    UnixStream::connect(config.admin_socket()).is_ok()
 }
 
 /// Whether the file that the daemon locks may be written, if it is there.

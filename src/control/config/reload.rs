@@ -134,7 +134,7 @@ impl Reloader {
 
     /// What would run after a reload, what that changes, and what does it.
     fn compare(&self, running: &Loaded) -> Result<(Loaded, Reloaded, Commit), Mistakes> {
-        let (next, reloaded) = compare(running)?;
+        let (next, reloaded) = compare(running, self.handed_in)?;
         let commit = (self.prepare)(next.config()).map_err(|Unusable { key, what }| {
             Mistakes(vec![Mistake {
                 origin: next.origin(key),
@@ -152,20 +152,13 @@ impl Reloader {
 }
 
 /// What would run after a reload, and what that changes.
-fn compare(running: &Loaded) -> Result<(Loaded, Reloaded), Mistakes> {
+fn compare(running: &Loaded, handed_in: Option<SocketAddr>) -> Result<(Loaded, Reloaded), Mistakes> {
     let wanted = running.again()?;
     let next = running.with(&wanted, |key| key.reload == Reload::Hot);
+    // What the next start would end with is no better now.
+    fits(&wanted, handed_in, "")?;
     // Each layer fits together; what is left of the old one beside the new one must, too.
-    let wrong = check::contradictions(next.config());
-    if !wrong.is_empty() {
-        let mistake = |wrong: check::Contradiction| Mistake {
-            origin: next.origin(wrong.keys.first().copied().unwrap_or_default()),
-            key: wrong.keys.first().map(|key| (*key).to_owned()),
-            what: format!("{}, as long as the daemon is not restarted", wrong.what),
-            nearest: None,
-        };
-        return Err(Mistakes(wrong.into_iter().map(mistake).collect()));
-    }
+    fits(&next, handed_in, ", as long as the daemon is not restarted")?;
     let (old, new) = (table_of(running.config()), table_of(wanted.config()));
     let mut reloaded = Reloaded { changed: Vec::new(), restart: Vec::new() };
     for key in KEYS {
@@ -179,4 +172,23 @@ fn compare(running: &Loaded) -> Result<(Loaded, Reloaded), Mistakes> {
         }
     }
     Ok((next, reloaded))
+}
+
+/// Holds a configuration together with the socket that was handed in: nobody may come in through it who could not through
+/// our own.
+fn fits(loaded: &Loaded, handed_in: Option<SocketAddr>, condition: &str) -> Result<(), Mistakes> {
+    let mut config = loaded.config().clone();
+    if let Some(address) = handed_in {
+        config.server.listen = address;
+    }
+    let mistake = |wrong: check::Contradiction| {
+        let key = wrong.keys.first().copied();
+        let origin = match handed_in {
+            Some(_) if key == Some("server.listen") => Origin::Socket,
+            _ => loaded.origin(key.unwrap_or_default()),
+        };
+        Mistake { origin, key: key.map(str::to_owned), what: format!("{}{condition}", wrong.what), nearest: None }
+    };
+    let wrong: Vec<_> = check::contradictions(&config).into_iter().map(mistake).collect();
+    if wrong.is_empty() { Ok(()) } else { Err(Mistakes(wrong)) }
 }

@@ -30,8 +30,11 @@ Three layers, each before the one above it: the file (`--config FILE` or `INGEST
 | `ingestd admin config check` | what a reload would change, or why it would be refused |
 | `ingestd admin config reload`, SIGHUP | takes over every hot key at once and names the keys that want a restart. A file with a mistake changes nothing; the answer and the log say why |
 
-A hot key holds for requests and connections that begin after the reload; what is under way ends as it began. Nothing is
-refused or closed because of a reload. Environment and flags are those of the daemon's start.
+A hot key holds for requests and connections that begin after the reload; what is under way ends as it began. Behind that two
+changes close connections: one by which a connection could not begin any more as it has (`server.proxy_protocol`,
+`server.trusted_proxies`: 503 with `Connection: close`, GOAWAY, WebSocket close 1012; `docs/limits.md`), and one of `[auth]` or
+its files by which a WebSocket would not be let in any more (1008; `docs/security.md`). Environment and flags are those of the
+daemon's start.
 
 Secrets are read from files, never from variables or flags: `clickhouse.password_file`, `kafka.option_files`. Under systemd
 they are credentials (`LoadCredential=`). `PORT` and `LOG_LEVEL` are short for `INGESTD_SERVER_LISTEN` on 127.0.0.1 and

@@ -111,10 +111,12 @@ well "guide: backed up, restored in the original's place, all three sinks go on"
 
 # The same backup beside the original.
 cp -a "$backup" /srv/ingestd-2
-INGESTD_ADMIN_SOCKET='' ingestd serve --data-dir /srv/ingestd-2 --listen 127.0.0.1:3101 --as-new-node > /second.txt 2>&1 &
+env -u INGESTD_ADMIN_SOCKET ingestd serve --data-dir /srv/ingestd-2 --listen 127.0.0.1:3101 --as-new-node > /second.txt 2>&1 &
 second=$!
 is_second() { curl --fail http://127.0.0.1:3101/health/ready > /dev/null 2>&1; }
 within 90 "a second node" is_second
+ingestd admin --socket /srv/ingestd-2/admin.sock status > /status.txt 2>&1 || fail "the second node's status: $(cat /status.txt)"
 kill "$second"
 wait "$second" || fail "the second node's end: $(tail -n 5 /second.txt)"
+ingestd admin sinks > /status.txt 2>&1 || fail "the original after the second node's end: $(cat /status.txt)"
 well "guide: the same backup as a new node beside the original"

@@ -8,6 +8,7 @@ use event::Seq;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::sync::oneshot;
+use wal::Reader;
 
 /// Events of one answer to `wal_tail`, without a `limit` and at most.
 const TAIL_EVENTS: u64 = 100;
@@ -24,8 +25,25 @@ pub(super) async fn inspect(parts: &AdminParts) -> Result<Value, Refusal> {
 /// Reads a part of the log and checks it.
 pub(super) async fn verify(parts: &AdminParts, request: &Request) -> Result<Value, Refusal> {
     let reader = parts.pipeline.reader().clone();
-    let (from, to) = (request.number("from").map(Seq::new), request.number("to").map(Seq::new));
+    let (from, to) = request.range()?;
+    let (from, to) = (from.map(Seq::new), to.map(Seq::new));
+    is_there(&reader, from, to)?;
     aside(move || log_view::verify(&reader, from, to)).await
+}
+
+/// Refuses a range of which there can be no event: that nothing in it is wrong would be no answer.
+fn is_there(reader: &Reader, from: Option<Seq>, to: Option<Seq>) -> Result<(), Refusal> {
+    let (oldest, newest) = (reader.start().max(Seq::FIRST), reader.committed());
+    match (from, to) {
+        // Whoever goes on behind what he has seen may find that nothing has come.
+        (Some(from), _) if from > newest.next() => {
+            Err(Refusal::bad_request(format!("there is no event {from} yet: the newest is {newest}")))
+        }
+        (None, Some(to)) if to < oldest => {
+            Err(Refusal::bad_request(format!("there is no event up to {to} any more: the oldest is {oldest}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The events from a position on; where there is none yet, waits for one.

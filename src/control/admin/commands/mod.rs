@@ -90,6 +90,8 @@ const LETTERS: &[Field] = &[
     Field::new("all", Kind::Plain),
 ];
 
+const TOKENS_REVOKE: &str = "tokens_revoke";
+
 /// Every command.
 pub const COMMANDS: &[Command] = &[
     Command::new("hello", &[]),
@@ -115,7 +117,7 @@ pub const COMMANDS: &[Command] = &[
     .recorded()
     .on("tenant"),
     Command::new("tokens_list", &[]),
-    Command::new("tokens_revoke", &[Field::new("id", Kind::Text).needed()]).recorded().on("id"),
+    Command::new(TOKENS_REVOKE, &[Field::new("id", Kind::Text).needed()]).recorded().on("id"),
     Command::new("checkpoint", &[Field::new("path", Kind::Text).needed()]).recorded().on("path").with_result(),
     Command::new("checkpoint_progress", &[]),
     Command::new("dead_letters", LETTERS),
@@ -152,11 +154,15 @@ pub const COMMANDS: &[Command] = &[
 ];
 
 fn find(request: &Request) -> Result<&'static Command, Refusal> {
-    let command = request.command.as_str();
-    COMMANDS.iter().find(|known| known.name == command).ok_or_else(|| Refusal {
+    COMMANDS.iter().find(|known| known.name == request.command).ok_or_else(|| Refusal {
         code: "unknown_command",
-        text: format!("there is no command `{command}`; `hello` names them all"),
+        text: format!("there is no command `{}`; `hello` names them all", request.shown_command()),
     })
+}
+
+/// The command's name, if there is such a command.
+pub(super) fn name_of(request: &Request) -> Option<&'static str> {
+    find(request).ok().map(|command| command.name)
 }
 
 fn is_recorded(command: &Command, request: &Request) -> bool {
@@ -173,19 +179,31 @@ pub(super) fn changes(request: &Request) -> bool {
 }
 
 /// Answers a request; what changes something, between its two entries in the audit log.
-pub(super) async fn answer(parts: &Rc<AdminParts>, actor: Actor, request: &Request) -> Result<Value, Refusal> {
-    let command = find(request)?;
+pub(super) async fn answer(parts: &Rc<AdminParts>, actor: Actor, mut request: Request) -> Result<Value, Refusal> {
+    let command = find(&request)?;
     request.check(command.fields)?;
+    let revokes = command.name == TOKENS_REVOKE;
+    if revokes {
+        tokens::name_by_id(&mut request)?;
+        // A leaked key must not live on because a disk is full, or does not return. Of one that is not there it is told below.
+        tokens::refuse(parts, &request).await.ok();
+    }
+    let request = &request;
     if !is_recorded(command, request) {
         return run(parts, request).await;
     }
     let target = command.target.and_then(|field| request.text(field));
     let entry = Entry::new(actor, command.name).on(target);
     let details = request.recordable(command.fields);
-    let of = record(parts, entry.clone().with(details).outcome(Outcome::Begun)).await.map_err(|error| Refusal {
-        code: "not_recorded",
-        text: format!("the audit log cannot be written, so nothing was done: {error}"),
-    })?;
+    let of = match record(parts, entry.clone().with(details).outcome(Outcome::Begun)).await {
+        Ok(of) => Some(of),
+        // It is done already, and is to outlive the process.
+        Err(_) if revokes => None,
+        Err(error) => {
+            let text = format!("the audit log cannot be written, so nothing was done: {error}");
+            return Err(Refusal { code: "not_recorded", text });
+        }
+    };
     let done = run(parts, request).await;
     let (outcome, details) = match &done {
         Ok(result) if command.keeps_result => (Outcome::Done, result.clone()),
@@ -196,17 +214,30 @@ pub(super) async fn answer(parts: &Rc<AdminParts>, actor: Actor, request: &Reque
         Ok(_) => (Outcome::Done, json!({})),
         Err(refusal) => (Outcome::Failed, json!({"error": refusal.text})),
     };
-    let entry = Entry { of: Some(of), ..entry.with(details).outcome(outcome) };
+    let entry = Entry { of, ..entry.with(details).outcome(outcome) };
     let recorded = record(parts, entry).await;
     if command.name == "drain" && done.is_ok() {
         // Not before: the stop takes along what is not answered by then. This thread writes the answer first.
         parts.drain.notify_one();
     }
-    recorded.map_err(|error| Refusal {
-        code: "not_recorded",
-        text: format!("`{}` was carried out, but the audit log does not say what came of it: {error}", command.name),
-    })?;
-    done
+    match recorded {
+        Ok(_) => done,
+        Err(error) => Err(unrecorded(command, &done, &error)),
+    }
+}
+
+/// What is said of what came of a command, where the audit log does not say it.
+fn unrecorded(command: &Command, done: &Result<Value, Refusal>, error: &io::Error) -> Refusal {
+    let name = command.name;
+    let what = match done {
+        Ok(key) if name == TOKENS_REVOKE => {
+            let id = key["id"].as_str().unwrap_or_default();
+            format!("{id} is refused from now on, but that is not on record: the audit log cannot be written")
+        }
+        Ok(_) => format!("`{name}` was carried out, but the audit log does not say what came of it"),
+        Err(refusal) => format!("{}; nor does the audit log say what came of it", refusal.text),
+    };
+    Refusal { code: "not_recorded", text: format!("{what}: {error}") }
 }
 
 /// Appends an entry, on a thread where a disk that hangs holds up nobody else.
@@ -232,7 +263,7 @@ async fn run(parts: &Rc<AdminParts>, request: &Request) -> Result<Value, Refusal
         "verify" => sinks::verify(parts, request).await,
         "tokens_add" => tokens::add(parts, request).await,
         "tokens_list" => Ok(tokens::list(&parts.access.keyring)),
-        "tokens_revoke" => tokens::revoke(parts, request).await,
+        TOKENS_REVOKE => tokens::revoke(parts, request).await,
         "checkpoint" => checkpoint::make(parts, request).await,
         "checkpoint_progress" => checkpoint::progress(parts).await,
         name if name.starts_with("dead_letter") => letters::run(parts, request).await,

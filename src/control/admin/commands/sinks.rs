@@ -58,7 +58,7 @@ pub(super) async fn reconcile(parts: &AdminParts, request: &Request) -> Result<V
 /// Compares what a sink holds with the log; reads much, from disk and from afar.
 pub(super) async fn verify(parts: &AdminParts, request: &Request) -> Result<Value, Refusal> {
     let sink = asked_for(&parts.pipeline, request)?.clone();
-    let (pipeline, from, to) = (parts.pipeline.clone(), request.number("from"), request.number("to"));
+    let (pipeline, (from, to)) = (parts.pipeline.clone(), request.range()?);
     Ok(aside(move || pipeline.verify(&sink, from, to)).await??)
 }
 

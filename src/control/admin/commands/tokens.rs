@@ -3,7 +3,7 @@
 use super::super::request::{Refusal, Request};
 use super::super::server::AdminParts;
 use super::aside;
-use crate::access::{Key, Keyring, NewKey, Scope, Scopes};
+use crate::access::{Key, KeyId, Keyring, NewKey, Scope, Scopes, TokenError};
 use event::UnixMicros;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -14,18 +14,39 @@ pub(super) async fn add(parts: &AdminParts, request: &Request) -> Result<Value, 
     let now = UnixMicros::now();
     let (wanted, access) = (wanted(request, now)?, Arc::clone(&parts.access));
     // It writes a file, and waits for the disk.
-    let (key, text) = aside(move || access.keyring.add(wanted, now)).await?.map_err(|error| error.to_string())?;
+    let (key, text) = aside(move || access.keyring.add(wanted, now)).await?.map_err(refused)?;
     tracing::info!(id = %key.id, tenant = %key.tenant, "API key added");
     let mut told = told(&key, now);
     told["token"] = text.into();
     Ok(told)
 }
 
+/// Puts the id in the place of a whole key, whose secret is for no record. What is neither may be a part of a secret, and is
+/// not repeated.
+pub(super) fn name_by_id(request: &mut Request) -> Result<(), Refusal> {
+    let id = given(request)?.to_string();
+    request.fields.insert("id".to_owned(), id.into());
+    Ok(())
+}
+
+fn given(request: &Request) -> Result<KeyId, Refusal> {
+    let what = "`id` is neither a key nor the id of one, the 16 digits (0-9, a-f) between its underscores; `ingestd admin \
+                tokens list` names them";
+    KeyId::given(request.needed_text("id")?).ok_or_else(|| Refusal::bad_request(what))
+}
+
+/// Has a key refused in memory, before anything waits for a disk.
+pub(super) async fn refuse(parts: &AdminParts, request: &Request) -> Result<(), Refusal> {
+    let (id, access) = (given(request)?, Arc::clone(&parts.access));
+    // Another change of keys may be waiting for the disk.
+    aside(move || access.keyring.refuse(id, UnixMicros::now())).await?.map_err(refused)
+}
+
 /// Has a key refused from now on.
 pub(super) async fn revoke(parts: &AdminParts, request: &Request) -> Result<Value, Refusal> {
     let now = UnixMicros::now();
-    let (id, access) = (request.needed_text("id")?.to_owned(), Arc::clone(&parts.access));
-    let key = aside(move || access.keyring.revoke(&id, now)).await?.map_err(|error| error.to_string())?;
+    let (id, access) = (given(request)?, Arc::clone(&parts.access));
+    let key = aside(move || access.keyring.revoke(id, now)).await?.map_err(refused)?;
     tracing::info!(id = %key.id, tenant = %key.tenant, "API key revoked");
     Ok(told(&key, now))
 }
@@ -39,12 +60,22 @@ pub(super) fn list(keyring: &Keyring) -> Value {
 fn wanted(request: &Request, now: UnixMicros) -> Result<NewKey, Refusal> {
     let tenant = request.needed_text("tenant")?.to_owned();
     let scope = |name: &str| {
-        Scope::of(name).ok_or_else(|| format!("there is no scope `{name}`; there are intake, read and manage"))
+        let none = || Refusal::bad_request(format!("there is no scope `{name}`; there are intake, read and manage"));
+        Scope::of(name).ok_or_else(none)
     };
     let scopes = request.texts("scopes").map(scope).collect::<Result<Scopes, _>>()?;
-    let expires_at = request.text("expires").map(|text| moment(text, now)).transpose()?;
+    let expires_at = request.text("expires").map(|text| moment(text, now)).transpose().map_err(Refusal::bad_request)?;
     let name = request.text("name").unwrap_or_default().to_owned();
     Ok(NewKey { name, tenant, scopes, expires_at })
+}
+
+fn refused(error: TokenError) -> Refusal {
+    match error {
+        TokenError::Tenant(_) | TokenError::Name | TokenError::Scopes | TokenError::Expired => {
+            Refusal::bad_request(error.to_string())
+        }
+        _ => error.to_string().into(),
+    }
 }
 
 /// RFC 3339, or a number of seconds, minutes, hours or days from now.
