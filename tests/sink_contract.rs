@@ -10,7 +10,7 @@ mod log;
 use daemon::Daemon;
 use event::{Seq, UnixMicros};
 use ingestd::commit::Delivered;
-use ingestd::deliver::{Cursor, FlushError, Manifest, Step, trim};
+use ingestd::deliver::{Cursor, FlushError, Manifest, Snapshot, Step, trim};
 use log::{NOON, Place, event, events, eventually};
 use parquet_sink::Folder;
 use std::collections::HashSet;
@@ -410,6 +410,26 @@ fn events_that_were_trimmed_away_under_the_sink_are_never_passed_over() {
     assert!(error.contains("event 1 is no longer in the log"), "{error}");
     sink.stop();
     log.close();
+}
+
+#[test]
+fn events_lost_at_the_end_of_the_log_are_counted_though_nothing_comes_in() {
+    let place = thirty();
+    place.lose_newest_group();
+    let mut log = place.open();
+    let sink = log.run(place.config());
+    assert_eq!(sink.flush(), Ok(Seq::new(31)));
+    eventually("they are counted", || sink.status().cursor == Seq::new(31));
+    let Snapshot { ledger, cursor, .. } = sink.status();
+    assert_eq!((ledger.delivered, ledger.lost), (20, 10));
+    assert!(ledger.balances(cursor));
+    log.submit(&[events(31..=35)]);
+    assert_eq!(sink.flush(), Ok(Seq::new(36)));
+    let ledger = sink.stop().ledger;
+    assert_eq!((ledger.delivered, ledger.lost), (25, 10), "once");
+    log.close();
+    let rows: Vec<_> = place.files().concat().into_iter().map(|(seq, _)| seq.get()).collect();
+    assert_eq!(rows, (1..=20).chain(31..=35).collect::<Vec<_>>());
 }
 
 #[test]

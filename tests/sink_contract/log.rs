@@ -92,6 +92,20 @@ impl Place {
         writer.close().unwrap();
     }
 
+    /// Damages the newest group, which is in a WAL file only, and has the log repaired without it.
+    pub fn lose_newest_group(&self) {
+        let files = std::fs::read_dir(self.data().join("log")).unwrap().map(|entry| entry.unwrap().path());
+        let is_wal = |path: &PathBuf| path.extension().is_some_and(|found| found == "log");
+        let has_content = |path: &PathBuf| std::fs::metadata(path).unwrap().len() > 0;
+        let wal = files.filter(is_wal).filter(has_content).max().unwrap();
+        let mut bytes = std::fs::read(&wal).unwrap();
+        let near_the_end = bytes.len() - 20;
+        bytes[near_the_end] ^= 1;
+        std::fs::write(&wal, bytes).unwrap();
+        let repaired = wal::repair(&self.data(), &mut |_, _| None).unwrap();
+        assert_eq!(repaired.found.gaps.len(), 1, "{:?}", repaired.found);
+    }
+
     /// Opens the log and starts its writer thread.
     pub fn open(&self) -> Log {
         self.open_with(GroupLimits::default())
