@@ -79,6 +79,31 @@ pub enum OpenError {
         /// What is wrong.
         what: String,
     },
+    /// The disk is too full for a repair.
+    #[error(
+        "the repair writes the log anew, which takes up to {needed} bytes, and {} has {free} free: move something else away \
+         from that disk, such as older folders in quarantine/ or Parquet files, and run it again; the log is as it was",
+        path.display()
+    )]
+    Room {
+        /// Where the new log was to lie.
+        path: PathBuf,
+        /// Bytes that it may take.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
+    /// A repair cannot write the new log.
+    #[error(
+        "cannot write the repaired log in {}: {cause}; the log is as it was: mend that, and run `ingestd wal repair` again",
+        path.display()
+    )]
+    NewLog {
+        /// Where the new log was to lie.
+        path: PathBuf,
+        /// What was said.
+        cause: String,
+    },
     /// RocksDB refused.
     #[error(
         "cannot open the log in {}: {cause}; if files are damaged or missing, `ingestd wal verify` tells what is lost, \
@@ -97,6 +122,15 @@ impl OpenError {
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> OpenError {
         let path = path.into();
         move |cause| OpenError::Io { action, path, cause }
+    }
+
+    /// As a failure to write the new log in `path`, without what else is advised for the old one.
+    pub(crate) fn of_new_log(self, path: impl Into<PathBuf>) -> OpenError {
+        let cause = match self {
+            OpenError::Store { cause, .. } => cause.to_string(),
+            other => other.to_string(),
+        };
+        OpenError::NewLog { path: path.into(), cause }
     }
 }
 

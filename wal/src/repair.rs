@@ -3,6 +3,7 @@
 //!
 //! Why a copy and not a delete: a damaged table block fails every compaction that meets it, and RocksDB would meet it.
 
+use crate::checkpoint::folder_bytes;
 use crate::evidence;
 use crate::examine::{MARK, examine_locked};
 use crate::family::Family;
@@ -44,7 +45,8 @@ pub type Fingerprinting<'a> = &'a mut dyn FnMut(&EventView<'_>, &FingerprintKey)
 /// disk space as the log takes. Id lists that are damaged are made again from the events.
 ///
 /// # Errors
-/// [`OpenError`] when the folder is in use, or cannot be read or written; the log is then as before.
+/// [`OpenError`] when there is no log, the folder is in use, or cannot be read or written, or there is too little room;
+/// the log is then as before, and what was written of the new one is removed.
 pub fn repair(data: &Path, fingerprint: Fingerprinting<'_>) -> Result<RepairReport, OpenError> {
     let lock = Lock::take(data)?;
     clear_away(data)?;
@@ -56,7 +58,12 @@ pub fn repair(data: &Path, fingerprint: Fingerprinting<'_>) -> Result<RepairRepo
     }
     let fresh = data.join("log.new");
     remove_folder(&fresh).map_err(OpenError::io("remove", &fresh))?;
-    copy(examined.reader().shared(), &fresh, &found, fingerprint)?;
+    check_room(data)?;
+    copy(examined.reader().shared(), &fresh, &found, fingerprint).map_err(|error| {
+        // Else a disk that it has filled stays full. What cannot be removed now is the next time.
+        remove_folder(&fresh).ok();
+        error.of_new_log(&fresh)
+    })?;
     drop(examined);
     let quarantined = swap(data, &fresh)?;
     if found.damaged.iter().any(|damage| damage.family == MARK) {
@@ -64,6 +71,14 @@ pub fn repair(data: &Path, fingerprint: Fingerprinting<'_>) -> Result<RepairRepo
     }
     drop(lock);
     Ok(RepairReport { found, quarantined: Some(quarantined) })
+}
+
+/// Looks whether there is room for the new log before anything is written. It takes no more than the old one: nothing is
+/// added to it, and it needs no WAL.
+fn check_room(data: &Path) -> Result<(), OpenError> {
+    let stat = rustix::fs::statvfs(data).map_err(|error| OpenError::io("look at the disk of", data)(error.into()))?;
+    let (needed, free) = (folder_bytes(&data.join("log")), stat.f_bavail * stat.f_frsize);
+    if free < needed { Err(OpenError::Room { path: data.to_path_buf(), needed, free }) } else { Ok(()) }
 }
 
 /// Makes the file anew that says which format the folder has, if it says nothing. The log itself is read as what this
@@ -248,8 +263,9 @@ impl Sink<'_> {
         if self.batch.size_in_bytes() < COPY_BYTES { Ok(()) } else { self.write() }
     }
 
+    /// Without a WAL: a new log that is not finished is of no use, and each byte would be on the disk twice.
     fn write(&mut self) -> Result<(), OpenError> {
-        self.db.write(std::mem::take(&mut self.batch)).map_err(identity::store(self.db))
+        self.db.write_without_wal(std::mem::take(&mut self.batch)).map_err(identity::store(self.db))
     }
 
     fn finish(mut self) -> Result<(), OpenError> {
