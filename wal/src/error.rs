@@ -19,6 +19,12 @@ pub enum OpenError {
     /// Another process has the folder open.
     #[error("data folder {} is in use by another process: stop it first", .0.display())]
     InUse(PathBuf),
+    /// Nothing says that it is a data folder.
+    #[error(
+        "there is no log in {}: {}",
+        .0.display(), if .0.exists() { "it is no data folder" } else { "there is no such folder" }
+    )]
+    NoLog(PathBuf),
     /// A newer release wrote the folder.
     #[error("data folder has format {found}, this release reads up to {known}: use the release that wrote it")]
     Newer {

@@ -48,6 +48,8 @@ pub type Fingerprinting<'a> = &'a mut dyn FnMut(&EventView<'_>, &FingerprintKey)
 /// [`OpenError`] when there is no log, the folder is in use, or cannot be read or written, or there is too little room;
 /// the log is then as before, and what was written of the new one is removed.
 pub fn repair(data: &Path, fingerprint: Fingerprinting<'_>) -> Result<RepairReport, OpenError> {
+    // First, for the lock is a file.
+    format::check_is_data_folder(data)?;
     let lock = Lock::take(data)?;
     clear_away(data)?;
     let format = mend_format(data)?;

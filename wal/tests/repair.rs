@@ -105,3 +105,21 @@ fn a_new_log_that_cannot_be_finished_is_taken_away_again() {
     assert!(free_bytes(&disk) > DISK / 2);
     assert_repaired(&data);
 }
+
+#[test]
+fn where_there_is_no_data_folder_that_is_what_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let (empty, missing) = (dir.path().join("empty"), dir.path().join("missing"));
+    fs::create_dir(&empty).unwrap();
+    for (folder, why) in [(&empty, "no data folder"), (&missing, "no such folder")] {
+        let errors = [
+            wal::examine(folder).err(),
+            wal::open_read_only(folder).err(),
+            wal::repair(folder, &mut fingerprint).err(),
+        ];
+        for error in errors.map(Option::unwrap) {
+            assert!(matches!(error, OpenError::NoLog(_)) && error.to_string().contains(why), "{error}");
+        }
+    }
+    assert!(fs::read_dir(&empty).unwrap().next().is_none() && !missing.exists(), "nothing was made there");
+}
