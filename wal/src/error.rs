@@ -85,6 +85,20 @@ pub enum OpenError {
         /// What is wrong.
         what: String,
     },
+    /// RocksDB refused, and what it can read cannot be collected beside the log.
+    #[error(
+        "RocksDB refuses the log in {} ({refused}), and what can be read of it cannot be collected in a folder beside it: \
+         {cause}; make the disk writable, or copy the data folder to one that is, and look at it there",
+        data.display()
+    )]
+    Collect {
+        /// The data folder.
+        data: PathBuf,
+        /// Why RocksDB refused.
+        refused: String,
+        /// Why nothing can be made there.
+        cause: std::io::Error,
+    },
     /// The disk is too full for a repair.
     #[error(
         "the repair writes the log anew, which takes up to {needed} bytes, and {} has {free} free: move something else away \

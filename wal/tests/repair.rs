@@ -11,6 +11,7 @@ use record::{BlockWriter, EventView, IdListWriter, SegmentMeta, put_record};
 use small_disk::{fill_but, free_bytes, small_disk};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use support::{append, crash_image, open, payload, positions};
 use wal::{Group, OpenError};
 
@@ -122,4 +123,24 @@ fn where_there_is_no_data_folder_that_is_what_is_told() {
         }
     }
     assert!(fs::read_dir(&empty).unwrap().next().is_none() && !missing.exists(), "nothing was made there");
+}
+
+#[test]
+fn a_damaged_log_on_a_disk_that_is_read_only_is_told_with_what_can_be_done() {
+    let test = "a_damaged_log_on_a_disk_that_is_read_only_is_told_with_what_can_be_done";
+    let Some(disk) = small_disk(test, DISK) else { return };
+    let data = disk.join("data");
+    with_a_list_that_does_not_fit(&data);
+    let mount = |how: &str| {
+        assert!(Command::new("mount").args(["-o", how]).arg(&disk).status().unwrap().success(), "{how}");
+    };
+    mount("remount,ro");
+    assert_eq!(wal::examine(&data).unwrap().verify(|_| {}).damaged.len(), 1, "to look wants no more than to read");
+    mount("remount,rw");
+    fs::remove_file(data.join("log/CURRENT")).unwrap();
+    mount("remount,ro");
+    let error = wal::examine(&data).err().unwrap();
+    let text = error.to_string();
+    assert!(matches!(error, OpenError::Collect { .. }) && text.contains("copy the data folder"), "{text}");
+    assert!(text.contains("CURRENT: file is missing") && text.contains("Read-only file system"), "{text}");
 }
