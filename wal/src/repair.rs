@@ -14,7 +14,7 @@ use crate::mark::Mark;
 use crate::open::{Options, open_store, sync_folder};
 use crate::reader::Shared;
 use crate::salvage::remove_folder;
-use crate::verify::{Gap, VerifyReport, first_ids, gap_entry};
+use crate::verify::{Damage, Gap, VerifyReport, first_ids, gap_entry};
 use crate::{OpenError, key, trim};
 use event::{Fingerprint, FingerprintKey, Seq, content_hash};
 use record::{Block, EventView, IdList, IdListWriter, Slot};
@@ -36,6 +36,25 @@ pub struct RepairReport {
     pub found: VerifyReport,
     /// Where the log lies as it was found; `None` when it was intact and left alone.
     pub quarantined: Option<PathBuf>,
+    /// The file that names the format, if it was made anew.
+    pub format: Option<Remade>,
+}
+
+/// A file that was made anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remade {
+    /// Where it is.
+    pub file: PathBuf,
+    /// Where the file lies as it was found, if there was one.
+    pub kept: Option<PathBuf>,
+    /// What was wrong with it.
+    cause: &'static str,
+}
+
+impl Remade {
+    fn damage(&self) -> Damage {
+        Damage { family: format::NAME, cause: self.cause.to_owned() }
+    }
 }
 
 /// Digests a stored event's identity with the log's key, as was done when it came in; `None` where its bytes do not tell.
@@ -54,9 +73,12 @@ pub fn repair(data: &Path, fingerprint: Fingerprinting<'_>) -> Result<RepairRepo
     clear_away(data)?;
     let format = mend_format(data)?;
     let examined = examine_locked(data)?;
-    let found = examined.verify(|_| {});
-    if found.is_intact() {
-        return Ok(RepairReport { found, quarantined: format });
+    let mut found = examined.verify(|_| {});
+    let is_intact = found.is_intact();
+    // It was mended before the log could be looked at.
+    found.damaged.extend(format.iter().map(Remade::damage));
+    if is_intact {
+        return Ok(RepairReport { found, quarantined: None, format });
     }
     let fresh = data.join("log.new");
     remove_folder(&fresh).map_err(OpenError::io("remove", &fresh))?;
@@ -72,7 +94,7 @@ pub fn repair(data: &Path, fingerprint: Fingerprinting<'_>) -> Result<RepairRepo
         remake_mark(data, found.end)?;
     }
     drop(lock);
-    Ok(RepairReport { found, quarantined: Some(quarantined) })
+    Ok(RepairReport { found, quarantined: Some(quarantined), format })
 }
 
 /// Looks whether there is room for the new log before anything is written. It takes no more than the old one: nothing is
@@ -85,15 +107,12 @@ fn check_room(data: &Path) -> Result<(), OpenError> {
 
 /// Makes the file anew that says which format the folder has, if it says nothing. The log itself is read as what this
 /// release reads, and refused if it is not.
-fn mend_format(data: &Path) -> Result<Option<PathBuf>, OpenError> {
-    let found = Format::find(data)?;
-    if found.trouble().is_none() || !format::has_log(data) {
-        return Ok(None);
-    }
-    let path = format::path(data);
-    let kept = if path.exists() { Some(quarantine(data, &path, format::NAME)?) } else { None };
+fn mend_format(data: &Path) -> Result<Option<Remade>, OpenError> {
+    let Some(cause) = Format::find(data)?.trouble().filter(|_| format::has_log(data)) else { return Ok(None) };
+    let file = format::path(data);
+    let kept = if file.exists() { Some(quarantine(data, &file, format::NAME)?) } else { None };
     format::write_newest(data)?;
-    Ok(Some(kept.unwrap_or(path)))
+    Ok(Some(Remade { file, kept, cause }))
 }
 
 /// Makes a high-water mark that names the log's end, as no other is known.
