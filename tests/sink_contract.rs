@@ -11,7 +11,7 @@ use daemon::Daemon;
 use event::{Seq, UnixMicros};
 use ingestd::commit::Delivered;
 use ingestd::deliver::{Cursor, FlushError, Manifest, Snapshot, Step, trim};
-use log::{NOON, Place, event, events, eventually};
+use log::{NOON, Place, event, events, eventually, noisy_log};
 use parquet_sink::Folder;
 use std::collections::HashSet;
 use std::fs;
@@ -126,21 +126,8 @@ fn files_are_cut_at_midnight_of_the_commit() {
 
 #[test]
 fn a_file_is_finished_at_its_size() {
-    let place = Place::new();
     // Enough bytes that do not compress for one page after the other to be written.
-    let fill = |number: u64| {
-        let noise: String = (0..4_000u64)
-            .map(|n| {
-                char::from(
-                    b'a' + (number * 31 + n * n * (number + 7)).wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes()[0]
-                        % 26,
-                )
-            })
-            .collect();
-        event(number).replace(r#""cartId""#, &format!(r#""noise":"{noise}","cartId""#))
-    };
-    let groups: Vec<_> = (0..20).map(|group| (NOON, (1..=50).map(|n| fill(group * 50 + n)).collect())).collect();
-    place.append::<String>(&groups);
+    let place = noisy_log(20);
     let log = place.open();
     let mut config = place.config();
     config.file_bytes_max = 1 << 20;

@@ -384,7 +384,7 @@ pub const KEYS: &[Key] = &[
     Key::new(
         "log.disk_reserve_bytes",
         "Free disk space below which events are refused (503 disk_reserve). Below a quarter of what it was at \
-         the start no Parquet file is written either.",
+         the start no Parquet file is begun, and one that is being written is ended with what it has.",
     )
     .number("bytes", 0, ANY)
     .hot(),
