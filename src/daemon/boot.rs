@@ -177,6 +177,9 @@ impl Bound {
         copies::settle(&mut opened)?;
         let access = Arc::new(Access::open(&config.data_dir, live.rules)?);
         tell_open(&config);
+        if let Some(text) = config.small_reserve() {
+            tracing::warn!("{text}");
+        }
         let metrics = Arc::new(Metrics::default());
         systemd::starting("reading the ids of the dedup window");
         let timeline = Timeline::load(&opened.reader, opened.recovery.last_commit)?;

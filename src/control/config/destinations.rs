@@ -10,7 +10,28 @@ use std::time::Duration;
 /// How long a call to Kafka goes on trying: no longer than the drain waits.
 const KAFKA_PATIENCE: Duration = Duration::from_secs(10);
 
+/// What the log may still take once events are refused: what is in memory goes into tables, beside WAL files that wait to
+/// be written again.
+const LOG_BYTES: u64 = 256 << 20;
+
 impl Config {
+    /// What there is to say of a disk reserve that may be filled by the log and a sink before anything makes room: then
+    /// events are refused until somebody comes.
+    #[must_use]
+    pub fn small_reserve(&self) -> Option<String> {
+        let (reserve, file) = (self.log.disk_reserve_bytes, self.parquet.roll_bytes);
+        let (wanted, takers) = match self.parquet.enabled {
+            true => (LOG_BYTES.saturating_add(file), "the log and a Parquet file of parquet.roll_bytes"),
+            false => (LOG_BYTES, "the log"),
+        };
+        (reserve < wanted).then(|| {
+            format!(
+                "log.disk_reserve_bytes = {reserve} is small: once events are refused, {takers} may take {wanted} bytes \
+                 before anything makes room, and where they have not got them events may be refused for good"
+            )
+        })
+    }
+
     /// The folder of the Parquet files, and how they are made.
     #[must_use]
     pub fn parquet_files(&self) -> ParquetConfig {

@@ -384,7 +384,8 @@ pub const KEYS: &[Key] = &[
     Key::new(
         "log.disk_reserve_bytes",
         "Free disk space below which events are refused (503 disk_reserve). Below a quarter of what it was at \
-         the start no Parquet file is begun, and one that is being written is ended with what it has.",
+         the start no Parquet file is begun, and one that is being written is ended with what it has. Under 256 MiB and \
+         parquet.roll_bytes together is warned of: less may be filled before anything makes room.",
     )
     .number("bytes", 0, ANY)
     .hot(),
