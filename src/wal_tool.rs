@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
-use wal::{Damage, Gap, VerifyReport};
+use wal::{Damage, Gap, RepairReport, VerifyReport};
 
 /// Prints a line, if somebody reads it: a repair does not end because its reader has.
 macro_rules! tell {
@@ -173,15 +173,26 @@ fn repair(place: &WalPlace) -> anyhow::Result<ExitCode> {
         tell!("{}", report_json(&report.found));
     } else {
         print_report(&report.found);
-        match &report.quarantined {
-            Some(kept) => {
-                tell!("the log as it was is kept in {}", kept.display());
-                if !report.found.gaps.is_empty() {
-                    tell!("the gaps above are recorded; the daemon goes on after the last one");
-                }
-            }
-            None => tell!("nothing to repair"),
-        }
+        print_mended(&report);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn print_mended(report: &RepairReport) {
+    if let Some(format) = &report.format {
+        tell!("{} is made anew", format.file.display());
+        if let Some(kept) = &format.kept {
+            tell!("it is kept as it was in {}", kept.display());
+        }
+    }
+    match &report.quarantined {
+        Some(kept) => {
+            tell!("the log as it was is kept in {}", kept.display());
+            if !report.found.gaps.is_empty() {
+                tell!("the gaps above are recorded; the daemon goes on after the last one");
+            }
+        }
+        None if report.format.is_some() => tell!("the log itself is intact and left alone"),
+        None => tell!("nothing to repair"),
+    }
 }

@@ -104,6 +104,27 @@ fn a_disk_that_cannot_be_used_is_told() {
 }
 
 #[test]
+fn a_reserve_that_may_be_filled_before_anything_makes_room_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let is_told = |reserve_mib: u64, env: &[(&str, &str)]| {
+        let reserve = (reserve_mib << 20).to_string();
+        let env = [env, &[("INGESTD_LOG_DISK_RESERVE_BYTES", reserve.as_str())]].concat();
+        let found = report(dir.path(), &env);
+        assert_eq!(found.code, Some(0), "{}", found.json);
+        let told = format!("log.disk_reserve_bytes = {reserve} is small");
+        found.found("disk", "warning").iter().any(|text| text.contains(&told))
+    };
+    assert!(is_told(60, &[]) && is_told(383, &[]) && !is_told(384, &[]));
+    let small_files = [("INGESTD_PARQUET_ROLL_BYTES", "4194304")];
+    assert!(is_told(259, &small_files) && !is_told(260, &small_files));
+    let no_files = [("INGESTD_PARQUET_ENABLED", "false")];
+    assert!(is_told(255, &no_files) && !is_told(256, &no_files));
+    let daemon = Daemon::with(&[("INGESTD_LOG_DISK_RESERVE_BYTES", "62914560")]);
+    let is_said = |line: &str| line.contains("WARN") && line.contains("log.disk_reserve_bytes = 62914560 is small");
+    assert!(daemon.log().lines().any(is_said), "{}", daemon.log());
+}
+
+#[test]
 fn sockets_that_cannot_be_made_are_told() {
     let dir = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -142,6 +142,27 @@ fn an_idle_daemon_ends_well_whoever_is_connected() {
 }
 
 #[test]
+fn a_start_that_fails_with_the_log_open_is_no_crash() {
+    let daemon = Daemon::start();
+    daemon.post("/events", event("e").to_string()).with_status(202);
+    let place = daemon.stop();
+    let keys = place.data().join("keys.jsonl");
+    std::fs::write(&keys, "garbage\n").unwrap();
+    let (code, said) = place.start_in_vain(&[]);
+    assert!(code == 1 && said.contains("keys.jsonl"), "{said}");
+    assert_eq!(place.inspect()["clean"], true);
+    std::fs::remove_file(&keys).unwrap();
+    let mut serve = place.command(&["serve", "--listen", "127.0.0.1:0"]);
+    serve.env("INGESTD_CLICKHOUSE_ENABLED", "true").env("INGESTD_CLICKHOUSE_PASSWORD_FILE", "/nowhere/password");
+    let output = serve.output().unwrap();
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(output.status.code() == Some(1) && said.contains("/nowhere/password"), "{said}");
+    assert_eq!(place.inspect()["clean"], true);
+    let daemon = place.start();
+    assert!(!daemon.log().contains("unclean"), "{}", daemon.log());
+}
+
+#[test]
 fn a_request_under_way_is_finished_and_a_new_one_refused() {
     let daemon = Daemon::start();
     let mut under_way = daemon.connect();

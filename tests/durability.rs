@@ -397,3 +397,29 @@ fn a_torn_tail_is_cut_off_and_said() {
     assert_eq!(daemon.post("/events", event("e-2").to_string()).with_status(202)["seq"], 2);
     assert_eq!(daemon.stop().stored().len(), 2);
 }
+
+#[test]
+fn a_repair_says_which_file_beside_the_log_it_has_made_anew() {
+    let daemon = Daemon::start();
+    daemon.post("/events", event("e-1").to_string()).with_status(202);
+    let place = daemon.stop();
+    let format = place.data().join("format");
+    for (damage, kept) in [(None, None), (Some("junk"), Some(place.data().join("quarantine/format-1")))] {
+        std::fs::remove_file(&format).unwrap();
+        if let Some(damage) = damage {
+            std::fs::write(&format, damage).unwrap();
+        }
+        let repaired = place.wal(&["repair"]);
+        assert!(repaired.status.success(), "{repaired:?}");
+        let said = String::from_utf8(repaired.stdout).unwrap();
+        let lines: Vec<_> = said.lines().skip(1).collect();
+        assert!(lines[0].starts_with("DAMAGED format: the file is "), "{said}");
+        let mut wanted = vec!["NOT intact".to_owned(), format!("{} is made anew", format.display())];
+        wanted.extend(kept.map(|kept| format!("it is kept as it was in {}", kept.display())));
+        wanted.push("the log itself is intact and left alone".to_owned());
+        assert_eq!(lines[1..], wanted, "{said}");
+    }
+    let said = String::from_utf8(place.wal(&["repair"]).stdout).unwrap();
+    assert!(said.ends_with("intact\nnothing to repair\n"), "{said}");
+    assert_eq!(place.start().stop().stored().len(), 1);
+}

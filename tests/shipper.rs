@@ -390,3 +390,35 @@ fn what_was_given_up_and_then_erased_is_counted_once() {
     sink.stop();
     log.close();
 }
+
+#[test]
+fn topics_are_told_of_events_that_were_lost_at_the_end_of_the_log() {
+    let place = Place::new();
+    place.append(&[(NOON, events(1..=10)), (NOON, events(11..=20))]);
+    place.lose_newest_group();
+    let log = place.open();
+    let table = Table::default();
+    let sink = table.follow::<false>(&log);
+    let is_counted = |sink: &Running| {
+        let Snapshot { ledger, cursor, .. } = sink.status();
+        (ledger.delivered, ledger.lost, cursor.get()) == (10, 10, 21) && ledger.balances(cursor)
+    };
+    eventually("they are counted", || is_counted(&sink));
+    eventually("the topics know their place", || table.mark() == 20);
+    // After a fault, too, which has it begin where the topics say.
+    table.set(|table| table.is_away = true);
+    resume(&sink).join().unwrap().unwrap();
+    eventually("it is away", || sink.status().failures > 0);
+    table.set(|table| table.is_away = false);
+    assert_eq!(sink.flush(), Ok(Seq::new(21)));
+    sink.stop();
+    log.close();
+    let mut log = place.open();
+    let sink = table.follow::<false>(&log);
+    log.submit(&[events(21..=25)]);
+    assert_eq!(sink.flush(), Ok(Seq::new(26)));
+    assert_eq!(table.rows(), (1..=10).chain(21..=25).collect::<Vec<_>>());
+    let ledger = sink.stop().ledger;
+    assert_eq!((ledger.delivered, ledger.lost), (15, 10));
+    log.close();
+}

@@ -10,8 +10,8 @@ mod log;
 use daemon::Daemon;
 use event::{Seq, UnixMicros};
 use ingestd::commit::Delivered;
-use ingestd::deliver::{Cursor, FlushError, Manifest, Step, trim};
-use log::{NOON, Place, event, events, eventually};
+use ingestd::deliver::{Cursor, FlushError, Manifest, Snapshot, Step, trim};
+use log::{NOON, Place, event, events, eventually, noisy_log};
 use parquet_sink::Folder;
 use std::collections::HashSet;
 use std::fs;
@@ -126,21 +126,8 @@ fn files_are_cut_at_midnight_of_the_commit() {
 
 #[test]
 fn a_file_is_finished_at_its_size() {
-    let place = Place::new();
     // Enough bytes that do not compress for one page after the other to be written.
-    let fill = |number: u64| {
-        let noise: String = (0..4_000u64)
-            .map(|n| {
-                char::from(
-                    b'a' + (number * 31 + n * n * (number + 7)).wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes()[0]
-                        % 26,
-                )
-            })
-            .collect();
-        event(number).replace(r#""cartId""#, &format!(r#""noise":"{noise}","cartId""#))
-    };
-    let groups: Vec<_> = (0..20).map(|group| (NOON, (1..=50).map(|n| fill(group * 50 + n)).collect())).collect();
-    place.append::<String>(&groups);
+    let place = noisy_log(20);
     let log = place.open();
     let mut config = place.config();
     config.file_bytes_max = 1 << 20;
@@ -410,6 +397,26 @@ fn events_that_were_trimmed_away_under_the_sink_are_never_passed_over() {
     assert!(error.contains("event 1 is no longer in the log"), "{error}");
     sink.stop();
     log.close();
+}
+
+#[test]
+fn events_lost_at_the_end_of_the_log_are_counted_though_nothing_comes_in() {
+    let place = thirty();
+    place.lose_newest_group();
+    let mut log = place.open();
+    let sink = log.run(place.config());
+    assert_eq!(sink.flush(), Ok(Seq::new(31)));
+    eventually("they are counted", || sink.status().cursor == Seq::new(31));
+    let Snapshot { ledger, cursor, .. } = sink.status();
+    assert_eq!((ledger.delivered, ledger.lost), (20, 10));
+    assert!(ledger.balances(cursor));
+    log.submit(&[events(31..=35)]);
+    assert_eq!(sink.flush(), Ok(Seq::new(36)));
+    let ledger = sink.stop().ledger;
+    assert_eq!((ledger.delivered, ledger.lost), (25, 10), "once");
+    log.close();
+    let rows: Vec<_> = place.files().concat().into_iter().map(|(seq, _)| seq.get()).collect();
+    assert_eq!(rows, (1..=20).chain(31..=35).collect::<Vec<_>>());
 }
 
 #[test]

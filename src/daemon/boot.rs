@@ -8,7 +8,7 @@ use super::live::{Live, Places, Upkeep, connections};
 use super::maintenance::{Maintenance, close_for_good};
 use super::observers::{alerting, tracing_to};
 use super::quotas;
-use super::sinks::Supplies;
+use super::sinks::{self, Supplies};
 use super::stall::StallWatch;
 use super::systemd::{self, Keeper, LongStart};
 use super::threads::{Fatal, spawn};
@@ -170,12 +170,16 @@ impl Bound {
             None => bind(config.server.listen, acceptors)
                 .map_err(|cause| StartError::Bind { address: config.server.listen, cause })?,
         };
+        sinks::check(&config)?;
         systemd::starting("opening the log");
         let mut opened = wal::open(&config.data_dir, &wal_options(&config, copy_as))?;
         report(&opened.recovery);
         copies::settle(&mut opened)?;
         let access = Arc::new(Access::open(&config.data_dir, live.rules)?);
         tell_open(&config);
+        if let Some(text) = config.small_reserve() {
+            tracing::warn!("{text}");
+        }
         let metrics = Arc::new(Metrics::default());
         systemd::starting("reading the ids of the dedup window");
         let timeline = Timeline::load(&opened.reader, opened.recovery.last_commit)?;

@@ -3,9 +3,8 @@
 use super::boot::StartError;
 use super::threads::{Fatal, spawn};
 use crate::commit::{Control, Tail};
-use crate::control::config::{BacklogPolicy, Config};
-use crate::deliver::sinks::clickhouse_client;
-use crate::deliver::sinks::{ClickHouseSink, KafkaSink, ParquetSink};
+use crate::control::config::{BacklogPolicy, ClickHouseSection, Config, KafkaSection};
+use crate::deliver::sinks::{ClickHouseSink, KafkaSink, ParquetSink, clickhouse_client, kafka_client};
 use crate::deliver::{Destination, Handle, Shipper};
 use crate::intake::Shared;
 use crate::metrics::Metrics;
@@ -40,6 +39,31 @@ pub(super) struct Supplies<'a> {
     pub(super) shared: &'a Arc<Shared>,
 }
 
+/// Looks whether the sinks that are switched on can be made, files of secrets included: before the log is opened, for a
+/// start that fails is to leave that as it was.
+pub(super) fn check(config: &Config) -> Result<(), StartError> {
+    if config.clickhouse.enabled {
+        clickhouse(&config.clickhouse)?;
+    }
+    if config.kafka.enabled {
+        kafka(&config.kafka, 0)?;
+    }
+    Ok(())
+}
+
+fn clickhouse(section: &ClickHouseSection) -> Result<clickhouse_client::Client, StartError> {
+    let wrong = |cause| StartError::Sink { sink: "clickhouse", cause };
+    let config = section.client().map_err(wrong)?;
+    clickhouse_client::Client::new(config).map_err(|error| wrong(error.to_string()))
+}
+
+fn kafka(section: &KafkaSection, node: u128) -> Result<kafka_client::Config, StartError> {
+    let wrong = |cause| StartError::Sink { sink: "kafka", cause };
+    let config = section.client(node).map_err(wrong)?;
+    config.check().map_err(|error| wrong(error.to_string()))?;
+    Ok(config)
+}
+
 impl Supplies<'_> {
     /// Starts every sink that is switched on.
     pub(super) fn start(&self) -> Result<Vec<RunningSink>, StartError> {
@@ -51,18 +75,14 @@ impl Supplies<'_> {
         }
         if self.config.clickhouse.enabled {
             let section = &self.config.clickhouse;
-            let wrong = |cause| StartError::Sink { sink: "clickhouse", cause };
-            let config = section.client().map_err(wrong)?;
-            let client = clickhouse_client::Client::new(config).map_err(|error| wrong(error.to_string()))?;
+            let client = clickhouse(section)?;
             let age = Duration::from_millis(section.batch_age_ms);
             let sink = ClickHouseSink::new(client, self.node, age, reader.clone(), control.clone(), tail.clone());
             sinks.push(self.run(sink, section.backlog)?);
         }
         if self.config.kafka.enabled {
             let section = &self.config.kafka;
-            let wrong = |cause| StartError::Sink { sink: "kafka", cause };
-            let config = section.client(self.node).map_err(wrong)?;
-            config.check().map_err(|error| wrong(error.to_string()))?;
+            let config = kafka(section, self.node)?;
             let age = Duration::from_millis(section.batch_age_ms);
             let sink = KafkaSink::new(config, self.run, age, reader.clone(), control.clone(), tail.clone());
             sinks.push(self.run(sink, section.backlog)?);

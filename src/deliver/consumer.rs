@@ -27,8 +27,6 @@ pub struct Consumer {
     left_out: BTreeSet<Seq>,
     scratch: Vec<u8>,
     from_log: u64,
-    /// Whether an erased event was met since somebody asked.
-    met_erased: bool,
     /// Traces of requests that the open batch has events of, where they are wanted.
     traces: Option<Vec<TraceContext>>,
 }
@@ -49,7 +47,7 @@ impl Consumer {
     #[must_use]
     pub fn new(reader: Reader, tail: Tail, next: Seq) -> Self {
         let (history, left_out, scratch) = (Vec::new(), BTreeSet::new(), Vec::new());
-        Consumer { reader, tail, next, history, left_out, scratch, from_log: 0, met_erased: false, traces: None }
+        Consumer { reader, tail, next, history, left_out, scratch, from_log: 0, traces: None }
     }
 
     /// Sets whether traces are wanted.
@@ -99,11 +97,6 @@ impl Consumer {
             Ok(_) | Err(ReadError::Gap { .. } | ReadError::Corrupt { .. } | ReadError::Trimmed { .. }) => Ok(found),
             Err(error) => Err(fault(&error)),
         }
-    }
-
-    /// Whether an erased event was met since the last call.
-    pub(super) fn take_met_erased(&mut self) -> bool {
-        std::mem::take(&mut self.met_erased)
     }
 
     /// Which of a range's events are erased and no dead letters of the sink. Asks the log: a sink may have got past them
@@ -179,7 +172,6 @@ impl Consumer {
         let mut next = self.next;
         let mut outcome = Ok(Reached::End);
         let (scratch, history, left_out) = (&mut self.scratch, &self.history, &self.left_out);
-        let met_erased = &mut self.met_erased;
         let traces = &mut self.traces;
         let mut each = |block: &Block<'_>, len: usize| {
             let incarnation = incarnation_in(history, block.first());
@@ -188,7 +180,6 @@ impl Consumer {
                 outcome = Ok(Reached::BatchFull);
                 return ControlFlow::Break(());
             }
-            *met_erased |= block.has_erased();
             let last = block.last().min(until);
             let wanted = Wanted { range: next..=last, left_out };
             if let Err(fault) = add_block(batch, block, origin, &wanted, (scratch, traces)) {

@@ -53,6 +53,11 @@ impl Table {
         rows
     }
 
+    /// How far it says that it has everything.
+    pub fn mark(&self) -> u64 {
+        self.state().mark
+    }
+
     /// Inserts that it was asked for and has not carried out.
     pub fn asked(&self) -> usize {
         self.state().asked.len()

@@ -23,7 +23,13 @@ fn command(data: &Path, roll_bytes: u64) -> Command {
 
 impl Daemon {
     pub fn start(data: &Path, roll_bytes: u64) -> Self {
+        Daemon::start_with(data, roll_bytes, &[])
+    }
+
+    /// The same with more variables.
+    pub fn start_with(data: &Path, roll_bytes: u64, env: &[(&str, &str)]) -> Self {
         let mut command = command(data, roll_bytes);
+        command.envs(env.iter().copied());
         command.args(["serve", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -44,6 +50,11 @@ impl Daemon {
             }
             next
         })
+    }
+
+    /// Sends a batch of ten events from this number on.
+    pub fn send(&self, first: u64) {
+        send(self.address, first).expect("it is answered");
     }
 
     pub fn kill(mut self) {

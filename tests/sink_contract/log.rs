@@ -45,6 +45,24 @@ pub fn events(numbers: impl IntoIterator<Item = u64>) -> Vec<String> {
     numbers.into_iter().map(event).collect()
 }
 
+/// An event of four kilobytes that hardly compress.
+pub fn noisy(number: u64) -> String {
+    let letter = |n: u64| {
+        let mixed = (number * 31 + n * n * (number + 7)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        char::from(b'a' + mixed.to_be_bytes()[0] % 26)
+    };
+    let noise: String = (0..4_000).map(letter).collect();
+    event(number).replace(r#""cartId""#, &format!(r#""noise":"{noise}","cartId""#))
+}
+
+/// A log with so many groups of 50 of them.
+pub fn noisy_log(groups: u64) -> Place {
+    let place = Place::new();
+    let groups: Vec<_> = (0..groups).map(|group| (NOON, (1..=50).map(|n| noisy(group * 50 + n)).collect())).collect();
+    place.append::<String>(&groups);
+    place
+}
+
 /// A data folder and a folder of files.
 pub struct Place {
     dir: tempfile::TempDir,
@@ -90,6 +108,20 @@ impl Place {
             writer.commit(&wal::Group { events: Some((events.len() as u32, block, ids)), writes: &[] }).unwrap();
         }
         writer.close().unwrap();
+    }
+
+    /// Damages the newest group, which is in a WAL file only, and has the log repaired without it.
+    pub fn lose_newest_group(&self) {
+        let files = std::fs::read_dir(self.data().join("log")).unwrap().map(|entry| entry.unwrap().path());
+        let is_wal = |path: &PathBuf| path.extension().is_some_and(|found| found == "log");
+        let has_content = |path: &PathBuf| std::fs::metadata(path).unwrap().len() > 0;
+        let wal = files.filter(is_wal).filter(has_content).max().unwrap();
+        let mut bytes = std::fs::read(&wal).unwrap();
+        let near_the_end = bytes.len() - 20;
+        bytes[near_the_end] ^= 1;
+        std::fs::write(&wal, bytes).unwrap();
+        let repaired = wal::repair(&self.data(), &mut |_, _| None).unwrap();
+        assert_eq!(repaired.found.gaps.len(), 1, "{:?}", repaired.found);
     }
 
     /// Opens the log and starts its writer thread.

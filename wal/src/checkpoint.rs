@@ -338,7 +338,7 @@ fn rename_onto_nothing(part: &Path, target: &Path) -> io::Result<()> {
 }
 
 /// Bytes of all files below a folder, as far as they can be looked at: some go meanwhile.
-fn folder_bytes(folder: &Path) -> u64 {
+pub(crate) fn folder_bytes(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
     let bytes = entries.map(|entry| match entry.metadata() {
         Ok(found) if found.is_dir() => folder_bytes(&entry.path()),

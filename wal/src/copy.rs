@@ -113,6 +113,7 @@ impl Writer {
     /// # Errors
     /// The first write or sync failure; then nothing is decided.
     pub fn settle_copy(&mut self, used: CopyUse, writes: &[Write]) -> Result<u128, CommitError> {
+        self.note_write();
         let shared = self.shared();
         let (db, poison) = (&shared.db, &shared.poison);
         let failed = |error: String| poison.set(&format!("deciding what the copy is used as failed: {error}"));

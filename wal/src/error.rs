@@ -19,6 +19,12 @@ pub enum OpenError {
     /// Another process has the folder open.
     #[error("data folder {} is in use by another process: stop it first", .0.display())]
     InUse(PathBuf),
+    /// Nothing says that it is a data folder.
+    #[error(
+        "there is no log in {}: {}",
+        .0.display(), if .0.exists() { "it is no data folder" } else { "there is no such folder" }
+    )]
+    NoLog(PathBuf),
     /// A newer release wrote the folder.
     #[error("data folder has format {found}, this release reads up to {known}: use the release that wrote it")]
     Newer {
@@ -79,6 +85,45 @@ pub enum OpenError {
         /// What is wrong.
         what: String,
     },
+    /// RocksDB refused, and what it can read cannot be collected beside the log.
+    #[error(
+        "RocksDB refuses the log in {} ({refused}), and what can be read of it cannot be collected in a folder beside it: \
+         {cause}; make the disk writable, or copy the data folder to one that is, and look at it there",
+        data.display()
+    )]
+    Collect {
+        /// The data folder.
+        data: PathBuf,
+        /// Why RocksDB refused.
+        refused: String,
+        /// Why nothing can be made there.
+        cause: std::io::Error,
+    },
+    /// The disk is too full for a repair.
+    #[error(
+        "the repair writes the log anew, which takes up to {needed} bytes, and {} has {free} free: move something else away \
+         from that disk, such as older folders in quarantine/ or Parquet files, and run it again; the log is as it was",
+        path.display()
+    )]
+    Room {
+        /// Where the new log was to lie.
+        path: PathBuf,
+        /// Bytes that it may take.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
+    /// A repair cannot write the new log.
+    #[error(
+        "cannot write the repaired log in {}: {cause}; the log is as it was: mend that, and run `ingestd wal repair` again",
+        path.display()
+    )]
+    NewLog {
+        /// Where the new log was to lie.
+        path: PathBuf,
+        /// What was said.
+        cause: String,
+    },
     /// RocksDB refused.
     #[error(
         "cannot open the log in {}: {cause}; if files are damaged or missing, `ingestd wal verify` tells what is lost, \
@@ -97,6 +142,15 @@ impl OpenError {
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> OpenError {
         let path = path.into();
         move |cause| OpenError::Io { action, path, cause }
+    }
+
+    /// As a failure to write the new log in `path`, without what else is advised for the old one.
+    pub(crate) fn of_new_log(self, path: impl Into<PathBuf>) -> OpenError {
+        let cause = match self {
+            OpenError::Store { cause, .. } => cause.to_string(),
+            other => other.to_string(),
+        };
+        OpenError::NewLog { path: path.into(), cause }
     }
 }
 

@@ -6,6 +6,7 @@ use crate::salvage::Salvage;
 use crate::view::{open_view, view};
 use crate::{Damage, OpenError, Reader, Recovery, VerifyReport};
 use event::Seq;
+use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
 use std::path::Path;
 
 /// What damage of the high-water mark is named by.
@@ -53,10 +54,20 @@ fn examine_with(data: &Path, lock: impl FnOnce() -> Result<Option<Lock>, OpenErr
         Err(OpenError::Damaged { what, at }) if !data.join("log/CURRENT").exists() => format!("{at}: {what}"),
         Err(error) => return Err(error),
     };
-    let lock = lock()?;
-    let (salvage, db) = Salvage::of(data)?;
+    let (lock, (salvage, db)) =
+        lock().and_then(|lock| Ok((lock, Salvage::of(data)?))).map_err(|error| cannot_collect(data, &cause, error))?;
     let (reader, recovery) = view(data, db)?;
     Ok(Examined { reader, recovery, refused: Some(Refused { cause, salvage }), format, _lock: lock })
+}
+
+/// Says what can be done about a folder in which nothing can be made.
+fn cannot_collect(data: &Path, refused: &str, error: OpenError) -> OpenError {
+    match error {
+        OpenError::Io { cause, .. } if matches!(cause.kind(), ReadOnlyFilesystem | PermissionDenied) => {
+            OpenError::Collect { data: data.to_path_buf(), refused: refused.to_owned(), cause }
+        }
+        error => error,
+    }
 }
 
 impl Examined {

@@ -83,7 +83,7 @@ pub(crate) fn check_is_data_folder(data: &Path) -> Result<(), OpenError> {
     if has_log(data) || Format::find(data)? != Format::Missing {
         return Ok(());
     }
-    Err(OpenError::io("read", path(data))(io::ErrorKind::NotFound.into()))
+    Err(OpenError::NoLog(data.to_path_buf()))
 }
 
 /// Writes the format of a new folder.

@@ -81,7 +81,7 @@ pub use identity::{Identity, Incarnation};
 pub use open::{Opened, Options, Recovery, open};
 pub use poison::Poison;
 pub use reader::{Reader, SizeReport};
-pub use repair::{Fingerprinting, RepairReport, repair};
+pub use repair::{Fingerprinting, Remade, RepairReport, repair};
 pub use trim::Trimmer;
 pub use verify::{Damage, Gap, VerifyReport};
 pub use view::open_read_only;

@@ -112,7 +112,7 @@ pub fn open(data: &Path, options: &Options) -> Result<Opened, OpenError> {
     let unsettled = copy::check(CopyMark::load(&db)?, options.copy_as).inspect_err(|_| {
         // Nothing was written since: the next start is to see the same stop. Without the marker it sees a crash.
         if clean {
-            write_synced(&data.join("clean"), "clean\n").ok();
+            mark_clean(data).ok();
         }
     })?;
     let identity = identity::load_or_draw(&db)?;
@@ -135,7 +135,7 @@ pub fn open(data: &Path, options: &Options) -> Result<Opened, OpenError> {
         db,
         _lock: Some(lock),
     });
-    let writer = Writer::new(Arc::clone(&shared), mark, incarnation, options);
+    let writer = Writer::new(Arc::clone(&shared), mark, incarnation, clean, options);
     Ok(Opened {
         writer,
         trimmer: Trimmer::new(Arc::clone(&shared)),
@@ -229,6 +229,11 @@ pub(crate) fn write_synced(path: &Path, text: &str) -> std::io::Result<()> {
 
 pub(crate) fn sync_folder(folder: &Path) -> std::io::Result<()> {
     fs::File::open(folder)?.sync_all()
+}
+
+/// Leaves the marker of a clean stop.
+pub(crate) fn mark_clean(data: &Path) -> std::io::Result<()> {
+    write_synced(&data.join("clean"), "clean\n")
 }
 
 /// Takes the marker of a clean stop away, durably, so that the next crash is seen as one. A new folder counts as clean.

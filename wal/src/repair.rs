@@ -3,6 +3,7 @@
 //!
 //! Why a copy and not a delete: a damaged table block fails every compaction that meets it, and RocksDB would meet it.
 
+use crate::checkpoint::folder_bytes;
 use crate::evidence;
 use crate::examine::{MARK, examine_locked};
 use crate::family::Family;
@@ -13,7 +14,7 @@ use crate::mark::Mark;
 use crate::open::{Options, open_store, sync_folder};
 use crate::reader::Shared;
 use crate::salvage::remove_folder;
-use crate::verify::{Gap, VerifyReport, first_ids, gap_entry};
+use crate::verify::{Damage, Gap, VerifyReport, first_ids, gap_entry};
 use crate::{OpenError, key, trim};
 use event::{Fingerprint, FingerprintKey, Seq, content_hash};
 use record::{Block, EventView, IdList, IdListWriter, Slot};
@@ -35,6 +36,25 @@ pub struct RepairReport {
     pub found: VerifyReport,
     /// Where the log lies as it was found; `None` when it was intact and left alone.
     pub quarantined: Option<PathBuf>,
+    /// The file that names the format, if it was made anew.
+    pub format: Option<Remade>,
+}
+
+/// A file that was made anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remade {
+    /// Where it is.
+    pub file: PathBuf,
+    /// Where the file lies as it was found, if there was one.
+    pub kept: Option<PathBuf>,
+    /// What was wrong with it.
+    cause: &'static str,
+}
+
+impl Remade {
+    fn damage(&self) -> Damage {
+        Damage { family: format::NAME, cause: self.cause.to_owned() }
+    }
 }
 
 /// Digests a stored event's identity with the log's key, as was done when it came in; `None` where its bytes do not tell.
@@ -44,39 +64,55 @@ pub type Fingerprinting<'a> = &'a mut dyn FnMut(&EventView<'_>, &FingerprintKey)
 /// disk space as the log takes. Id lists that are damaged are made again from the events.
 ///
 /// # Errors
-/// [`OpenError`] when the folder is in use, or cannot be read or written; the log is then as before.
+/// [`OpenError`] when there is no log, the folder is in use, or cannot be read or written, or there is too little room;
+/// the log is then as before, and what was written of the new one is removed.
 pub fn repair(data: &Path, fingerprint: Fingerprinting<'_>) -> Result<RepairReport, OpenError> {
+    // First, for the lock is a file.
+    format::check_is_data_folder(data)?;
     let lock = Lock::take(data)?;
     clear_away(data)?;
     let format = mend_format(data)?;
     let examined = examine_locked(data)?;
-    let found = examined.verify(|_| {});
-    if found.is_intact() {
-        return Ok(RepairReport { found, quarantined: format });
+    let mut found = examined.verify(|_| {});
+    let is_intact = found.is_intact();
+    // It was mended before the log could be looked at.
+    found.damaged.extend(format.iter().map(Remade::damage));
+    if is_intact {
+        return Ok(RepairReport { found, quarantined: None, format });
     }
     let fresh = data.join("log.new");
     remove_folder(&fresh).map_err(OpenError::io("remove", &fresh))?;
-    copy(examined.reader().shared(), &fresh, &found, fingerprint)?;
+    check_room(data)?;
+    copy(examined.reader().shared(), &fresh, &found, fingerprint).map_err(|error| {
+        // Else a disk that it has filled stays full. What cannot be removed now is the next time.
+        remove_folder(&fresh).ok();
+        error.of_new_log(&fresh)
+    })?;
     drop(examined);
     let quarantined = swap(data, &fresh)?;
     if found.damaged.iter().any(|damage| damage.family == MARK) {
         remake_mark(data, found.end)?;
     }
     drop(lock);
-    Ok(RepairReport { found, quarantined: Some(quarantined) })
+    Ok(RepairReport { found, quarantined: Some(quarantined), format })
+}
+
+/// Looks whether there is room for the new log before anything is written. It takes no more than the old one: nothing is
+/// added to it, and it needs no WAL.
+fn check_room(data: &Path) -> Result<(), OpenError> {
+    let stat = rustix::fs::statvfs(data).map_err(|error| OpenError::io("look at the disk of", data)(error.into()))?;
+    let (needed, free) = (folder_bytes(&data.join("log")), stat.f_bavail * stat.f_frsize);
+    if free < needed { Err(OpenError::Room { path: data.to_path_buf(), needed, free }) } else { Ok(()) }
 }
 
 /// Makes the file anew that says which format the folder has, if it says nothing. The log itself is read as what this
 /// release reads, and refused if it is not.
-fn mend_format(data: &Path) -> Result<Option<PathBuf>, OpenError> {
-    let found = Format::find(data)?;
-    if found.trouble().is_none() || !format::has_log(data) {
-        return Ok(None);
-    }
-    let path = format::path(data);
-    let kept = if path.exists() { Some(quarantine(data, &path, format::NAME)?) } else { None };
+fn mend_format(data: &Path) -> Result<Option<Remade>, OpenError> {
+    let Some(cause) = Format::find(data)?.trouble().filter(|_| format::has_log(data)) else { return Ok(None) };
+    let file = format::path(data);
+    let kept = if file.exists() { Some(quarantine(data, &file, format::NAME)?) } else { None };
     format::write_newest(data)?;
-    Ok(Some(kept.unwrap_or(path)))
+    Ok(Some(Remade { file, kept, cause }))
 }
 
 /// Makes a high-water mark that names the log's end, as no other is known.
@@ -248,8 +284,9 @@ impl Sink<'_> {
         if self.batch.size_in_bytes() < COPY_BYTES { Ok(()) } else { self.write() }
     }
 
+    /// Without a WAL: a new log that is not finished is of no use, and each byte would be on the disk twice.
     fn write(&mut self) -> Result<(), OpenError> {
-        self.db.write(std::mem::take(&mut self.batch)).map_err(identity::store(self.db))
+        self.db.write_without_wal(std::mem::take(&mut self.batch)).map_err(identity::store(self.db))
     }
 
     fn finish(mut self) -> Result<(), OpenError> {

@@ -5,7 +5,7 @@ use crate::durability::syncs_each_commit;
 use crate::family::Family;
 use crate::identity::{self, Incarnation, family};
 use crate::mark::Mark;
-use crate::open::{Options, write_synced};
+use crate::open::{Options, mark_clean};
 use crate::reader::Shared;
 use crate::sync_timer::SyncTimer;
 use crate::{CommitError, Durability, OpenError, key};
@@ -70,6 +70,8 @@ pub struct Writer {
     /// Of the newest commit, where it was synced.
     sync_took: Option<Duration>,
     incarnation: Option<Incarnation>,
+    /// Whether the last stop was clean, and nothing was written since.
+    is_as_found: bool,
     keeper: Option<Keeper>,
 }
 
@@ -80,7 +82,14 @@ struct Keeper {
 }
 
 impl Writer {
-    pub(crate) fn new(shared: Arc<Shared>, mark: Mark, incarnation: Incarnation, options: &Options) -> Self {
+    /// `clean`: whether the last stop was.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        mark: Mark,
+        incarnation: Incarnation,
+        clean: bool,
+        options: &Options,
+    ) -> Self {
         let keeper = Keeper::start(Arc::clone(&shared), mark, options);
         Writer {
             next: incarnation.first,
@@ -89,6 +98,7 @@ impl Writer {
             written: group_options(false),
             sync_took: None,
             incarnation: Some(incarnation),
+            is_as_found: clean,
             keeper: Some(keeper),
             shared,
         }
@@ -96,6 +106,11 @@ impl Writer {
 
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
+    }
+
+    /// From now on the log is another one than was found.
+    pub(crate) fn note_write(&mut self) {
+        self.is_as_found = false;
     }
 
     /// The position the next event gets.
@@ -122,6 +137,7 @@ impl Writer {
     /// The first write or sync failure, now and at every later call.
     pub fn commit(&mut self, group: &Group<'_>) -> Result<(), CommitError> {
         self.shared.poison.check()?;
+        self.note_write();
         let db = &self.shared.db;
         let mut batch = WriteBatch::with_capacity_bytes(group_bytes(group));
         let events = group.events.map_or(0, |(events, block, ids)| {
@@ -171,7 +187,7 @@ impl Writer {
         {
             let end = Seq::new(self.shared.committed.load(Ordering::Acquire));
             mark.advance(end)
-                .and_then(|()| write_synced(&self.shared.folder.join("clean"), "clean\n"))
+                .and_then(|()| mark_clean(&self.shared.folder))
                 .map_err(|error| self.shared.poison.set(&format!("marking the clean stop failed: {error}")))?;
         }
         Ok(())
@@ -180,8 +196,11 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        if let Some(keeper) = self.keeper.take() {
-            keeper.stop();
+        let Some(keeper) = self.keeper.take() else { return };
+        keeper.stop();
+        // A start that failed for something else is no crash. Without the marker the next one sees one, which is safe.
+        if self.is_as_found && self.shared.poison.get().is_none() {
+            mark_clean(&self.shared.folder).ok();
         }
     }
 }

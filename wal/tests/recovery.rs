@@ -23,6 +23,22 @@ fn a_clean_stop_is_known_and_nothing_is_missing() {
 }
 
 #[test]
+fn whoever_writes_nothing_leaves_a_clean_stop_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path());
+    append(&mut log.writer, 3, 100);
+    log.writer.close().unwrap();
+    drop((log.reader, log.trimmer));
+    for _ in 0..2 {
+        assert!(open(dir.path()).recovery.clean);
+    }
+    append(&mut open(dir.path()).writer, 1, 100);
+    for _ in 0..2 {
+        assert!(!open(dir.path()).recovery.clean, "nor one that was none");
+    }
+}
+
+#[test]
 fn a_crash_at_any_moment_keeps_every_committed_group() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = open(dir.path());

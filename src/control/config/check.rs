@@ -159,6 +159,10 @@ pub(super) fn contradictions(config: &Config) -> Vec<Contradiction> {
              cannot be trimmed"
         )
     });
+    let (keep, roll) = (config.parquet.keep_bytes, config.parquet.roll_bytes);
+    look(keep > 0 && keep < roll, &["parquet.keep_bytes", "parquet.roll_bytes"], &|| {
+        format!("`parquet.keep_bytes` = {keep} must be 0 (files are kept) or at least parquet.roll_bytes = {roll}")
+    });
     let is_idle = config.clickhouse.cluster.is_empty() && !config.clickhouse.distributed_suffix.is_empty();
     look(is_idle, &["clickhouse.distributed_suffix", "clickhouse.cluster"], &|| {
         "`clickhouse.distributed_suffix` is set, and without clickhouse.cluster there are no Distributed tables".into()

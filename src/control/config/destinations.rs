@@ -1,22 +1,49 @@
 //! The sections of the sinks as what the sinks' clients take.
 
-use super::sections::{ClickHouseSection, Config, DeliveryName, KafkaSection};
-use crate::deliver::sinks::ParquetConfig;
+use super::sections::{ClickHouseSection, Config, DeliveryName, KafkaSection, ParquetSection};
 use crate::deliver::sinks::clickhouse_client::{self, Cluster, Names, Table};
 use crate::deliver::sinks::kafka_client::{self, Create, Delivery, Options, Topics};
+use crate::deliver::sinks::{ParquetConfig, ParquetRetention};
 use std::path::Path;
 use std::time::Duration;
 
 /// How long a call to Kafka goes on trying: no longer than the drain waits.
 const KAFKA_PATIENCE: Duration = Duration::from_secs(10);
 
+const DAY: Duration = Duration::from_secs(86_400);
+/// What the log may still take once events are refused: what is in memory goes into tables, beside WAL files that wait to
+/// be written again.
+const LOG_BYTES: u64 = 256 << 20;
+
 impl Config {
+    /// What there is to say of a disk reserve that may be filled by the log and a sink before anything makes room: then
+    /// events are refused until somebody comes.
+    #[must_use]
+    pub fn small_reserve(&self) -> Option<String> {
+        let (reserve, file) = (self.log.disk_reserve_bytes, self.parquet.roll_bytes);
+        let (wanted, takers) = match self.parquet.enabled {
+            true => (LOG_BYTES.saturating_add(file), "the log and a Parquet file of parquet.roll_bytes"),
+            false => (LOG_BYTES, "the log"),
+        };
+        (reserve < wanted).then(|| {
+            format!(
+                "log.disk_reserve_bytes = {reserve} is small: once events are refused, {takers} may take {wanted} bytes \
+                 before anything makes room, and where they have not got them events may be refused for good"
+            )
+        })
+    }
+
     /// The folder of the Parquet files, and how they are made.
     #[must_use]
     pub fn parquet_files(&self) -> ParquetConfig {
+        let ParquetSection { roll_bytes, roll_s, keep_days, keep_bytes, .. } = self.parquet;
         ParquetConfig {
-            file_bytes_max: self.parquet.roll_bytes,
-            file_age_max: Duration::from_secs(self.parquet.roll_s),
+            file_bytes_max: roll_bytes,
+            file_age_max: Duration::from_secs(roll_s),
+            retention: ParquetRetention {
+                age_max: (keep_days > 0).then(|| DAY.saturating_mul(u32::try_from(keep_days).unwrap_or(u32::MAX))),
+                bytes_max: (keep_bytes > 0).then_some(keep_bytes),
+            },
             // Where intake has stopped already there is room left for what makes room.
             free_bytes_min: self.log.disk_reserve_bytes / 4,
             ..ParquetConfig::new(self.data_dir.join("events"))

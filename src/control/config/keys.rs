@@ -387,7 +387,8 @@ pub const KEYS: &[Key] = &[
     Key::new(
         "log.disk_reserve_bytes",
         "Free disk space below which events are refused (503 disk_reserve). Below a quarter of what it was at \
-         the start no Parquet file is written either.",
+         the start no Parquet file is begun, and one that is being written is ended with what it has. Under 256 MiB and \
+         parquet.roll_bytes together is warned of: less may be filled before anything makes room.",
     )
     .number("bytes", 0, ANY)
     .hot(),
@@ -414,6 +415,18 @@ pub const KEYS: &[Key] = &[
     Key::new("parquet.enabled", "Whether Parquet files are written to <data_dir>/events."),
     Key::new("parquet.roll_bytes", "A file is finished at this size.").number("bytes", 1, ANY),
     Key::new("parquet.roll_s", "A file is finished at this age.").number("seconds", 1, YEAR_S),
+    Key::new(
+        "parquet.keep_days",
+        "Files are removed when all of their UTC day is over for so long; 0: they are kept. The newest file always stays. \
+         Looked at after each file and once an hour.",
+    )
+    .number("days", 0, 36_600),
+    Key::new(
+        "parquet.keep_bytes",
+        "The oldest files are removed while all together have more bytes; 0: they are kept. Not less than \
+         parquet.roll_bytes.",
+    )
+    .number("bytes", 0, ANY),
     Key::new("clickhouse.enabled", "Whether events and dead letters are inserted, each exactly once."),
     Key::new(
         "clickhouse.urls",

@@ -142,6 +142,9 @@ impl Findings {
             self.add(Level::Error, "disk", format!("cannot write {}: {cause}; whose data is this?", lock.display()));
         }
         self.space(folder, config.log.disk_reserve_bytes);
+        if let Some(text) = config.small_reserve() {
+            self.add(Level::Warning, "disk", text);
+        }
         match statfs(folder).map(|stat| stat.f_type) {
             Ok(TMPFS) => {
                 let text = format!("{} is in memory (tmpfs): nothing there survives a restart", folder.display());

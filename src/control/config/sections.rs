@@ -447,11 +447,15 @@ pub struct ParquetSection {
     pub roll_bytes: u64,
     /// Age at which a file is finished, seconds.
     pub roll_s: u64,
+    /// How long files are kept after their day, in days; 0 for ever.
+    pub keep_days: u64,
+    /// How many bytes of files are kept; 0 for any number.
+    pub keep_bytes: u64,
 }
 
 impl Default for ParquetSection {
     fn default() -> Self {
-        ParquetSection { enabled: true, roll_bytes: 128 << 20, roll_s: 60 }
+        ParquetSection { enabled: true, roll_bytes: 128 << 20, roll_s: 60, keep_days: 0, keep_bytes: 0 }
     }
 }
 

@@ -172,6 +172,8 @@ fn what_could_not_work_is_refused() {
         ("[log]\nsync_interval_ms = 0", "`log.sync_interval_ms`"),
         ("[dedup]\nwindow_s = 0", "`dedup.window_s`"),
         ("[parquet]\nroll_s = 0", "`parquet.roll_s`"),
+        ("[parquet]\nkeep_days = 36601", "`parquet.keep_days` must be from 0 to 36600"),
+        ("[parquet]\nkeep_bytes = 1000", "`parquet.keep_bytes` = 1000 must be 0 (files are kept) or at least"),
         ("[clickhouse]\nurls = [1]", "`clickhouse.urls`"),
         ("[clickhouse]\nenabled = true\nurls = []", "`clickhouse.urls`: urls: name at least one"),
         ("[clickhouse]\nenabled = true\ndatabase = \"a-b\"", "`clickhouse.database`"),

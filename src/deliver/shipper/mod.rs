@@ -272,10 +272,12 @@ impl<D: Destination> Shipper<D> {
             }
             let is_idle = self.destination.rows() == 0 && reached == Reached::End;
             if is_idle {
-                self.pass_erased().await?;
-                // What lies between the cursor and here is a known gap, or left out.
+                if self.pass_what_is_gone().await? && !D::FREEZES {
+                    // It says itself how far it has everything, so it is to be told.
+                    return Ok(Left::Again);
+                }
                 self.works();
-                self.flushes.answer(self.consumer.next().max(self.cursor.next));
+                self.flushes.answer(self.cursor.next);
             }
             if stopping && is_idle && !self.has_letters() {
                 return Ok(Left::Stop);
@@ -406,11 +408,13 @@ impl<D: Destination> Shipper<D> {
         Ok(erased.len() as u64)
     }
 
-    /// Moves the cursor behind events that were erased, where nothing comes after them that would take it along.
-    async fn pass_erased(&mut self) -> Result<(), Fault> {
+    /// Moves the cursor behind what the sink is not to get (erased, a gap that a repair recorded, its dead letters), where
+    /// nothing comes after it that would take the cursor along: or it counted as pending for as long as nothing comes in.
+    /// Returns whether there was any.
+    async fn pass_what_is_gone(&mut self) -> Result<bool, Fault> {
         let (from, to) = (self.cursor.next, self.consumer.next());
-        if !self.consumer.take_met_erased() || to <= from {
-            return Ok(());
+        if to <= from {
+            return Ok(false);
         }
         let range = from..=to.prev();
         let dead = self.consumer.left_out_of(range.clone());
@@ -419,8 +423,12 @@ impl<D: Destination> Shipper<D> {
         ledger.dead += dead;
         ledger.expired += erased;
         ledger.lost += to.since(from).saturating_sub(dead + erased);
-        let writes = vec![left_out::forget_before(D::NAME, to)];
-        self.move_cursor(Cursor { next: to, ..self.cursor }, ledger, writes, Vec::new()).await
+        let mut writes = vec![left_out::forget_before(D::NAME, to)];
+        if !D::FREEZES && self.passed()?.is_none() {
+            writes.push(self.cursor.store_passed(D::NAME));
+        }
+        self.move_cursor(Cursor { next: to, ..self.cursor }, ledger, writes, Vec::new()).await?;
+        Ok(true)
     }
 
     /// Stores a place and its account, with what else belongs to them; only then they count here, too.

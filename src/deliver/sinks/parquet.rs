@@ -206,7 +206,10 @@ impl Destination for ParquetFiles {
     }
 
     fn is_full(&self) -> bool {
-        self.draft.as_ref().is_some_and(|draft| draft.bytes() >= self.folder.config().file_bytes_max)
+        // One for which there is no more room is sent as it is: that moves the cursor, and lets the log be trimmed.
+        let is_enough =
+            |draft: &Draft| draft.is_short_of_room() || draft.bytes() >= self.folder.config().file_bytes_max;
+        self.draft.as_ref().is_some_and(is_enough)
     }
 
     fn due(&self) -> Option<Instant> {

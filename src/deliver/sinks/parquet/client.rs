@@ -91,6 +91,7 @@ pub struct Draft {
     last: Seq,
     rows: u64,
     began: Instant,
+    is_short_of_room: bool,
     encoder: Encoder<PacedFile>,
 }
 
@@ -158,13 +159,13 @@ impl Folder {
         make_folder(&partition)?;
         let path = partition.join(draft_name(first));
         let file = File::create(&path).map_err(FileError::io("create", &path))?;
-        let file = PacedFile::new(file, self.config.free_bytes_min).map_err(|cause| {
+        let encoder = PacedFile::new(file, self.config.free_bytes_min)
+            .map_err(FileError::io("begin", &path))
+            .and_then(|file| Encoder::new(file, &self.config).map_err(FileError::encode("begin", &path)))
             // The next attempt may be long in coming.
-            fs::remove_file(&path).ok();
-            FileError::io("begin", &path)(cause)
-        })?;
-        let encoder = Encoder::new(file, &self.config).map_err(FileError::encode("begin", &path))?;
-        Ok(Draft { path, date, first, last: first.prev(), rows: 0, began: Instant::now(), encoder })
+            .inspect_err(|_| drop(fs::remove_file(&path)))?;
+        let (last, began) = (first.prev(), Instant::now());
+        Ok(Draft { path, date, first, last, rows: 0, began, is_short_of_room: false, encoder })
     }
 
     /// Path of a file relative to the folder.
@@ -299,10 +300,20 @@ impl Draft {
     /// [`FileError`]; the draft is then of no more use.
     pub fn push(&mut self, row: &Row<'_>) -> Result<(), FileError> {
         assert!(row.seq > self.last, "rows come in order");
-        self.encoder.push(row).map_err(FileError::encode("write", &self.path))?;
+        let has_grown = self.encoder.push(row).map_err(FileError::encode("write", &self.path))?;
+        if has_grown {
+            let has_room = self.encoder.sink().has_room_for(self.encoder.unwritten_bytes());
+            self.is_short_of_room = !has_room.map_err(FileError::io("look at the disk of", &self.path))?;
+        }
         self.last = row.seq;
         self.rows += 1;
         Ok(())
+    }
+
+    /// Whether the disk has no room for more: what there is can still be finished, and much more could not.
+    #[must_use]
+    pub fn is_short_of_room(&self) -> bool {
+        self.is_short_of_room
     }
 
     /// The date all its rows must have.
@@ -338,11 +349,16 @@ impl Draft {
     /// Writes the rest and the footer and makes the content durable; the name follows with [`Folder::publish`].
     ///
     /// # Errors
-    /// [`FileError`].
+    /// [`FileError`]; the draft is then removed.
     pub fn finish(self, incarnation: u64) -> Result<FileMark, FileError> {
-        let mark = FileMark { first: self.first, last: self.last, rows: self.rows, incarnation };
-        let file = self.encoder.finish(&mark).map_err(FileError::encode("finish", &self.path))?;
-        file.finish().map_err(FileError::io("sync", &self.path))?;
+        let Draft { path, first, last, rows, encoder, .. } = self;
+        let mark = FileMark { first, last, rows, incarnation };
+        encoder
+            .finish(&mark)
+            .map_err(FileError::encode("finish", &path))
+            .and_then(|file| file.finish().map_err(FileError::io("sync", &path)))
+            // Room is what is missing, as a rule.
+            .inspect_err(|_| drop(fs::remove_file(&path)))?;
         Ok(mark)
     }
 

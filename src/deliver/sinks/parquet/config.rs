@@ -15,7 +15,8 @@ pub struct Config {
     /// Bytes of values of a row group, before compression: bounds memory when events are large.
     pub row_group_bytes_max: usize,
     /// Free space to leave on the disk, bytes: where the log shares it, a write of the log that fails ends the daemon,
-    /// one of a file is tried again.
+    /// one of a file is tried again. Where there is no more, no file is begun, and one is closed with what it has; half of
+    /// it is left whatever a file that is being closed still has to write.
     pub free_bytes_min: u64,
     /// zstd level, 1 to 22.
     pub zstd_level: i32,

@@ -246,19 +246,30 @@ impl<W: Write + Send> Encoder<W> {
         })
     }
 
-    pub(crate) fn push(&mut self, row: &Row<'_>) -> Result<()> {
+    /// Adds a row; returns whether the file has grown by it and those before.
+    pub(crate) fn push(&mut self, row: &Row<'_>) -> Result<bool> {
         self.buffer.push(row);
         let rows_max = BUFFER_ROWS.min(self.group_rows_max - self.group_rows);
-        if self.buffer.rows >= rows_max || self.buffer.bytes() >= BUFFER_BYTES {
+        let is_full = self.buffer.rows >= rows_max || self.buffer.bytes() >= BUFFER_BYTES;
+        if is_full {
             self.flush_buffer()?;
         }
-        Ok(())
+        Ok(is_full)
     }
 
     /// Bytes of the file so far; what is not compressed yet does not count.
     pub(crate) fn bytes(&self) -> u64 {
-        let open: u64 = self.chunks.iter().map(|chunk| written(&chunk.writer)).sum();
-        self.file.bytes_written() as u64 + open
+        self.file.bytes_written() as u64 + self.unwritten_bytes()
+    }
+
+    /// Those of them that are still in memory: the pages of the open row group.
+    pub(crate) fn unwritten_bytes(&self) -> u64 {
+        self.chunks.iter().map(|chunk| written(&chunk.writer)).sum()
+    }
+
+    /// Where the file goes.
+    pub(crate) fn sink(&self) -> &W {
+        self.file.inner()
     }
 
     /// Writes what is left and the footer.

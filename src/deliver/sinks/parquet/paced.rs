@@ -15,9 +15,10 @@ pub(crate) struct PacedFile {
 }
 
 impl PacedFile {
+    /// Fails where less is free than is to be left.
     pub(crate) fn new(file: File, free_bytes_min: u64) -> io::Result<Self> {
         let file = PacedFile { file, free_bytes_min, unsynced: 0 };
-        file.check_room()?;
+        file.check_room(free_bytes_min)?;
         Ok(file)
     }
 
@@ -26,11 +27,20 @@ impl PacedFile {
         self.file.sync_all()
     }
 
-    fn check_room(&self) -> io::Result<()> {
+    /// Whether, once so many bytes more are written, as much is still free as is to be left.
+    pub(crate) fn has_room_for(&self, bytes: u64) -> io::Result<bool> {
+        Ok(self.free_bytes()? >= self.free_bytes_min.saturating_add(bytes))
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
         let disk = rustix::fs::fstatvfs(&self.file)?;
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        if free < self.free_bytes_min {
-            let text = format!("{free} bytes are free on the disk, {} are to be left", self.free_bytes_min);
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
+    fn check_room(&self, least: u64) -> io::Result<()> {
+        let free = self.free_bytes()?;
+        if free < least {
+            let text = format!("{free} bytes are free on the disk, {least} are to be left");
             return Err(io::Error::new(io::ErrorKind::StorageFull, text));
         }
         Ok(())
@@ -42,7 +52,8 @@ impl Write for PacedFile {
         let written = self.file.write(bytes)?;
         self.unsynced += written as u64;
         if self.unsynced >= SYNC_EVERY {
-            self.check_room()?;
+            // A file that is being ended had room when that was decided, which others may have taken: half is for that.
+            self.check_room(self.free_bytes_min / 2)?;
             self.file.sync_data()?;
             self.unsynced = 0;
         }
