@@ -109,6 +109,33 @@ fn a_duplicate_is_no_failure() {
 }
 
 #[test]
+fn a_duplicate_with_other_content_is_told_among_the_details() {
+    let daemon = Daemon::start();
+    daemon.post("/events/batch", Value::from(events("e", 5)).to_string()).with_status(202);
+    let mut batch = events("e", 6);
+    batch[0] = json!(7);
+    batch[2]["data"] = json!({"other": 1});
+    batch[4]["eventId"] = "\u{e9}\"".into();
+    batch[5] = batch[4].clone();
+    batch[5]["storeId"] = "other".into();
+    let body = daemon.post("/events/batch", Value::from(batch.clone()).to_string()).with_status(202);
+    assert_eq!(counts(&body), [6, 5, 1, 4]);
+    let details = body["details"].as_array().unwrap();
+    let told: Vec<_> =
+        details.iter().map(|one| (one["index"].as_u64().unwrap(), one["code"].as_str().unwrap())).collect();
+    assert_eq!(told, [(0, "not_an_object"), (2, "duplicate_differs"), (5, "duplicate_differs")]);
+    assert_eq!(shape(&details[1]), ["code", "eventId", "index", "message"]);
+    assert_eq!((&details[1]["eventId"], &details[2]["eventId"]), (&"e-2".into(), &"\u{e9}\"".into()));
+    assert_eq!(body["errors"].as_array().unwrap().len(), 1, "it is no failure");
+    // Also where nothing has failed, and remembered under a key.
+    let (key, text) = ([("Idempotency-Key", "k")], Value::from(&batch[1..3]).to_string());
+    let whole = daemon.request("POST", "/events/batch?failOnError=true", &key, text.as_bytes()).with_status(202);
+    assert_eq!((&whole["details"][0]["index"], whole["details"].as_array().unwrap().len()), (&1.into(), 1));
+    assert!(whole["errors"].is_null(), "{whole}");
+    assert_eq!(daemon.request("POST", "/events/batch?failOnError=true", &key, text.as_bytes()).with_status(202), whole);
+}
+
+#[test]
 fn a_batch_of_bad_events_only_is_a_readable_batch() {
     let daemon = Daemon::start();
     let body = daemon.post("/events/batch", r#"[{}, 1, "e", null]"#).with_status(202);

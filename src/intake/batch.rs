@@ -1,7 +1,7 @@
 //! `POST /events/batch`: up to 1,000 events, each with its own outcome, or all or nothing.
 
 use super::acceptor::{Acceptor, Trace};
-use super::answer::{Answer, message, problem_with, put_durability, refused, uuid};
+use super::answer::{Answer, DIFFERS, DUPLICATE_DIFFERS, message, problem_with, put_durability, refused, uuid};
 use super::body::{self, Arriving, Kind};
 use super::delivery::Wait;
 use super::entry::pay_events;
@@ -16,7 +16,7 @@ use event::{Batch, Durability, Receipt, Refusal, RejectCode, Rejection, Source, 
 use hyper::StatusCode;
 use hyper::http::request::Parts;
 use prepare::{BatchError, BatchOptions, BatchSummary, Failure};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
@@ -111,17 +111,17 @@ async fn store(
     let shape = Shape { id: uuid(), total: summary.total, aborted, durability: acceptor.shared.durability };
     if let Some(mut claim) = claim {
         let shape = shape.clone();
-        claim.answer_with(move |_, rejects, receipt| shape.render(rejects, receipt));
+        claim.answer_with(move |batch, rejects, receipt| shape.render(batch, rejects, receipt));
         submission.claim = Some(claim);
     }
     if submission.is_empty() {
         let now = Receipt { committed_at: UnixMicros::now(), verdicts: Vec::new(), dead_letters: Vec::new() };
-        return Ok(idempotent::first(shape.render(&[], &now)));
+        return Ok(idempotent::first(shape.render(&submission.batch, &[], &now)));
     }
     let mut submission = acceptor.commit(submission).await.map_err(|(reason, _)| Box::new(refused(reason)))?;
     let answer = submission.claim.take().and_then(Claim::into_answer);
     let receipt = submission.outcome.as_ref().map_err(|reason| Box::new(refused(*reason)))?;
-    let answer = answer.unwrap_or_else(|| shape.render(&submission.rejects, receipt));
+    let answer = answer.unwrap_or_else(|| shape.render(&submission.batch, &submission.rejects, receipt));
     Ok(idempotent::first(wait.finish(acceptor, submission, answer).await))
 }
 
@@ -155,7 +155,7 @@ async fn unreadable(
 /// A whole-body failure.
 struct ProblemBody {
     detail: String,
-    more: Vec<(&'static str, serde_json::Value)>,
+    more: Vec<(&'static str, Value)>,
 }
 
 fn problem_body(error: &BatchError) -> ProblemBody {
@@ -190,7 +190,7 @@ struct Shape {
 }
 
 impl Shape {
-    fn render(&self, rejects: &[Reject], receipt: &Receipt) -> Remembered {
+    fn render(&self, batch: &Batch, rejects: &[Reject], receipt: &Receipt) -> Remembered {
         let failed = if self.aborted { self.total } else { rejects.len() as u32 };
         let duplicates = receipt.verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Duplicate { .. })).count();
         let mut body = json!({
@@ -205,7 +205,12 @@ impl Shape {
                 .iter()
                 .map(|reject| format!("event {}: {}", reject.index, message(reject.rejection.first())))
                 .collect();
-            body["details"] = self.details(rejects);
+        }
+        let mut details = self.failures(rejects);
+        // Behind those, for they are none: who counts `failed` of them has all that failed.
+        details.extend(differing(batch, rejects, receipt));
+        if !details.is_empty() {
+            body["details"] = details.into();
         }
         body["processedAt"] = receipt.committed_at.to_string().into();
         let mut body = body.to_string().into_bytes();
@@ -216,7 +221,8 @@ impl Shape {
         Remembered { status: status.as_u16(), body }
     }
 
-    fn details(&self, rejects: &[Reject]) -> serde_json::Value {
+    /// What is told of each event that failed.
+    fn failures(&self, rejects: &[Reject]) -> Vec<Value> {
         let bad = rejects.iter().map(|reject| {
             let first = reject.rejection.first();
             let mut detail = json!({
@@ -243,4 +249,25 @@ impl Shape {
         }
         details.into_iter().map(|(_, detail)| detail).collect()
     }
+}
+
+/// What is told of each duplicate whose content is not the first one's.
+fn differing(batch: &Batch, rejects: &[Reject], receipt: &Receipt) -> Vec<Value> {
+    let differs = |verdict: &Verdict| matches!(verdict, Verdict::Duplicate { differs: true, .. });
+    if !receipt.verdicts.iter().any(differs) {
+        return Vec::new();
+    }
+    // The good events have the places that the bad ones have left.
+    let mut bad = rejects.iter().map(|reject| reject.index).peekable();
+    let good = (0_u32..).filter(|index| bad.next_if_eq(index).is_none());
+    let told = good.zip(batch.entries.iter().zip(&receipt.verdicts)).filter(|(_, (_, verdict))| differs(verdict));
+    told.map(|(index, (entry, _))| {
+        let mut detail = json!({"index": index, "code": DUPLICATE_DIFFERS, "message": DIFFERS});
+        let id = [b"\"".as_slice(), batch.id_json(entry), b"\""].concat();
+        if let Ok(id) = serde_json::from_slice::<Value>(&id) {
+            detail["eventId"] = id;
+        }
+        detail
+    })
+    .collect()
 }

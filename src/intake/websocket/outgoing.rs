@@ -1,7 +1,7 @@
 //! The messages that go out, written by hand into one buffer for each round.
 
 use crate::commit::{Confirmation, Listener, Missed};
-use crate::intake::answer::{put_durability, put_number};
+use crate::intake::answer::{put_duplicate, put_durability, put_number};
 use event::{Durability, Receipt, UnixMicros, Verdict};
 use frame::put_text_with;
 
@@ -39,9 +39,7 @@ pub(super) fn put_ack(out: &mut Vec<u8>, ack: &Ack<'_>) {
         receipt.committed_at.put_rfc3339(out);
         out.extend_from_slice(b"\",\"seq\":");
         put_number(out, verdict.seq().get());
-        if matches!(verdict, Verdict::Duplicate { .. }) {
-            out.extend_from_slice(b",\"duplicate\":true");
-        }
+        put_duplicate(out, verdict);
         put_durability(out, durability);
         out.push(b'}');
     });

@@ -63,6 +63,14 @@ fn more_details_than_failures_do_not_break_the_balance() {
 }
 
 #[test]
+fn a_duplicate_with_other_content_is_no_failure() {
+    let details = json!([{"index": 0, "code": "duplicate_differs", "message": "m"}, {"index": 1, "code": "too_deep"}]);
+    let answered = answered(judge(&batch_answer(3, 1, 1, details), 3, false));
+    assert_eq!((answered.accepted, answered.duplicates), (1, 1));
+    assert_eq!(answered.rejected, [(1, Reason::new("too_deep", None, ""))]);
+}
+
+#[test]
 fn events_refused_within_a_batch_are_not_rejected() {
     let details = json!([{"index": 2, "code": "overloaded"}, {"index": 0, "code": "shutting_down"}]);
     let answered = answered(judge(&batch_answer(3, 2, 0, details), 3, false));
