@@ -60,9 +60,13 @@ fn the_good_events_of_a_batch_are_stored_and_the_bad_ones_named() {
         (Some(7), Some("not_an_object"), None),
     ];
     assert_eq!(short, wanted);
-    assert_eq!(shape(&details[0]), ["code", "eventId", "index", "message", "pointer"]);
-    assert_eq!(shape(&details[2]), ["code", "index", "message"]);
+    assert_eq!(shape(&details[0]), ["code", "deadLetterId", "eventId", "index", "message", "pointer"]);
+    assert_eq!(shape(&details[2]), ["code", "deadLetterId", "index", "message"]);
     assert_eq!(details[0]["eventId"], "e-2");
+    for one in details {
+        let path = format!("/dead-letters/{}", one["deadLetterId"].as_str().unwrap());
+        assert_eq!(daemon.get(&path).with_status(200)["code"], one["code"]);
+    }
     let errors = body["errors"].as_array().unwrap();
     assert!(errors.len() == 3 && errors.iter().all(Value::is_string), "{body}");
     assert_eq!(daemon.totals(), [7, 0, 3, 0]);
@@ -141,6 +145,18 @@ fn a_batch_of_bad_events_only_is_a_readable_batch() {
     let body = daemon.post("/events/batch", r#"[{}, 1, "e", null]"#).with_status(202);
     assert_eq!(counts(&body), [4, 0, 4, 0]);
     assert_eq!(daemon.totals(), [0, 0, 4, 0]);
+}
+
+#[test]
+fn a_body_that_fails_whole_names_the_dead_letter_that_it_is_kept_as() {
+    let daemon = Daemon::start();
+    for key in [&[][..], &[("Idempotency-Key", "k")]] {
+        let problem = daemon.request("POST", "/events/batch", key, b"no json").problem(400);
+        let path = format!("/dead-letters/{}", problem["deadLetterId"].as_str().unwrap());
+        assert_eq!(daemon.get(&path).with_status(200)["code"], "invalid_json");
+    }
+    let many = daemon.post("/events/batch?maxSize=1", Value::from(events("e", 2)).to_string()).problem(400);
+    assert!(many["deadLetterId"].is_null(), "nothing is kept of it: {many}");
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! `POST /events/batch`: up to 1,000 events, each with its own outcome, or all or nothing.
 
 use super::acceptor::{Acceptor, Trace};
-use super::answer::{Answer, DIFFERS, DUPLICATE_DIFFERS, message, problem_with, put_durability, refused, uuid};
+use super::answer::{
+    Answer, DIFFERS, DUPLICATE_DIFFERS, dead_letter, message, problem_body, put_durability, refused, uuid,
+};
 use super::body::{self, Arriving, Kind};
 use super::delivery::Wait;
 use super::entry::pay_events;
@@ -133,50 +135,47 @@ async fn unreadable(
     submission: Submission,
     claim: Option<Claim>,
 ) -> Result<Answer, Box<Answer>> {
-    let body = problem_body(error);
+    let whole = WholeFailure::of(error);
     let mut submission = Box::new(submission);
     if let Some(code) = error.code() {
         acceptor.shared.metrics.received.fetch_add(1, Relaxed);
         submission.rejects.push(reject(0, Rejection::new(code, error.pointer(), error.to_string()), bytes));
     }
     if let Some(mut claim) = claim {
-        let remembered = body.remembered();
-        claim.answer_with(move |_, _, _| remembered);
+        let whole = whole.clone();
+        claim.answer_with(move |_, _, receipt| whole.render(dead_letter(receipt, 0)));
         submission.claim = Some(claim);
     }
     if submission.is_empty() {
-        return Ok(body.http());
+        return Ok(idempotent::first(whole.render(None)));
     }
     let submission = acceptor.commit(submission).await.map_err(|(reason, _)| Box::new(refused(reason)))?;
-    submission.outcome.as_ref().map_err(|reason| Box::new(refused(*reason)))?;
-    Ok(body.http())
+    let receipt = submission.outcome.as_ref().map_err(|reason| Box::new(refused(*reason)))?;
+    Ok(idempotent::first(whole.render(dead_letter(receipt, 0))))
 }
 
-/// A whole-body failure.
-struct ProblemBody {
+/// What is told of a body that failed whole.
+#[derive(Clone)]
+struct WholeFailure {
     detail: String,
     more: Vec<(&'static str, Value)>,
 }
 
-fn problem_body(error: &BatchError) -> ProblemBody {
-    let detail = error.to_string();
-    let code = error.code().map_or("invalid_batch", RejectCode::as_str);
-    let mut more = vec![("code", code.into()), ("message", detail.clone().into())];
-    more.push(("errors", json!([{"pointer": error.pointer(), "detail": detail}])));
-    ProblemBody { detail, more }
-}
-
-impl ProblemBody {
-    fn http(&self) -> Answer {
-        problem_with(StatusCode::BAD_REQUEST, &self.detail, &self.more)
+impl WholeFailure {
+    fn of(error: &BatchError) -> Self {
+        let detail = error.to_string();
+        let code = error.code().map_or("invalid_batch", RejectCode::as_str);
+        let mut more = vec![("code", code.into()), ("message", detail.clone().into())];
+        more.push(("errors", json!([{"pointer": error.pointer(), "detail": detail}])));
+        WholeFailure { detail, more }
     }
 
-    fn remembered(&self) -> Remembered {
-        let mut body = json!({"type": "about:blank", "title": "Bad Request", "status": 400, "detail": self.detail});
-        for (name, value) in &self.more {
-            body[*name] = value.clone();
-        }
-        Remembered { status: 400, body: body.to_string().into_bytes() }
+    /// The problem, with the dead letter that the body is kept as.
+    fn render(&self, dead_letter: Option<u64>) -> Remembered {
+        let mut more = self.more.clone();
+        more.extend(dead_letter.map(|id| ("deadLetterId", id.to_string().into())));
+        let status = StatusCode::BAD_REQUEST;
+        Remembered { status: status.as_u16(), body: problem_body(status, &self.detail, &more).into_bytes() }
     }
 }
 
@@ -206,7 +205,7 @@ impl Shape {
                 .map(|reject| format!("event {}: {}", reject.index, message(reject.rejection.first())))
                 .collect();
         }
-        let mut details = self.failures(rejects);
+        let mut details = self.failures(rejects, receipt);
         // Behind those, for they are none: who counts `failed` of them has all that failed.
         details.extend(differing(batch, rejects, receipt));
         if !details.is_empty() {
@@ -222,8 +221,8 @@ impl Shape {
     }
 
     /// What is told of each event that failed.
-    fn failures(&self, rejects: &[Reject]) -> Vec<Value> {
-        let bad = rejects.iter().map(|reject| {
+    fn failures(&self, rejects: &[Reject], receipt: &Receipt) -> Vec<Value> {
+        let bad = rejects.iter().enumerate().map(|(at, reject)| {
             let first = reject.rejection.first();
             let mut detail = json!({
                 "index": reject.index,
@@ -235,6 +234,9 @@ impl Shape {
             }
             if !first.pointer.is_empty() {
                 detail["pointer"] = first.pointer.clone().into();
+            }
+            if let Some(id) = dead_letter(receipt, at) {
+                detail["deadLetterId"] = id.to_string().into();
             }
             (reject.index, detail)
         });
