@@ -43,8 +43,9 @@ pub(super) async fn post(
     let (headers, query) = (&head.headers, head.uri.query().unwrap_or_default());
     let kind = body::kind(headers, true)?;
     let options = batch_options(query)?;
-    let wait = Wait::for_sinks(acceptor, awaited(query, &acceptor.shared.sinks)?)?;
-    let mut permit = acceptor.shared.admission.enter().map_err(|reason| Box::new(acceptor.refuse_request(reason)))?;
+    let wait = Wait::for_sinks(acceptor, awaited(query, &acceptor.shared.sinks)?, 0)?;
+    let mut permit =
+        acceptor.shared.admission.enter().map_err(|reason| Box::new(acceptor.refuse_request(reason, 0)))?;
     let bytes = body::read(acceptor, caller, headers, body, &mut permit).await?;
     let started = Instant::now();
     let now = UnixMicros::now();
@@ -52,7 +53,7 @@ pub(super) async fn post(
     let claim = idempotent::claim(acceptor, caller, headers, &[b"batch", ndjson, query.as_bytes(), &bytes])?;
     let mut batch = Batch::new(&caller.tenant, Source::Http, now);
     batch.traceparent = trace.carried();
-    let room = body::room_to_parse(acceptor, kind, &bytes, &permit)?;
+    let room = body::room_to_parse(acceptor, kind, &bytes, &permit, 0)?;
     let split = split(acceptor, kind, batch, &bytes, options, now);
     drop(room);
     let split = match split {

@@ -58,12 +58,14 @@ pub(super) struct Arriving {
     ended: bool,
     /// The client sends nothing before it is told to go on, which the first read does.
     held_back: bool,
+    /// What it is known to bring before it is read; 0 where that is not known.
+    pub(super) events: u64,
 }
 
 impl Arriving {
     pub(super) fn new(body: Incoming, headers: &HeaderMap) -> Self {
         let ended = body.is_end_stream();
-        Arriving { body, ended, held_back: !ended && headers.contains_key(EXPECT) }
+        Arriving { body, ended, held_back: !ended && headers.contains_key(EXPECT), events: 0 }
     }
 
     /// Whether all of it was read, or there never was any.
@@ -122,7 +124,7 @@ pub(super) async fn read(
     if body.body.size_hint().lower() > max as u64 {
         return Err(Box::new(too_large(max)));
     }
-    let unfinished = Unfinished::begin(acceptor, caller).map_err(|reason| Box::new(acceptor.refuse_request(reason)))?;
+    let unfinished = begin(acceptor, caller, body)?;
     let collected = collect(acceptor, body, permit, unfinished);
     let collected = tokio::time::timeout(acceptor.shared.deadlines().body, collected).await;
     let packed = match collected {
@@ -133,7 +135,7 @@ pub(super) async fn read(
     let Some(codec) = codec else { return Ok(packed) };
     match unpacked(codec, packed, max).await {
         Ok(bytes) if permit.grow(bytes.len()) => Ok(bytes),
-        Ok(_) => Err(Box::new(acceptor.refuse_request(Refusal::Overloaded))),
+        Ok(_) => Err(Box::new(acceptor.refuse_request(Refusal::Overloaded, body.events))),
         Err(Unpack::TooLarge) => Err(Box::new(too_large(max))),
         Err(Unpack::Broken) => Err(Box::new(problem(StatusCode::BAD_REQUEST, "the body cannot be unpacked"))),
     }
@@ -150,13 +152,18 @@ pub(super) async fn read_small(
     if body.body.size_hint().lower() > max as u64 {
         return Err(Box::new(too_large(max)));
     }
-    let unfinished = Unfinished::begin(acceptor, caller).map_err(|reason| Box::new(acceptor.refuse_request(reason)))?;
+    let unfinished = begin(acceptor, caller, body)?;
     let whole =
         tokio::time::timeout(acceptor.shared.deadlines().body, collect(acceptor, body, permit, unfinished)).await;
     match whole.unwrap_or_else(|_| Err(Box::new(late())))? {
         bytes if bytes.len() > max => Err(Box::new(too_large(max))),
         bytes => Ok(bytes.into()),
     }
+}
+
+/// Notes among what its address has on its way that a body begins.
+fn begin(acceptor: &Acceptor, caller: &Caller, body: &Arriving) -> Result<Unfinished, Box<Answer>> {
+    Unfinished::begin(acceptor, caller).map_err(|reason| Box::new(acceptor.refuse_request(reason, body.events)))
 }
 
 async fn collect(
@@ -175,10 +182,10 @@ async fn collect(
             return Err(Box::new(too_large(max)));
         }
         if !permit.grow(data.len()) {
-            return Err(Box::new(acceptor.refuse_request(Refusal::Overloaded)));
+            return Err(Box::new(acceptor.refuse_request(Refusal::Overloaded, body.events)));
         }
         if !unfinished.reach(so_far + data.len()) {
-            return Err(Box::new(acceptor.refuse_request(Refusal::AddressShare)));
+            return Err(Box::new(acceptor.refuse_request(Refusal::AddressShare, body.events)));
         }
         // Nearly always the body is one piece, and nothing is copied.
         if so_far == 0 {
@@ -194,19 +201,20 @@ async fn collect(
 }
 
 /// Room for taking a body apart, where that needs unusually much for its size; given back when dropped. Nothing else is
-/// done by its thread meanwhile.
+/// done by its thread meanwhile. `events` are those that it is known to bring.
 pub(super) fn room_to_parse(
     acceptor: &Acceptor,
     kind: Kind,
     bytes: &[u8],
     permit: &Permit,
+    events: u64,
 ) -> Result<Option<Permit>, Box<Answer>> {
     let needed = match kind {
         Kind::Json => prepare::parsing_bytes(bytes),
         Kind::NdJson => prepare::parsing_bytes_of_lines(bytes),
     };
     let lent = acceptor.shared.admission.lend(needed, permit.bytes());
-    lent.map_err(|reason| Box::new(acceptor.refuse_request(reason)))
+    lent.map_err(|reason| Box::new(acceptor.refuse_request(reason, events)))
 }
 
 async fn unpacked(codec: Codec, packed: Bytes, max: usize) -> Result<Bytes, Unpack> {

@@ -191,7 +191,7 @@ pub(super) fn behind_proxies<'a>(
 /// The answer, where a limit is used up.
 pub(super) fn pay(acceptor: &Acceptor, caller: &Caller, events: u64) -> Result<Option<Standing>, Box<Answer>> {
     charge(acceptor, caller, 1, events).map_err(|exceeded| {
-        acceptor.shared.metrics.refuse_request(reason(&exceeded));
+        acceptor.shared.metrics.refuse_unread(reason(&exceeded), events);
         too_much(acceptor, &exceeded)
     })
 }

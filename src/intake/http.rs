@@ -160,7 +160,7 @@ async fn admitted(
     let caller = entry::admit(acceptor, fate, head, route)?;
     let standing = match route {
         // The event of a single one is known: it is refused before its body is read.
-        Some(Route::Single) => entry::pay(acceptor, &caller, 1)?,
+        Some(Route::Single) => entry::pay(acceptor, &caller, single::EVENTS)?,
         Some(Route::Batch | Route::Stream) => entry::pay(acceptor, &caller, 0)?,
         Some(Route::Stats) | None => None,
     };
