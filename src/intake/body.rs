@@ -23,6 +23,9 @@ const SKIPPED_BYTES_MAX: usize = 64 << 10;
 /// How long such a body is waited for: it mostly came with its head.
 const SKIPPED_WITHIN: Duration = Duration::from_millis(100);
 
+/// How long before the end of a drain whoever still sends a body is answered, or a quarter of it where that is less.
+const LAST_ANSWER: Duration = Duration::from_secs(1);
+
 /// What the content type says about a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -124,13 +127,8 @@ pub(super) async fn read(
     if body.body.size_hint().lower() > max as u64 {
         return Err(Box::new(too_large(max)));
     }
-    let unfinished = begin(acceptor, caller, body)?;
-    let collected = collect(acceptor, body, permit, unfinished);
-    let collected = tokio::time::timeout(acceptor.shared.deadlines().body, collected).await;
-    let packed = match collected {
-        Ok(collected) => collected?,
-        Err(_) => return Err(Box::new(late())),
-    };
+    let (unfinished, events) = (begin(acceptor, caller, body)?, body.events);
+    let packed = in_time(acceptor, events, collect(acceptor, body, permit, unfinished)).await?;
     entry::admit_again(acceptor, caller, Scope::Intake)?;
     let Some(codec) = codec else { return Ok(packed) };
     match unpacked(codec, packed, max).await {
@@ -152,10 +150,8 @@ pub(super) async fn read_small(
     if body.body.size_hint().lower() > max as u64 {
         return Err(Box::new(too_large(max)));
     }
-    let unfinished = begin(acceptor, caller, body)?;
-    let whole =
-        tokio::time::timeout(acceptor.shared.deadlines().body, collect(acceptor, body, permit, unfinished)).await;
-    match whole.unwrap_or_else(|_| Err(Box::new(late())))? {
+    let (unfinished, events) = (begin(acceptor, caller, body)?, body.events);
+    match in_time(acceptor, events, collect(acceptor, body, permit, unfinished)).await? {
         bytes if bytes.len() > max => Err(Box::new(too_large(max))),
         bytes => Ok(bytes.into()),
     }
@@ -164,6 +160,27 @@ pub(super) async fn read_small(
 /// Notes among what its address has on its way that a body begins.
 fn begin(acceptor: &Acceptor, caller: &Caller, body: &Arriving) -> Result<Unfinished, Box<Answer>> {
     Unfinished::begin(acceptor, caller).map_err(|reason| Box::new(acceptor.refuse_request(reason, body.events)))
+}
+
+/// Waits for a body as long as its client may take; once the daemon stops, until shortly before those are cut off whose
+/// requests have not ended, so that they are told.
+async fn in_time(
+    acceptor: &Acceptor,
+    events: u64,
+    body: impl Future<Output = Result<Bytes, Box<Answer>>>,
+) -> Result<Bytes, Box<Answer>> {
+    let deadlines = acceptor.shared.deadlines();
+    let cut_off = async {
+        // An error says that whoever could stop it has gone.
+        acceptor.stop.clone().wait_for(|stop| *stop).await.ok();
+        tokio::time::sleep(deadlines.drain - LAST_ANSWER.min(deadlines.drain / 4)).await;
+    };
+    tokio::select! {
+        // Nearly always it is there already.
+        biased;
+        whole = tokio::time::timeout(deadlines.body, body) => whole.unwrap_or_else(|_| Err(Box::new(late()))),
+        () = cut_off => Err(Box::new(acceptor.refuse_request(Refusal::ShuttingDown, events))),
+    }
 }
 
 async fn collect(
