@@ -13,7 +13,8 @@ use event::Refusal;
 use http_body_util::BodyExt;
 use hyper::StatusCode;
 use hyper::body::{Body, Incoming};
-use hyper::header::{CONTENT_TYPE, EXPECT, HeaderMap};
+use hyper::header::{CONTENT_TYPE, EXPECT, HeaderMap, TRANSFER_ENCODING};
+use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 /// Packed bodies above this are unpacked on another thread, so that they do not hold up an acceptor.
@@ -33,10 +34,14 @@ pub(super) enum Kind {
     NdJson,
 }
 
-/// The kind of body, or a 415 that says what is taken.
+/// The kind of body, or an answer that says what is taken.
 pub(super) fn kind(headers: &HeaderMap, ndjson: bool) -> Result<Kind, Box<Answer>> {
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
     // curl and simple clients leave the header out; what they send is then taken as JSON.
-    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(Kind::Json) };
+    let Some(value) = values.next() else { return Ok(Kind::Json) };
+    if values.next().is_some() {
+        return Err(Box::new(problem(StatusCode::BAD_REQUEST, "Content-Type stands more than once")));
+    }
     let value = value.to_str().unwrap_or_default();
     let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match essence.as_str() {
@@ -54,6 +59,14 @@ pub(super) fn kind(headers: &HeaderMap, ndjson: bool) -> Result<Kind, Box<Answer
     }
 }
 
+/// Whether a body is packed for its way in a manner that is not undone here (RFC 9112, section 6.1).
+pub(super) fn is_packed_for_transfer(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(TRANSFER_ENCODING).iter();
+    let codings = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    let mut codings = codings.filter(|coding| !coding.is_empty()).enumerate();
+    codings.any(|(place, coding)| place > 0 || !coding.eq_ignore_ascii_case(b"chunked"))
+}
+
 /// A body that may not be there yet.
 pub(super) struct Arriving {
     body: Incoming,
@@ -61,6 +74,8 @@ pub(super) struct Arriving {
     ended: bool,
     /// The client sends nothing before it is told to go on, which the first read does.
     held_back: bool,
+    /// It came in a way that cannot be read, or its end never came: nothing can follow it.
+    is_broken: bool,
     /// What it is known to bring before it is read; 0 where that is not known.
     pub(super) events: u64,
 }
@@ -68,7 +83,7 @@ pub(super) struct Arriving {
 impl Arriving {
     pub(super) fn new(body: Incoming, headers: &HeaderMap) -> Self {
         let ended = body.is_end_stream();
-        Arriving { body, ended, held_back: !ended && headers.contains_key(EXPECT), events: 0 }
+        Arriving { body, ended, held_back: !ended && headers.contains_key(EXPECT), is_broken: false, events: 0 }
     }
 
     /// Whether all of it was read, or there never was any.
@@ -87,8 +102,11 @@ impl Arriving {
                     }
                 }
                 other => {
-                    self.ended = other.is_none();
-                    return other.and_then(Result::err).map(Err);
+                    let error = other.and_then(Result::err);
+                    self.is_broken |= error.is_some();
+                    // Behind an error there is nothing more, which is no end.
+                    self.ended = !self.is_broken;
+                    return error.map(Err);
                 }
             }
         }
@@ -96,7 +114,7 @@ impl Arriving {
 
     /// Reads what an early answer has left unread, if that is not much. False where the body has not ended after all.
     pub(super) async fn skip(&mut self) -> bool {
-        if self.ended || self.held_back || self.body.size_hint().lower() > SKIPPED_BYTES_MAX as u64 {
+        if self.ended || self.is_broken || self.held_back || self.body.size_hint().lower() > SKIPPED_BYTES_MAX as u64 {
             return self.ended;
         }
         let rest = async {
@@ -193,7 +211,7 @@ async fn collect(
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while let Some(data) = body.piece().await {
-        let data = data.map_err(|_| Box::new(broken_off()))?;
+        let data = data.map_err(|error| Box::new(broken_off(&error)))?;
         let so_far = first.len().max(rest.len());
         if so_far + data.len() > max {
             return Err(Box::new(too_large(max)));
@@ -242,8 +260,15 @@ async fn unpacked(codec: Codec, packed: Bytes, max: usize) -> Result<Bytes, Unpa
     unpacking.await.unwrap_or(Err(Unpack::Broken))
 }
 
-fn broken_off() -> Answer {
-    problem(StatusCode::BAD_REQUEST, "the body ended before it was complete")
+fn broken_off(error: &hyper::Error) -> Answer {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<io::Error>());
+    let is_unreadable =
+        cause.is_some_and(|cause| matches!(cause.kind(), ErrorKind::InvalidInput | ErrorKind::InvalidData));
+    let detail = match is_unreadable {
+        true => "the body's chunks are not written as HTTP/1.1 has them",
+        false => "the body ended before it was complete",
+    };
+    problem(StatusCode::BAD_REQUEST, detail)
 }
 
 fn late() -> Answer {

@@ -2,7 +2,7 @@
 
 use super::acceptor::{Acceptor, Trace};
 use super::answer::{Answer, failed, outdated, problem};
-use super::body::Arriving;
+use super::body::{Arriving, is_packed_for_transfer};
 use super::caught::caught;
 use super::connection::Fate;
 use super::limited::put_standing;
@@ -132,6 +132,10 @@ async fn dispatch(
     }
     if head.version == Version::HTTP_2 && http2::is_too_large(&head.headers) {
         return problem(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request's head is larger than 16384 bytes");
+    }
+    if is_packed_for_transfer(&head.headers) {
+        let detail = "no transfer coding but chunked is taken; say in Content-Encoding how a body is packed";
+        return problem(StatusCode::NOT_IMPLEMENTED, detail);
     }
     match route {
         Some(_) if head.method == Method::OPTIONS => return preflight(acceptor, head),
