@@ -281,6 +281,9 @@ pub const KEYS: &[Key] = &[
     .hot(),
     Key::new("limits.batch_events_max", "Events in one batch.").number("events", 1, 1_000_000).hot(),
     Key::new("limits.depth_max", "Nesting of `data`.").number("levels", 1, 1000).hot(),
+    Key::new("limits.id_bytes_max", "Length of `eventId`, `sessionId`, `storeId` and `userId`.")
+        .number("bytes", 1, 8192)
+        .hot(),
     Key::new("limits.future_max_s", "How far a timestamp may lie in the future; 0 turns the check off.")
         .number("seconds", 0, ANY)
         .hot(),
