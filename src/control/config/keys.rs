@@ -230,9 +230,13 @@ pub const KEYS: &[Key] = &[
     )
     .number("seconds", 1, YEAR_S)
     .hot(),
-    Key::new("server.ack_timeout_s", "How long ?ack= waits for sinks; after that the answer says \"pending\".")
-        .number("seconds", 1, YEAR_S)
-        .hot(),
+    Key::new(
+        "server.ack_timeout_s",
+        "How long ?ack= waits for sinks; after that the answer says \"pending\". For Parquet, and so for all, it wants to \
+         be more than parquet.roll_s.",
+    )
+    .number("seconds", 1, YEAR_S)
+    .hot(),
     Key::new("auth.intake", "What is asked of those who send events, over HTTP or WebSocket.").one_of(AUTH).hot(),
     Key::new(
         "auth.read",
