@@ -27,7 +27,7 @@ cp systemd/ingestd.{service,socket} "$lib/systemd/system/"
 cp systemd/ingestd.sysusers "$lib/sysusers.d/ingestd.conf"
 cp systemd/ingestd.tmpfiles "$lib/tmpfiles.d/ingestd.conf"
 # With every page that one of them names: tests/systemd.rs reads this line.
-cp -r docs/operations.md docs/json.md docs/durability.md docs/security.md docs/limits.md docs/admin.md docs/configuration.md docs/dead-letters.md docs/errors docs/observability "$doc/"
+cp -r docs/operations.md docs/json.md docs/durability.md docs/security.md docs/limits.md docs/admin.md docs/configuration.md docs/dead-letters.md docs/websocket.md docs/errors docs/observability "$doc/"
 gzip -9n < CHANGELOG.md > "$doc/changelog.gz"
 
 # Pages and completions come from the binary itself, where it can make them.

@@ -175,6 +175,15 @@ impl Metrics {
         self.handshakes_failed[reason as usize].fetch_add(1, Relaxed);
     }
 
+    /// Counts a request refused before it was taken apart: by its events where their number is known, else (0) as a request.
+    pub fn refuse_unread(&self, reason: Refusal, events: u64) {
+        if events == 0 {
+            return self.refuse_request(reason);
+        }
+        self.received.fetch_add(events, Relaxed);
+        self.refuse(reason, events);
+    }
+
     /// Counts a request refused before its events were counted.
     pub fn refuse_request(&self, reason: Refusal) {
         self.requests_refused.fetch_add(1, Relaxed);

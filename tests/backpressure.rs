@@ -350,6 +350,40 @@ fn a_listener_that_does_not_read_is_told_what_it_missed() {
     assert!(missed > 0, "it kept up: this test needs more events");
 }
 
+#[test]
+fn a_listener_that_lags_is_told_though_nothing_new_comes_behind() {
+    const EVENTS: u64 = 100;
+    let daemon = Daemon::start();
+    let mut listener = Socket::narrow(&daemon);
+    listener.text(r#"{"type":"subscribe"}"#);
+    listener.message("subscribed");
+    let mut connection = daemon.connect();
+    let batch =
+        |name: &str| Value::from(events(&format!("a-rather-long-name-for-{name}"), EVENTS as usize)).to_string();
+    for number in 0..600 {
+        connection.post("/events/batch", &[], batch(&number.to_string()).as_bytes()).with_status(202);
+    }
+    // As many groups of known events as are kept, and more.
+    let (known, repeats) = (batch("0"), 300);
+    for _ in 0..repeats {
+        connection.post("/events/batch", &[], known.as_bytes()).with_status(202);
+    }
+    let (all, mut told, mut missed, mut duplicates) = ((600 + repeats) * EVENTS, 0, 0, 0);
+    while told + missed < all {
+        let message = listener.json();
+        match message["type"].as_str().unwrap() {
+            "lagged" => missed += message["missed"].as_u64().unwrap(),
+            _ => {
+                told += 1;
+                duplicates += u64::from(message["status"] == "duplicate");
+            }
+        }
+    }
+    assert_eq!(told + missed, all, "each is told or counted, once");
+    assert!(missed > 0, "it kept up: this test needs more events");
+    assert!(duplicates < repeats * EVENTS, "and the last of them, too");
+}
+
 /// What every sink has is held for an hour by default, but not at the price of refusing events.
 #[test]
 fn a_log_over_its_budget_lets_go_of_what_the_sinks_have_and_goes_on() {

@@ -60,9 +60,13 @@ fn the_good_events_of_a_batch_are_stored_and_the_bad_ones_named() {
         (Some(7), Some("not_an_object"), None),
     ];
     assert_eq!(short, wanted);
-    assert_eq!(shape(&details[0]), ["code", "eventId", "index", "message", "pointer"]);
-    assert_eq!(shape(&details[2]), ["code", "index", "message"]);
+    assert_eq!(shape(&details[0]), ["code", "deadLetterId", "eventId", "index", "message", "pointer"]);
+    assert_eq!(shape(&details[2]), ["code", "deadLetterId", "index", "message"]);
     assert_eq!(details[0]["eventId"], "e-2");
+    for one in details {
+        let path = format!("/dead-letters/{}", one["deadLetterId"].as_str().unwrap());
+        assert_eq!(daemon.get(&path).with_status(200)["code"], one["code"]);
+    }
     let errors = body["errors"].as_array().unwrap();
     assert!(errors.len() == 3 && errors.iter().all(Value::is_string), "{body}");
     assert_eq!(daemon.totals(), [7, 0, 3, 0]);
@@ -109,11 +113,50 @@ fn a_duplicate_is_no_failure() {
 }
 
 #[test]
+fn a_duplicate_with_other_content_is_told_among_the_details() {
+    let daemon = Daemon::start();
+    daemon.post("/events/batch", Value::from(events("e", 5)).to_string()).with_status(202);
+    let mut batch = events("e", 6);
+    batch[0] = json!(7);
+    batch[2]["data"] = json!({"other": 1});
+    batch[4]["eventId"] = "\u{e9}\"".into();
+    batch[5] = batch[4].clone();
+    batch[5]["storeId"] = "other".into();
+    let body = daemon.post("/events/batch", Value::from(batch.clone()).to_string()).with_status(202);
+    assert_eq!(counts(&body), [6, 5, 1, 4]);
+    let details = body["details"].as_array().unwrap();
+    let told: Vec<_> =
+        details.iter().map(|one| (one["index"].as_u64().unwrap(), one["code"].as_str().unwrap())).collect();
+    assert_eq!(told, [(0, "not_an_object"), (2, "duplicate_differs"), (5, "duplicate_differs")]);
+    assert_eq!(shape(&details[1]), ["code", "eventId", "index", "message"]);
+    assert_eq!((&details[1]["eventId"], &details[2]["eventId"]), (&"e-2".into(), &"\u{e9}\"".into()));
+    assert_eq!(body["errors"].as_array().unwrap().len(), 1, "it is no failure");
+    // Also where nothing has failed, and remembered under a key.
+    let (key, text) = ([("Idempotency-Key", "k")], Value::from(&batch[1..3]).to_string());
+    let whole = daemon.request("POST", "/events/batch?failOnError=true", &key, text.as_bytes()).with_status(202);
+    assert_eq!((&whole["details"][0]["index"], whole["details"].as_array().unwrap().len()), (&1.into(), 1));
+    assert!(whole["errors"].is_null(), "{whole}");
+    assert_eq!(daemon.request("POST", "/events/batch?failOnError=true", &key, text.as_bytes()).with_status(202), whole);
+}
+
+#[test]
 fn a_batch_of_bad_events_only_is_a_readable_batch() {
     let daemon = Daemon::start();
     let body = daemon.post("/events/batch", r#"[{}, 1, "e", null]"#).with_status(202);
     assert_eq!(counts(&body), [4, 0, 4, 0]);
     assert_eq!(daemon.totals(), [0, 0, 4, 0]);
+}
+
+#[test]
+fn a_body_that_fails_whole_names_the_dead_letter_that_it_is_kept_as() {
+    let daemon = Daemon::start();
+    for key in [&[][..], &[("Idempotency-Key", "k")]] {
+        let problem = daemon.request("POST", "/events/batch", key, b"no json").problem(400);
+        let path = format!("/dead-letters/{}", problem["deadLetterId"].as_str().unwrap());
+        assert_eq!(daemon.get(&path).with_status(200)["code"], "invalid_json");
+    }
+    let many = daemon.post("/events/batch?maxSize=1", Value::from(events("e", 2)).to_string()).problem(400);
+    assert!(many["deadLetterId"].is_null(), "nothing is kept of it: {many}");
 }
 
 #[test]
@@ -187,7 +230,7 @@ fn a_bad_line_fails_alone() {
 #[test]
 fn an_option_of_a_wrong_type_is_told_instead_of_guessed() {
     let daemon = Daemon::start();
-    for path in ["/events/batch?failOnError=maybe", "/events/batch?maxSize=-1", "/events/batch?maxSize="] {
+    for path in ["/events/batch?failOnError=maybe", "/events/batch?maxSize=%30", "/events/batch?maxSize="] {
         daemon.post(path, format!("[{}]", event("e"))).problem(400);
     }
     for options in [json!({"maxSize": "3"}), json!({"failOnError": 1}), json!([])] {

@@ -194,14 +194,52 @@ fn a_request_under_way_is_finished_and_a_new_one_refused() {
 }
 
 #[test]
-fn a_request_that_never_ends_does_not_hold_the_daemon_for_ever() {
-    let daemon = Daemon::with(&[("INGESTD_SERVER_DRAIN_TIMEOUT_S", "1")]);
-    let mut endless = daemon.connect();
-    endless.send("POST /events HTTP/1.1\r\nHost: test\r\nContent-Length: 500\r\n\r\n{");
+fn a_request_that_never_ends_is_answered_and_does_not_hold_the_daemon_for_ever() {
+    let daemon = Daemon::with(&[("INGESTD_SERVER_DRAIN_TIMEOUT_S", "2")]);
+    let mut endless = ["/events", "/events/batch", "/dead-letters/purge"].map(|path| {
+        let mut connection = daemon.connect();
+        connection.send(format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500\r\n\r\n{{"));
+        connection
+    });
     let mut headless = daemon.connect();
     headless.send("POST /events HTTP/1.1\r\nHost");
     daemon.post("/events", event("e").to_string()).with_status(202);
-    assert_eq!(daemon.stop().stored().len(), 1);
+    daemon.term();
+    for connection in &mut endless {
+        let answer = connection.answer();
+        assert_eq!(answer.problem(503)["reason"], "shutting_down");
+        assert!(answer.header("retry-after").is_some() && answer.header("connection") == Some("close"), "{answer:?}");
+    }
+    assert_eq!(daemon.drained().stored().len(), 1);
+}
+
+#[test]
+fn what_is_stored_of_a_websocket_at_a_stop_was_acknowledged() {
+    let daemon = Daemon::start();
+    let mut socket = Socket::open(&daemon);
+    // Far more than one read takes.
+    let messages = (0..20_000).flat_map(|number| masked(TEXT, cart_event(&event(&format!("e-{number}"))).as_bytes()));
+    let messages: Vec<u8> = messages.collect();
+    let mut writer = socket.stream().try_clone().unwrap();
+    let acks = std::thread::scope(|scope| {
+        // It ends where the daemon has closed.
+        scope.spawn(move || io::Write::write_all(&mut writer, &messages).is_ok());
+        socket.message("event_ack");
+        daemon.term();
+        let mut acks = 1;
+        loop {
+            let frame = socket.next_frame().unwrap();
+            if frame.opcode == CLOSE {
+                break acks;
+            }
+            let answer: Value = serde_json::from_slice(&frame.payload).unwrap();
+            match answer["type"].as_str() {
+                Some("event_ack") => acks += 1,
+                _ => assert_eq!(answer["code"], "shutting_down", "{answer}"),
+            }
+        }
+    });
+    assert_eq!(daemon.drained().stored().len(), acks);
 }
 
 /// As a terminal's Ctrl-C beside a script that passes it on.

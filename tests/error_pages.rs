@@ -55,6 +55,7 @@ fn loose() -> BTreeSet<String> {
     for (folder, before) in [
         ("src/intake", "(\"code\", \""),
         ("src/intake", ".code().map_or(\""),
+        ("src/intake", "DUPLICATE_DIFFERS: &str = \""),
         // With one argument a line, and with all on one.
         ("src/intake/websocket", "Step::Error(\""),
         ("src/intake/websocket", "Step::Error( \""),

@@ -71,6 +71,13 @@ fn below_the_disk_reserve_events_are_refused_and_the_daemon_says_degraded() {
     socket.cart(&event("e"));
     let error = socket.message("event_error");
     assert_eq!((&error["code"], &error["eventId"]), (&"disk_reserve".into(), &"e".into()));
+    // A batch's number of events is not known: it is counted as a request.
+    let stats = daemon.get("/events/stats").json();
+    assert_eq!(stats["totals"], json!({"accepted": 0, "duplicate": 0, "rejected": 0, "refused": 2}));
+    assert_eq!(stats["refusedByReason"], json!({"disk_reserve": 2}));
+    assert_eq!(stats["requestsRefusedByReason"], json!({"disk_reserve": 1}));
+    let ingestion = daemon.get("/metrics?format=json").json()["ingestion"].clone();
+    assert_eq!((&ingestion["eventsReceived"], &ingestion["eventsFailed"]), (&2.into(), &2.into()));
     let place = daemon.stop();
     assert_eq!(place.stored().len(), 0);
     // The operator has made room.

@@ -108,6 +108,64 @@ fn a_damaged_packed_body_is_400() {
 }
 
 #[test]
+fn what_follows_a_packed_body_is_400() {
+    let daemon = Daemon::start();
+    for codec in CODECS {
+        let whole = pack(codec, event(codec).to_string().as_bytes());
+        for behind in [1, 3, 10_000] {
+            let body = [whole.clone(), vec![b'x'; behind]].concat();
+            post_packed(&daemon, "/events", "application/json", codec, &body).problem(400);
+        }
+        post_packed(&daemon, "/events", "application/json", codec, &whole).with_status(202);
+    }
+    assert_eq!(daemon.totals(), [3, 0, 0, 0]);
+}
+
+#[test]
+fn two_content_types_are_400() {
+    let daemon = Daemon::start();
+    let twice = [("Content-Type", "application/json"), ("Content-Type", "application/x-ndjson")];
+    for path in ["/events", "/events/batch"] {
+        daemon.request("POST", path, &twice, event("e").to_string().as_bytes()).problem(400);
+    }
+    assert_eq!(daemon.totals(), [0; 4]);
+}
+
+#[test]
+fn a_transfer_coding_that_is_not_undone_is_501() {
+    let daemon = Daemon::start();
+    let packed = pack("gzip", event("e").to_string().as_bytes());
+    let chunks = [format!("{:x}\r\n", packed.len()).as_bytes(), &packed[..], &b"\r\n0\r\n\r\n"[..]].concat();
+    for coding in ["gzip, chunked", "gzip,Chunked", "chunked, chunked"] {
+        let headers = [("Content-Type", "application/json"), ("Transfer-Encoding", coding)];
+        daemon.request("POST", "/events", &headers, &chunks).problem(501);
+    }
+    assert_eq!(daemon.totals(), [0; 4], "nothing of it is kept");
+}
+
+#[test]
+fn chunks_that_cannot_be_read_are_told_and_end_the_connection() {
+    let daemon = Daemon::start();
+    for (chunk, says) in [("zz\r\n", "the body's chunks"), ("5\r\nabcdefgh", "the body's chunks")] {
+        let mut connection = daemon.connect();
+        connection.send("POST /events HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n");
+        connection.send(chunk);
+        let answer = connection.answer();
+        assert!(answer.problem(400)["detail"].as_str().unwrap().starts_with(says), "{answer:?}");
+        assert_eq!(answer.header("connection"), Some("close"));
+        connection.finish();
+        assert!(connection.is_closed());
+    }
+    // One whose client says that there is no more.
+    let mut connection = daemon.connect();
+    connection.send("POST /events HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n\r\n{");
+    connection.finish();
+    let answer = connection.answer();
+    assert_eq!(answer.problem(400)["detail"], "the body ended before it was complete");
+    assert_eq!(answer.header("connection"), Some("close"));
+}
+
+#[test]
 fn an_unknown_content_encoding_is_415() {
     let daemon = Daemon::start();
     let json = ("Content-Type", "application/json");

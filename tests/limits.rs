@@ -215,6 +215,8 @@ fn what_a_tenant_has_sent_today_survives_a_stop_and_a_kill() {
     assert_eq!(daemon.metric("ingestd_events_refused_total{reason=\"quota_exceeded\"}"), 4.0);
     daemon.post("/events/batch", batch("d", 3)).with_status(202);
     assert_eq!(daemon.post("/events", event("e").to_string()).problem(429)["reason"], "quota_exceeded");
+    assert_eq!(daemon.metric("ingestd_events_refused_total{reason=\"quota_exceeded\"}"), 5.0);
+    assert_eq!((daemon.totals()[3], daemon.metric("ingestd_events_received_total")), (5, 8.0));
     assert_eq!(daemon.stop().stored().len(), 10);
 }
 
@@ -358,6 +360,7 @@ fn an_address_whose_bodies_stall_leaves_room_for_others() {
     for mut one in refused {
         assert_eq!(one.answer().problem(429)["reason"], "address_share");
     }
+    assert!(daemon.metric("ingestd_events_refused_total{reason=\"address_share\"}") >= 18.0);
     // These still hold what they have, and everybody else is served, also with large bodies.
     let mut third = from(&daemon, THIRD);
     for number in 0..20 {

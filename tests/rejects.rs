@@ -53,6 +53,21 @@ fn a_rejected_event_is_answered_with_all_that_a_program_and_a_person_need() {
 }
 
 #[test]
+fn how_long_ids_may_be_is_for_the_operator_to_say() {
+    let long = "x".repeat(8192);
+    let daemon = Daemon::with(&[("INGESTD_LIMITS_ID_BYTES_MAX", "8192")]);
+    for field in ["eventId", "sessionId", "storeId", "userId"] {
+        daemon.post("/events", with(field, long.as_str().into())).with_status(202);
+        assert_rejected(&daemon, with(field, format!("{long}x").into()), "invalid_length", &format!("/{field}"));
+    }
+    let stored = daemon.stop().stored();
+    assert!(stored.iter().any(|event| event.id == long), "{}", stored.len());
+    let daemon = Daemon::with(&[("INGESTD_LIMITS_ID_BYTES_MAX", "3")]);
+    let answer = told(&daemon.post("/events", with("sessionId", "abc".into())));
+    assert_eq!(answer, ("invalid_length".to_owned(), vec!["/storeId".to_owned()]));
+}
+
+#[test]
 fn every_dead_letter_has_an_id_of_its_own_that_survives_a_kill() {
     let daemon = Daemon::start();
     let id = |daemon: &Daemon| {

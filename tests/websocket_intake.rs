@@ -106,6 +106,19 @@ fn an_event_is_acknowledged_with_its_position() {
 }
 
 #[test]
+fn a_duplicate_with_other_content_is_acknowledged_with_a_message() {
+    let daemon = Daemon::start();
+    let mut socket = Socket::open(&daemon);
+    let mut other = event("e-1");
+    other["data"] = json!({"other": 1});
+    socket.cart(&json!([event("e-1"), event("e-1"), other]));
+    let acks: Vec<Value> = (0..3).map(|_| socket.message("event_ack")).collect();
+    assert!(acks[0]["message"].is_null() && acks[1]["message"].is_null(), "{acks:?}");
+    assert_eq!(shape(&acks[2]), ["duplicate", "eventId", "message", "seq", "status", "timestamp", "type"]);
+    assert_eq!(acks[2]["seq"], acks[0]["seq"]);
+}
+
+#[test]
 fn an_acknowledged_event_survives_a_kill_right_behind_the_ack() {
     let mut place = Place::with(&[]);
     for round in 0..5 {

@@ -126,6 +126,7 @@ impl<S: Store> Engine<S> {
         let (control, inbox) = Control::new(ring_in.clone());
         let (desks, mailboxes) = seeds(acceptors, &ring_in, &parts.metrics);
         let stop = Arc::new(AtomicBool::new(false));
+        parts.hub.begin(store.next());
         let engine = Engine {
             clock: Clock::start(parts.timeline.clone()),
             dead: load_dead(&parts)?,
@@ -274,7 +275,7 @@ impl<S: Store> Engine<S> {
             }
         }
         outcomes::count(&self.group, &self.parts.metrics);
-        outcomes::announce(&self.group, &self.parts.hub, now);
+        outcomes::announce(&self.group, &self.parts.hub, now, self.store.next());
         Ok(())
     }
 

@@ -34,7 +34,7 @@ pub use dead_letter::{
 };
 pub use desk::{Desk, DeskSeed, Pending, Settled};
 pub use engine::{Engine, EngineParts, GroupLimits};
-pub use hub::{Confirmation, ConfirmationStatus, Hub};
+pub use hub::{Confirmation, ConfirmationStatus, Hub, Listener, Missed};
 pub use idempotency::{Begin, Claim, Idempotency, IdempotencyLimits, Remembered};
 pub use letter_order::{Beside, LetterOrder, Ordered, Replay, Whose};
 pub use probe::{Probe, Stuck};

@@ -1,10 +1,9 @@
 //! What became of a group's events, for those who count and those who listen.
 
 use super::engine::Requests;
-use super::hub::{Confirmation, ConfirmationStatus, Hub};
+use super::hub::{ConfirmationStatus, Hub};
 use crate::metrics::Metrics;
-use event::{UnixMicros, Verdict};
-use std::sync::Arc;
+use event::{Seq, UnixMicros, Verdict};
 use std::sync::atomic::Ordering;
 
 /// Counts a group's outcomes, once per group.
@@ -36,30 +35,25 @@ pub(super) fn count(group: &Requests, metrics: &Metrics) {
     }
 }
 
-/// Tells listeners what became of a group's events.
-pub(super) fn announce(group: &Requests, hub: &Hub, at: UnixMicros) {
-    if !hub.has_listeners() {
-        return;
-    }
-    let mut out = Vec::new();
-    for (_, _, submission) in group {
-        let Ok(receipt) = &submission.outcome else { continue };
-        let tenant: Arc<str> = Arc::from(&*submission.batch.tenant);
-        for (entry, verdict) in submission.batch.entries.iter().zip(&receipt.verdicts) {
-            let status = match verdict {
-                Verdict::Accepted(_) => ConfirmationStatus::Accepted,
-                Verdict::Duplicate { .. } => ConfirmationStatus::Duplicate,
-            };
-            let id_json = submission.batch.id_json(entry).into();
-            out.push(Confirmation { tenant: Arc::clone(&tenant), id_json, seq: Some(verdict.seq()), status, at });
+/// Tells listeners what became of a group's events, behind which the log goes on at `next`.
+pub(super) fn announce(group: &Requests, hub: &Hub, at: UnixMicros, next: Seq) {
+    hub.announce(next, |audience, out| {
+        for (_, _, submission) in group {
+            let Ok(receipt) = &submission.outcome else { continue };
+            let Some(heard) = audience.of(&submission.batch.tenant) else { continue };
+            for (entry, verdict) in submission.batch.entries.iter().zip(&receipt.verdicts) {
+                let status = match verdict {
+                    Verdict::Accepted(_) => ConfirmationStatus::Accepted,
+                    Verdict::Duplicate { .. } => ConfirmationStatus::Duplicate,
+                };
+                out.push(heard.confirm(submission.batch.id_json(entry).into(), Some(verdict.seq()), status, at));
+            }
+            for reject in &submission.rejects {
+                let id = reject.rejection.event_id.as_deref().unwrap_or_default();
+                let text = serde_json::to_vec(id).unwrap_or_default();
+                let id_json = text.get(1..text.len().saturating_sub(1)).unwrap_or_default().into();
+                out.push(heard.confirm(id_json, None, ConfirmationStatus::Rejected, at));
+            }
         }
-        for reject in &submission.rejects {
-            let id = reject.rejection.event_id.as_deref().unwrap_or_default();
-            let text = serde_json::to_vec(id).unwrap_or_default();
-            let id_json = text.get(1..text.len().saturating_sub(1)).unwrap_or_default().into();
-            let status = ConfirmationStatus::Rejected;
-            out.push(Confirmation { tenant: Arc::clone(&tenant), id_json, seq: None, status, at });
-        }
-    }
-    hub.announce(out);
+    });
 }

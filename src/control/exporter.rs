@@ -7,13 +7,13 @@ use super::rates::Rates;
 use crate::intake::{Answer, problem};
 use crate::metrics::{Metrics, Stage, put_head, put_metric, put_series};
 use crate::net::ConnectionGate;
-use event::{RejectCode, UnixMicros};
+use event::{Refusal, RejectCode, UnixMicros};
 use http_body_util::Full;
 use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// What the exporter reads.
 pub struct ExporterParts {
@@ -120,12 +120,9 @@ impl Exporter {
                 (prepare::EVENT_TYPES.get(at).copied().unwrap_or("other").to_owned(), count.load(Relaxed).into())
             })
             .collect();
-        let rejected: Map<_, _> = RejectCode::ALL
-            .iter()
-            .zip(&metrics.rejected)
-            .filter(|(_, count)| count.load(Relaxed) > 0)
-            .map(|(code, count)| (code.as_str().to_owned(), count.load(Relaxed).into()))
-            .collect();
+        let rejected = by_name(RejectCode::ALL.iter().map(|code| code.as_str()).zip(&metrics.rejected));
+        let refused = by_name(Refusal::ALL.iter().map(|reason| reason.as_str()).zip(&metrics.refused));
+        let requests = by_name(Refusal::ALL.iter().map(|reason| reason.as_str()).zip(&metrics.requests_refused_by));
         let latency: Map<_, _> =
             Stage::ALL.iter().map(|stage| (stage.as_str().to_owned(), percentiles(&metrics.stage(*stage)))).collect();
         json!({
@@ -137,6 +134,9 @@ impl Exporter {
             },
             "byType": by_type,
             "rejectedByCode": rejected,
+            "refusedByReason": refused,
+            // Batches whose events were not counted: they were refused before they were read.
+            "requestsRefusedByReason": requests,
             "rates": {
                 "s1": parts.rates.events_per_second(1),
                 "s10": parts.rates.events_per_second(10),
@@ -199,6 +199,12 @@ impl Exporter {
             },
         })
     }
+}
+
+/// Those that have been counted at all.
+fn by_name<'a>(counts: impl Iterator<Item = (&'static str, &'a AtomicU64)>) -> Map<String, Value> {
+    let counted = counts.map(|(name, count)| (name, count.load(Relaxed))).filter(|(_, count)| *count > 0);
+    counted.map(|(name, count)| (name.to_owned(), count.into())).collect()
 }
 
 fn percentiles(histogram: &hdrhistogram::Histogram<u64>) -> Value {

@@ -53,8 +53,8 @@ impl Live {
                     event_bytes_max: limits.event_bytes_max,
                     batch_events_max: limits.batch_events_max,
                     depth_max: limits.depth_max,
+                    id_bytes_max: limits.id_bytes_max,
                     future_max: (limits.future_max_s > 0).then(|| Duration::from_secs(limits.future_max_s)),
-                    ..prepare::Limits::default()
                 },
                 body_bytes_max: limits.body_bytes_max,
                 deadlines: Deadlines {

@@ -81,7 +81,7 @@ pub struct Entry {
     pub end: u32,
     /// Where the id's JSON text (escapes as received, no quotes) starts in `Batch::records`.
     pub id_start: u32,
-    /// Length of that text in bytes: at most 6 × 128, all of them `\u00XX` escapes.
+    /// Length of that text in bytes: at most six for each of the longest id's, all of them `\u00XX` escapes.
     pub id_len: u16,
     /// Index into the list of built-in event types, for counters; 255 for a registered one.
     pub event_type: u8,

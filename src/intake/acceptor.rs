@@ -235,9 +235,10 @@ impl Acceptor {
         }
     }
 
-    /// Refuses a request whose events have not been counted.
-    pub(super) fn refuse_request(&self, reason: Refusal) -> Answer {
-        self.shared.metrics.refuse_request(reason);
+    /// Refuses a request that was not taken apart, and counts the events that it is known to bring; 0 where that is not
+    /// known.
+    pub(super) fn refuse_request(&self, reason: Refusal, events: u64) -> Answer {
+        self.shared.metrics.refuse_unread(reason, events);
         refused(reason)
     }
 

@@ -139,17 +139,26 @@ pub(super) fn accepted(id_json: &[u8], verdict: Verdict, at: UnixMicros, durabil
     at.put_rfc3339(&mut out);
     out.extend_from_slice(b"\",\"seq\":");
     put_number(&mut out, verdict.seq().get());
-    if let Verdict::Duplicate { differs, .. } = verdict {
-        out.extend_from_slice(b",\"duplicate\":true");
-        if differs {
-            out.extend_from_slice(
-                b",\"message\":\"an event with this id but other content was accepted before; this one was dropped\"",
-            );
-        }
-    }
+    put_duplicate(&mut out, verdict);
     put_durability(&mut out, durability);
     out.push(b'}');
     out
+}
+
+/// What is said of a duplicate whose content is not the first one's.
+pub(super) const DIFFERS: &str = "an event with this id but other content was accepted before; this one was dropped";
+/// The code of that, among what is told of a batch.
+pub(super) const DUPLICATE_DIFFERS: &str = "duplicate_differs";
+
+/// Appends what tells a duplicate from an event that is new.
+pub(super) fn put_duplicate(out: &mut Vec<u8>, verdict: Verdict) {
+    let Verdict::Duplicate { differs, .. } = verdict else { return };
+    out.extend_from_slice(b",\"duplicate\":true");
+    if differs {
+        out.extend_from_slice(b",\"message\":\"");
+        out.extend_from_slice(DIFFERS.as_bytes());
+        out.push(b'"');
+    }
 }
 
 /// The body of a 400 for one event.

@@ -1,7 +1,9 @@
 //! `POST /events/batch`: up to 1,000 events, each with its own outcome, or all or nothing.
 
 use super::acceptor::{Acceptor, Trace};
-use super::answer::{Answer, message, problem_with, put_durability, refused, uuid};
+use super::answer::{
+    Answer, DIFFERS, DUPLICATE_DIFFERS, dead_letter, message, problem_body, put_durability, refused, uuid,
+};
 use super::body::{self, Arriving, Kind};
 use super::delivery::Wait;
 use super::options::{awaited, batch_options};
@@ -15,7 +17,7 @@ use event::{Batch, Durability, Receipt, Refusal, RejectCode, Rejection, Source, 
 use hyper::StatusCode;
 use hyper::http::request::Parts;
 use prepare::{BatchError, BatchOptions, BatchSummary, Failure};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
@@ -41,8 +43,9 @@ pub(super) async fn post(
     let (headers, query) = (&head.headers, head.uri.query().unwrap_or_default());
     let kind = body::kind(headers, true)?;
     let options = batch_options(query)?;
-    let wait = Wait::for_sinks(acceptor, awaited(query, &acceptor.shared.sinks)?)?;
-    let mut permit = acceptor.shared.admission.enter().map_err(|reason| Box::new(acceptor.refuse_request(reason)))?;
+    let wait = Wait::for_sinks(acceptor, awaited(query, &acceptor.shared.sinks)?, 0)?;
+    let mut permit =
+        acceptor.shared.admission.enter().map_err(|reason| Box::new(acceptor.refuse_request(reason, 0)))?;
     let bytes = body::read(acceptor, caller, headers, body, &mut permit).await?;
     let started = Instant::now();
     let now = UnixMicros::now();
@@ -50,7 +53,7 @@ pub(super) async fn post(
     let claim = idempotent::claim(acceptor, caller, headers, &[b"batch", ndjson, query.as_bytes(), &bytes])?;
     let mut batch = Batch::new(&caller.tenant, Source::Http, now);
     batch.traceparent = trace.carried();
-    let room = body::room_to_parse(acceptor, kind, &bytes, &permit)?;
+    let room = body::room_to_parse(acceptor, kind, &bytes, &permit, 0)?;
     let split = split(acceptor, kind, batch, &bytes, options, now);
     drop(room);
     let split = match split {
@@ -113,17 +116,17 @@ async fn store(
     let shape = Shape { id: uuid(), total: summary.total, aborted, durability: acceptor.shared.durability };
     if let Some(mut claim) = claim {
         let shape = shape.clone();
-        claim.answer_with(move |_, rejects, receipt| shape.render(rejects, receipt));
+        claim.answer_with(move |batch, rejects, receipt| shape.render(batch, rejects, receipt));
         submission.claim = Some(claim);
     }
     if submission.is_empty() {
         let now = Receipt { committed_at: UnixMicros::now(), verdicts: Vec::new(), dead_letters: Vec::new() };
-        return Ok(idempotent::first(shape.render(&[], &now)));
+        return Ok(idempotent::first(shape.render(&submission.batch, &[], &now)));
     }
     let mut submission = toll.commit(submission).await.map_err(|(reason, _)| Box::new(refused(reason)))?;
     let answer = submission.claim.take().and_then(Claim::into_answer);
     let receipt = submission.outcome.as_ref().map_err(|reason| Box::new(refused(*reason)))?;
-    let answer = answer.unwrap_or_else(|| shape.render(&submission.rejects, receipt));
+    let answer = answer.unwrap_or_else(|| shape.render(&submission.batch, &submission.rejects, receipt));
     Ok(idempotent::first(wait.finish(acceptor, submission, answer).await))
 }
 
@@ -135,50 +138,47 @@ async fn unreadable(
     submission: Submission,
     claim: Option<Claim>,
 ) -> Result<Answer, Box<Answer>> {
-    let body = problem_body(error);
+    let whole = WholeFailure::of(error);
     let mut submission = Box::new(submission);
     if let Some(code) = error.code() {
         acceptor.shared.metrics.received.fetch_add(1, Relaxed);
         submission.rejects.push(reject(0, Rejection::new(code, error.pointer(), error.to_string()), bytes));
     }
     if let Some(mut claim) = claim {
-        let remembered = body.remembered();
-        claim.answer_with(move |_, _, _| remembered);
+        let whole = whole.clone();
+        claim.answer_with(move |_, _, receipt| whole.render(dead_letter(receipt, 0)));
         submission.claim = Some(claim);
     }
     if submission.is_empty() {
-        return Ok(body.http());
+        return Ok(idempotent::first(whole.render(None)));
     }
     let submission = acceptor.commit(submission).await.map_err(|(reason, _)| Box::new(refused(reason)))?;
-    submission.outcome.as_ref().map_err(|reason| Box::new(refused(*reason)))?;
-    Ok(body.http())
+    let receipt = submission.outcome.as_ref().map_err(|reason| Box::new(refused(*reason)))?;
+    Ok(idempotent::first(whole.render(dead_letter(receipt, 0))))
 }
 
-/// A whole-body failure.
-struct ProblemBody {
+/// What is told of a body that failed whole.
+#[derive(Clone)]
+struct WholeFailure {
     detail: String,
-    more: Vec<(&'static str, serde_json::Value)>,
+    more: Vec<(&'static str, Value)>,
 }
 
-fn problem_body(error: &BatchError) -> ProblemBody {
-    let detail = error.to_string();
-    let code = error.code().map_or("invalid_batch", RejectCode::as_str);
-    let mut more = vec![("code", code.into()), ("message", detail.clone().into())];
-    more.push(("errors", json!([{"pointer": error.pointer(), "detail": detail}])));
-    ProblemBody { detail, more }
-}
-
-impl ProblemBody {
-    fn http(&self) -> Answer {
-        problem_with(StatusCode::BAD_REQUEST, &self.detail, &self.more)
+impl WholeFailure {
+    fn of(error: &BatchError) -> Self {
+        let detail = error.to_string();
+        let code = error.code().map_or("invalid_batch", RejectCode::as_str);
+        let mut more = vec![("code", code.into()), ("message", detail.clone().into())];
+        more.push(("errors", json!([{"pointer": error.pointer(), "detail": detail}])));
+        WholeFailure { detail, more }
     }
 
-    fn remembered(&self) -> Remembered {
-        let mut body = json!({"type": "about:blank", "title": "Bad Request", "status": 400, "detail": self.detail});
-        for (name, value) in &self.more {
-            body[*name] = value.clone();
-        }
-        Remembered { status: 400, body: body.to_string().into_bytes() }
+    /// The problem, with the dead letter that the body is kept as.
+    fn render(&self, dead_letter: Option<u64>) -> Remembered {
+        let mut more = self.more.clone();
+        more.extend(dead_letter.map(|id| ("deadLetterId", id.to_string().into())));
+        let status = StatusCode::BAD_REQUEST;
+        Remembered { status: status.as_u16(), body: problem_body(status, &self.detail, &more).into_bytes() }
     }
 }
 
@@ -192,7 +192,7 @@ struct Shape {
 }
 
 impl Shape {
-    fn render(&self, rejects: &[Reject], receipt: &Receipt) -> Remembered {
+    fn render(&self, batch: &Batch, rejects: &[Reject], receipt: &Receipt) -> Remembered {
         let failed = if self.aborted { self.total } else { rejects.len() as u32 };
         let duplicates = receipt.verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Duplicate { .. })).count();
         let mut body = json!({
@@ -207,7 +207,12 @@ impl Shape {
                 .iter()
                 .map(|reject| format!("event {}: {}", reject.index, message(reject.rejection.first())))
                 .collect();
-            body["details"] = self.details(rejects);
+        }
+        let mut details = self.failures(rejects, receipt);
+        // Behind those, for they are none: who counts `failed` of them has all that failed.
+        details.extend(differing(batch, rejects, receipt));
+        if !details.is_empty() {
+            body["details"] = details.into();
         }
         body["processedAt"] = receipt.committed_at.to_string().into();
         let mut body = body.to_string().into_bytes();
@@ -218,8 +223,9 @@ impl Shape {
         Remembered { status: status.as_u16(), body }
     }
 
-    fn details(&self, rejects: &[Reject]) -> serde_json::Value {
-        let bad = rejects.iter().map(|reject| {
+    /// What is told of each event that failed.
+    fn failures(&self, rejects: &[Reject], receipt: &Receipt) -> Vec<Value> {
+        let bad = rejects.iter().enumerate().map(|(at, reject)| {
             let first = reject.rejection.first();
             let mut detail = json!({
                 "index": reject.index,
@@ -231,6 +237,9 @@ impl Shape {
             }
             if !first.pointer.is_empty() {
                 detail["pointer"] = first.pointer.clone().into();
+            }
+            if let Some(id) = dead_letter(receipt, at) {
+                detail["deadLetterId"] = id.to_string().into();
             }
             (reject.index, detail)
         });
@@ -245,4 +254,25 @@ impl Shape {
         }
         details.into_iter().map(|(_, detail)| detail).collect()
     }
+}
+
+/// What is told of each duplicate whose content is not the first one's.
+fn differing(batch: &Batch, rejects: &[Reject], receipt: &Receipt) -> Vec<Value> {
+    let differs = |verdict: &Verdict| matches!(verdict, Verdict::Duplicate { differs: true, .. });
+    if !receipt.verdicts.iter().any(differs) {
+        return Vec::new();
+    }
+    // The good events have the places that the bad ones have left.
+    let mut bad = rejects.iter().map(|reject| reject.index).peekable();
+    let good = (0_u32..).filter(|index| bad.next_if_eq(index).is_none());
+    let told = good.zip(batch.entries.iter().zip(&receipt.verdicts)).filter(|(_, (_, verdict))| differs(verdict));
+    told.map(|(index, (entry, _))| {
+        let mut detail = json!({"index": index, "code": DUPLICATE_DIFFERS, "message": DIFFERS});
+        let id = [b"\"".as_slice(), batch.id_json(entry), b"\""].concat();
+        if let Ok(id) = serde_json::from_slice::<Value>(&id) {
+            detail["eventId"] = id;
+        }
+        detail
+    })
+    .collect()
 }

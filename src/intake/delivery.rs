@@ -1,7 +1,7 @@
 //! `?ack=`: an answer that waits until sinks have the events, too.
 
 use super::acceptor::Acceptor;
-use super::answer::{Answer, refused};
+use super::answer::Answer;
 use crate::commit::{Permit, Remembered, Submission};
 use event::{Refusal, Seq, Verdict};
 use std::time::Duration;
@@ -17,16 +17,16 @@ pub(super) struct Wait {
 }
 
 impl Wait {
-    /// A wait for `sinks`, which may be none.
+    /// A wait for `sinks`, which may be none, of a request that is known to bring so many `events`.
     ///
     /// # Errors
     /// The answer when too many wait already: nothing is stored.
-    pub(super) fn for_sinks(acceptor: &Acceptor, sinks: Vec<&'static str>) -> Result<Self, Box<Answer>> {
+    pub(super) fn for_sinks(acceptor: &Acceptor, sinks: Vec<&'static str>, events: u64) -> Result<Self, Box<Answer>> {
         let place = match sinks.is_empty() {
             true => None,
             false => {
                 let place = acceptor.shared.ack_places.enter();
-                Some(place.ok_or_else(|| Box::new(refused(Refusal::Overloaded)))?)
+                Some(place.ok_or_else(|| Box::new(acceptor.refuse_request(Refusal::Overloaded, events)))?)
             }
         };
         Ok(Wait { sinks, _place: place })

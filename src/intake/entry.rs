@@ -181,13 +181,18 @@ pub(super) fn behind_proxies<'a>(
     if client == peer.address { Rc::clone(peer) } else { Rc::new(Caller { address: client, ..Caller::clone(peer) }) }
 }
 
-/// Charges a request, and the events that it is known to have.
+/// Charges a request and so many events. Where it is refused, `unread` events count as refused with it.
 ///
 /// # Errors
 /// The answer, where a limit is used up.
-pub(super) fn pay<'a>(acceptor: &'a Acceptor, caller: &Rc<Caller>, events: u64) -> Result<Toll<'a>, Box<Answer>> {
+pub(super) fn pay<'a>(
+    acceptor: &'a Acceptor,
+    caller: &Rc<Caller>,
+    events: u64,
+    unread: u64,
+) -> Result<Toll<'a>, Box<Answer>> {
     Toll::pay(acceptor, caller, 1, events).map_err(|exceeded| {
-        acceptor.shared.metrics.refuse_request(reason(&exceeded));
+        acceptor.shared.metrics.refuse_unread(reason(&exceeded), unread);
         too_much(acceptor, &exceeded)
     })
 }

@@ -2,7 +2,7 @@
 
 use super::acceptor::{Acceptor, Trace};
 use super::answer::{Answer, failed, outdated, problem};
-use super::body::Arriving;
+use super::body::{Arriving, is_packed_for_transfer};
 use super::caught::caught;
 use super::connection::Fate;
 use super::unread::{Counted, Kept, Reply, keep};
@@ -131,6 +131,10 @@ async fn dispatch(
     if head.version == Version::HTTP_2 && http2::is_too_large(&head.headers) {
         return problem(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request's head is larger than 16384 bytes");
     }
+    if is_packed_for_transfer(&head.headers) {
+        let detail = "no transfer coding but chunked is taken; say in Content-Encoding how a body is packed";
+        return problem(StatusCode::NOT_IMPLEMENTED, detail);
+    }
     match route {
         Some(_) if head.method == Method::OPTIONS => return preflight(acceptor, head),
         Some(route) if !route.takes(&head.method) => return not_allowed(route),
@@ -160,18 +164,18 @@ async fn admitted(
         Some(Route::Single) => {
             // Asked before the event is paid for, which is before its body is read: what finds no place costs no event.
             let place = acceptor.shared.admission.enter();
-            let mut toll = entry::pay(acceptor, &caller, u64::from(place.is_ok()))?;
+            let mut toll = entry::pay(acceptor, &caller, u64::from(place.is_ok()), single::EVENTS)?;
             let answer = single::post(acceptor, &caller, head, body, trace, place, &mut toll).await;
             // Who is refused is told how it stands, too.
             (answer.unwrap_or_else(|refused| *refused), toll.end())
         }
         Some(Route::Batch) => {
-            let toll = entry::pay(acceptor, &caller, 0)?;
+            let toll = entry::pay(acceptor, &caller, 0, 0)?;
             let answer = batch::post(acceptor, &caller, head, body, trace).await;
             (answer.unwrap_or_else(|refused| *refused), toll.end())
         }
         Some(Route::Stream) => {
-            let toll = entry::pay(acceptor, &caller, 0)?;
+            let toll = entry::pay(acceptor, &caller, 0, 0)?;
             (stream(acceptor, &caller, head, body, fate), toll.end())
         }
         Some(Route::Stats) => (about(acceptor, &caller, head)?, None),

@@ -8,15 +8,15 @@ use prepare::BatchOptions;
 pub(super) fn batch_options(query: &str) -> Result<BatchOptions, Box<Answer>> {
     let mut options = BatchOptions::default();
     for (name, value) in pairs(query) {
-        match name {
-            "failOnError" => match value {
+        match &*name {
+            "failOnError" => match &*value {
                 "true" | "1" | "" => options.fail_on_error = Some(true),
                 "false" | "0" => options.fail_on_error = Some(false),
                 _ => return Err(bad("query parameter failOnError must be true or false")),
             },
             "maxSize" => {
-                let size = value.parse().map_err(|_| bad("query parameter maxSize must be a whole number"))?;
-                options.max_size = Some(size);
+                let size = value.parse().ok().filter(|size: &u64| *size > 0);
+                options.max_size = Some(size.ok_or_else(|| bad("query parameter maxSize must be an integer from 1"))?);
             }
             _ => {}
         }
@@ -42,8 +42,9 @@ pub(super) fn awaited(query: &str, sinks: &[&'static str]) -> Result<Vec<&'stati
     }
 }
 
-fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
-    query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+/// Names and values, decoded.
+fn pairs(query: &str) -> form_urlencoded::Parse<'_> {
+    form_urlencoded::parse(query.as_bytes())
 }
 
 fn bad(detail: &str) -> Box<Answer> {
@@ -55,11 +56,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn options_are_read_decoded_and_a_limit_is_one_at_least() {
+        let options = |query| batch_options(query).map(|options| (options.max_size, options.fail_on_error)).ok();
+        for query in ["maxSize=1&failOnError", "maxSize=%31&failOnError=tr%75e", "fail%4FnError=1&max%53ize=1"] {
+            assert_eq!(options(query), Some((Some(1), Some(true))), "{query}");
+        }
+        for query in ["maxSize=0", "maxSize=%30", "maxSize=-1", "maxSize=", "maxSize=1.0", "failOnError=maybe"] {
+            assert_eq!(options(query), None, "{query}");
+        }
+    }
+
+    #[test]
     fn all_sinks_are_those_that_run_and_none_is_a_mistake() {
         let waits = |query, sinks: &[&'static str]| awaited(query, sinks).ok();
         assert_eq!(waits("ack=all", &["clickhouse", "kafka"]), Some(vec!["clickhouse", "kafka"]));
         assert_eq!(waits("x=1&ack=kafka", &["clickhouse", "kafka"]), Some(vec!["kafka"]));
         assert_eq!(waits("x=1", &[]), Some(Vec::new()));
+        assert_eq!(waits("%61ck=k%61fka", &["clickhouse", "kafka"]), Some(vec!["kafka"]));
         for query in ["ack=all", "ack=parquet", "ack="] {
             assert_eq!(waits(query, &[]), None, "{query}");
         }

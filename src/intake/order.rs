@@ -116,7 +116,8 @@ async fn read(
     if !matches!(head.method, Method::POST | Method::PUT) {
         return Ok((Vec::new(), None));
     }
-    let mut permit = acceptor.shared.admission.enter().map_err(|reason| Box::new(acceptor.refuse_request(reason)))?;
+    let mut permit =
+        acceptor.shared.admission.enter().map_err(|reason| Box::new(acceptor.refuse_request(reason, 0)))?;
     let bytes = body::read_small(acceptor, caller, body, BODY_BYTES_MAX, &mut permit).await?;
     entry::admit_again(acceptor, caller, entry::group_of(&head.method))?;
     Ok((bytes, Some(permit)))

@@ -16,6 +16,9 @@ use hyper::http::request::Parts;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
+/// What such a request brings, be it refused before anything of it is read.
+pub(super) const EVENTS: u64 = 1;
+
 /// Answers one event, which is paid for where there is a place for it.
 ///
 /// # Errors
@@ -31,13 +34,14 @@ pub(super) async fn post(
 ) -> Result<Answer, Box<Answer>> {
     let (headers, query) = (&head.headers, head.uri.query().unwrap_or_default());
     body::kind(headers, false)?;
-    let wait = Wait::for_sinks(acceptor, awaited(query, &acceptor.shared.sinks)?)?;
-    let mut permit = place.map_err(|reason| Box::new(acceptor.refuse_request(reason)))?;
+    let wait = Wait::for_sinks(acceptor, awaited(query, &acceptor.shared.sinks)?, EVENTS)?;
+    let mut permit = place.map_err(|reason| Box::new(acceptor.refuse_request(reason, EVENTS)))?;
+    body.events = EVENTS;
     let bytes = body::read(acceptor, caller, headers, body, &mut permit).await?;
     let started = Instant::now();
     let now = UnixMicros::now();
     let claim = idempotent::claim(acceptor, caller, headers, &[b"single", query.as_bytes(), &bytes])?;
-    let room = body::room_to_parse(acceptor, Kind::Json, &bytes, &permit)?;
+    let room = body::room_to_parse(acceptor, Kind::Json, &bytes, &permit, EVENTS)?;
     let mut submission = prepare(acceptor, caller, &bytes, trace.carried(), permit, started, now);
     drop(room);
     if let Some(mut claim) = claim {

@@ -59,12 +59,24 @@ pub(super) fn unpack(codec: Codec, packed: &[u8], max: usize) -> Result<Bytes, U
             Ok(mut decoder) => decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).and_then(|()| take(&mut decoder)),
             Err(error) => Err(error),
         },
-        Codec::Brotli => take(&mut brotli_decompressor::Decompressor::new(packed, 4096)),
+        Codec::Brotli => {
+            let mut decoder = brotli_decompressor::Decompressor::new(packed, 4096);
+            take(&mut decoder).and_then(|()| nothing_behind(&mut decoder))
+        }
     };
     match read {
         Err(_) => Err(Unpack::Broken),
         Ok(()) if out.len() > max => Err(Unpack::TooLarge),
         Ok(()) => Ok(out.into()),
+    }
+}
+
+/// Sees that nothing follows a stream that was read to its end, which the other decoders do by themselves.
+fn nothing_behind(decoder: &mut brotli_decompressor::Decompressor<&[u8]>) -> std::io::Result<()> {
+    // What it has taken and not used it tells when it is asked once more; it may also not have ended.
+    match decoder.read(&mut [0])? {
+        0 if !decoder.get_ref().is_empty() => Err(std::io::ErrorKind::InvalidData.into()),
+        _ => Ok(()),
     }
 }
 

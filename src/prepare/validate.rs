@@ -115,7 +115,9 @@ impl Validator {
         self.user_id(doc, &slots, &mut problems);
         self.objects(doc, &slots, &mut problems);
         let (Some(id), Some(kind), None) = (id, kind, problems.code) else {
-            return Err(self.rejection(problems, id));
+            // Ids that differ in halves of surrogate pairs only would look alike: nobody has sent what is read here.
+            let told = id.filter(|id| self.is_id(id) && !doc.has_half(&doc.written(id)));
+            return Err(self.rejection(problems, told));
         };
         let own_id = slots[EVENT_ID].and_then(|node| doc.string(node));
         let id_json = match (own_id, supplied.event_id) {

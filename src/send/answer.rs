@@ -147,6 +147,10 @@ fn read_details(details: &[Value], events: usize, failed: u64, answered: &mut An
     let mut seen = vec![false; events];
     let mut unnamed = failed;
     for detail in details {
+        // It stands there for a person, and is none of those that failed.
+        if detail.get("code").and_then(Value::as_str) == Some("duplicate_differs") {
+            continue;
+        }
         let index = detail.get("index").and_then(Value::as_u64).and_then(|index| usize::try_from(index).ok());
         let Some(index) = index.filter(|&index| seen.get(index) == Some(&false)) else { continue };
         if unnamed == 0 {

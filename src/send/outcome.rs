@@ -24,7 +24,10 @@ impl Reason {
     pub(crate) fn read(object: &Value, otherwise: &str) -> Self {
         let text = |key: &str| object.get(key).and_then(Value::as_str);
         let message = text("message").or_else(|| text("detail")).or_else(|| text("title")).unwrap_or_default();
-        Reason::new(text("code").unwrap_or(otherwise), text("pointer"), message)
+        let pointer = text("pointer");
+        // A message for those who see nothing else begins with the pointer.
+        let bare = pointer.and_then(|pointer| message.strip_prefix(pointer)?.strip_prefix(": "));
+        Reason::new(text("code").unwrap_or(otherwise), pointer, bare.unwrap_or(message))
     }
 }
 

@@ -230,9 +230,13 @@ pub const KEYS: &[Key] = &[
     )
     .number("seconds", 1, YEAR_S)
     .hot(),
-    Key::new("server.ack_timeout_s", "How long ?ack= waits for sinks; after that the answer says \"pending\".")
-        .number("seconds", 1, YEAR_S)
-        .hot(),
+    Key::new(
+        "server.ack_timeout_s",
+        "How long ?ack= waits for sinks; after that the answer says \"pending\". For Parquet, and so for all, it wants to \
+         be more than parquet.roll_s.",
+    )
+    .number("seconds", 1, YEAR_S)
+    .hot(),
     Key::new("auth.intake", "What is asked of those who send events, over HTTP or WebSocket.").one_of(AUTH).hot(),
     Key::new(
         "auth.read",
@@ -281,6 +285,9 @@ pub const KEYS: &[Key] = &[
     .hot(),
     Key::new("limits.batch_events_max", "Events in one batch.").number("events", 1, 1_000_000).hot(),
     Key::new("limits.depth_max", "Nesting of `data`.").number("levels", 1, 1000).hot(),
+    Key::new("limits.id_bytes_max", "Length of `eventId`, `sessionId`, `storeId` and `userId`.")
+        .number("bytes", 1, 8192)
+        .hot(),
     Key::new("limits.future_max_s", "How far a timestamp may lie in the future; 0 turns the check off.")
         .number("seconds", 0, ANY)
         .hot(),

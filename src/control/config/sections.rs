@@ -264,6 +264,8 @@ pub struct LimitsSection {
     pub batch_events_max: usize,
     /// Deepest nesting of `data`.
     pub depth_max: usize,
+    /// Longest `eventId`, `sessionId`, `storeId` and `userId`, bytes.
+    pub id_bytes_max: usize,
     /// How far a timestamp may lie in the future, seconds; 0 turns the check off.
     pub future_max_s: u64,
     /// Requests between socket and log.
@@ -293,6 +295,7 @@ impl Default for LimitsSection {
             body_bytes_max: 8 << 20,
             batch_events_max: 1000,
             depth_max: 32,
+            id_bytes_max: 128,
             future_max_s: 24 * 60 * 60,
             inflight_requests_max: 16_384,
             inflight_bytes_max: 256 << 20,

@@ -159,6 +159,7 @@ fn what_could_not_work_is_refused() {
         ("[auth]\nintake = \"jwt\"\njwks_files = [\"f\"]\nissuer = \"i\"", "`auth.audience` is empty"),
         ("[auth]\nleeway_s = 3601", "`auth.leeway_s` must be from 0 to 3600"),
         ("[limits]\ndepth_max = 1001", "`limits.depth_max` must be from 1 to 1000"),
+        ("[limits]\nid_bytes_max = 8193", "`limits.id_bytes_max` must be from 1 to 8192"),
         ("[limits]\ninflight_bytes_max = 9000000", "`limits.inflight_bytes_max` = 9000000 must be at least twice"),
         ("[server]\ntrusted_proxies = [\"10.0.0.0/33\"]", "`server.trusted_proxies`: \"10.0.0.0/33\" is neither"),
         ("[server]\ntrusted_proxies = [1]", "`server.trusted_proxies`"),

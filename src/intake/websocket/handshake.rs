@@ -29,7 +29,7 @@ pub(in crate::intake) fn handshake(acceptor: &Acceptor, head: &Parts, body: &Arr
         return without_subprotocol();
     }
     if acceptor.stopping() {
-        return acceptor.refuse_request(Refusal::ShuttingDown);
+        return acceptor.refuse_request(Refusal::ShuttingDown, 0);
     }
     let Ok(accept) = HeaderValue::from_bytes(&accept) else {
         return problem(StatusCode::INTERNAL_SERVER_ERROR, "cannot build the handshake");

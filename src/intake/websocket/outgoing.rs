@@ -1,8 +1,8 @@
 //! The messages that go out, written by hand into one buffer for each round.
 
-use crate::commit::Confirmation;
-use crate::intake::answer::{put_durability, put_number};
-use event::{Durability, Receipt, Seq, UnixMicros, Verdict};
+use crate::commit::{Confirmation, Listener, Missed};
+use crate::intake::answer::{put_duplicate, put_durability, put_number};
+use event::{Durability, Receipt, UnixMicros, Verdict};
 use frame::put_text_with;
 
 /// What an `event_error` says.
@@ -39,9 +39,7 @@ pub(super) fn put_ack(out: &mut Vec<u8>, ack: &Ack<'_>) {
         receipt.committed_at.put_rfc3339(out);
         out.extend_from_slice(b"\",\"seq\":");
         put_number(out, verdict.seq().get());
-        if matches!(verdict, Verdict::Duplicate { .. }) {
-            out.extend_from_slice(b",\"duplicate\":true");
-        }
+        put_duplicate(out, verdict);
         put_durability(out, durability);
         out.push(b'}');
     });
@@ -79,7 +77,33 @@ pub(super) fn put_simple(out: &mut Vec<u8>, kind: &str, channel: Option<&str>) {
     });
 }
 
-pub(super) fn put_confirmation(out: &mut Vec<u8>, confirmation: &Confirmation, durability: Durability) {
+/// Writes what of a group is the listener's, behind what it has missed before; returns the number of messages.
+pub(super) fn put_news(
+    out: &mut Vec<u8>,
+    listener: &mut Listener,
+    group: &[Confirmation],
+    durability: Durability,
+) -> u64 {
+    let mut messages = 0;
+    for confirmation in group {
+        if !listener.is_for(confirmation) {
+            continue;
+        }
+        if let Some(missed) = listener.note(confirmation) {
+            put_lagged(out, missed);
+            messages += 1;
+        }
+        put_confirmation(out, confirmation, durability);
+        messages += 1;
+    }
+    if let Some(missed) = listener.missed_last() {
+        put_lagged(out, missed);
+        messages += 1;
+    }
+    messages
+}
+
+fn put_confirmation(out: &mut Vec<u8>, confirmation: &Confirmation, durability: Durability) {
     put_text_with(out, |out| {
         out.extend_from_slice(b"{\"type\":\"event_confirmation\",\"eventId\":\"");
         out.extend_from_slice(&confirmation.id_json);
@@ -99,14 +123,13 @@ pub(super) fn put_confirmation(out: &mut Vec<u8>, confirmation: &Confirmation, d
     });
 }
 
-/// `missed` stored events, the first of them at `from` where that is known, were not told to a listener that was too slow.
-pub(super) fn put_lagged(out: &mut Vec<u8>, missed: u64, from: Option<Seq>) {
+/// Tells a listener that was too slow what it was not told.
+fn put_lagged(out: &mut Vec<u8>, missed: Missed) {
+    let Missed { confirmations, from } = missed;
     put_text_with(out, |out| {
-        out.extend_from_slice(format!("{{\"type\":\"lagged\",\"missed\":{missed}").as_bytes());
-        if let Some(from) = from {
-            out.extend_from_slice(b",\"fromSeq\":");
-            put_number(out, from.get());
-        }
+        out.extend_from_slice(
+            format!("{{\"type\":\"lagged\",\"missed\":{confirmations},\"fromSeq\":{from}").as_bytes(),
+        );
         put_now(out);
     });
 }

@@ -1,16 +1,16 @@
 //! One connection: wait, read, commit, answer, until one side ends it.
 
-use super::outgoing::{put_confirmation, put_lagged};
+use super::outgoing::put_news;
 use super::round::{Ids, Round, Step, Stored};
 use crate::access::{Caller, Scope};
-use crate::commit::{Confirmation, ConfirmationStatus, Permit, Reject, Submission};
-use crate::intake::acceptor::{Acceptor, Guest};
+use crate::commit::{Confirmation, Listener, Permit, Reject, Submission};
+use crate::intake::acceptor::{Acceptor, Guest, Shared};
 use crate::intake::entry::is_outdated;
 use crate::intake::limited;
 use crate::intake::share::Unfinished;
 use crate::intake::toll::Toll;
 use crate::net::{Stream, linger};
-use event::{Batch, Durability, Refusal, Seq, UnixMicros};
+use event::{Batch, Refusal, UnixMicros};
 use frame::{Decoder, Limits, close, put_close, put_ping};
 use prepare::Channel;
 use std::io;
@@ -22,7 +22,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 /// Bytes of an unfinished message that do not count against the budget yet: any read may end within a message.
@@ -69,7 +69,8 @@ struct Socket {
     stream: Stream,
     decoder: Decoder,
     gathering: Option<Box<Gathering>>,
-    listening: Option<Box<Listening>>,
+    /// Of confirmations.
+    listening: Option<Box<Listener>>,
     missed_pings: u8,
     /// Whose events come this way.
     caller: Rc<Caller>,
@@ -83,15 +84,6 @@ struct Gathering {
     /// And what it holds of its address's share.
     unfinished: Option<Unfinished>,
     since: Instant,
-}
-
-/// A subscription to confirmations.
-struct Listening {
-    groups: broadcast::Receiver<Arc<[Confirmation]>>,
-    /// Behind the newest stored event that was told.
-    next: Option<Seq>,
-    /// Groups that came too fast since then.
-    missed_groups: u64,
 }
 
 enum Wake {
@@ -144,7 +136,7 @@ impl Socket {
     async fn wait(&mut self, ping: &mut Interval) -> Wake {
         let news = async {
             match &mut self.listening {
-                Some(listening) => listening.groups.recv().await,
+                Some(listener) => listener.hear().await,
                 None => std::future::pending().await,
             }
         };
@@ -361,8 +353,7 @@ impl Socket {
     fn subscription(&mut self, step: &Step) {
         match step {
             Step::Subscribe if self.listening.is_none() => {
-                let groups = self.acceptor.shared.hub.listen();
-                self.listening = Some(Box::new(Listening { groups, next: None, missed_groups: 0 }));
+                self.listening = Some(Box::new(self.acceptor.shared.hub.listen(&self.caller.tenant)));
             }
             Step::Unsubscribe(None | Some(Channel::Confirmations)) => self.listening = None,
             _ => {}
@@ -371,15 +362,13 @@ impl Socket {
 
     /// Passes on what became of the tenant's events.
     async fn tell(&mut self, news: Result<Arc<[Confirmation]>, RecvError>) -> ControlFlow<()> {
+        let Some(listener) = &mut self.listening else { return ControlFlow::Continue(()) };
         let mut out = Vec::new();
-        match (news, &mut self.listening) {
-            (Ok(group), Some(listening)) => {
-                let (shared, tenant) = (&self.acceptor.shared, &self.caller.tenant);
-                let messages = listening.put(&mut out, &group, tenant, shared.durability);
-                shared.metrics.ws_sent.fetch_add(messages, Relaxed);
-            }
-            (Err(RecvError::Lagged(groups)), Some(listening)) => listening.missed_groups += groups,
-            (Err(RecvError::Closed), _) | (_, None) => self.listening = None,
+        let shared = &self.acceptor.shared;
+        let messages = put_news(&mut out, listener, news.as_deref().unwrap_or_default(), shared.durability);
+        shared.metrics.ws_sent.fetch_add(messages, Relaxed);
+        if matches!(news, Err(RecvError::Closed)) {
+            self.listening = None;
         }
         self.write(&out).await
     }
@@ -434,30 +423,5 @@ impl Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         self.acceptor.shared.metrics.websockets.fetch_sub(1, Relaxed);
-    }
-}
-
-impl Listening {
-    /// Writes what concerns `tenant`, behind what was missed before; returns the number of messages.
-    fn put(&mut self, out: &mut Vec<u8>, group: &[Confirmation], tenant: &str, durability: Durability) -> u64 {
-        let mut messages = 0;
-        let mut stored =
-            group.iter().filter(|one| one.status == ConfirmationStatus::Accepted).filter_map(|one| one.seq);
-        if let Some(first) = stored.next() {
-            if self.missed_groups > 0 {
-                // Without an earlier position the events of the missed groups cannot be counted: they had one each at
-                // least.
-                let missed = self.next.map_or(self.missed_groups, |next| first.get().saturating_sub(next.get()));
-                put_lagged(out, missed, self.next);
-                self.missed_groups = 0;
-                messages += 1;
-            }
-            self.next = Some(stored.next_back().unwrap_or(first).next());
-        }
-        for confirmation in group.iter().filter(|one| *one.tenant == *tenant) {
-            put_confirmation(out, confirmation, durability);
-            messages += 1;
-        }
-        messages
     }
 }

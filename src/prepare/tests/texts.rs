@@ -80,6 +80,9 @@ fn half_a_surrogate_pair_rejects_its_own_event_only() {
     {
         let bad = with(&format!("\"data\":{{\"s\":\"{half}\"}}"));
         assert_eq!(detail(&bad), "has a \\u escape that is half of a surrogate pair");
+        // In the id it is not told, for nobody has sent what it would be then.
+        let id = with(&format!("\"eventId\":\"{half}\""));
+        assert_eq!((detail(&id).contains("half"), single(&id).unwrap_err().event_id), (true, None));
         let key = with(&format!("\"data\":{{\"{half}\":1}}"));
         assert_eq!(detail(&key), "has a \\u escape that is half of a surrogate pair");
         let read = batch(format!("[{GOOD},{bad},{GOOD},{key}]"));

@@ -45,6 +45,19 @@ fn details_carry_code_pointer_and_message() {
 }
 
 #[test]
+fn a_message_that_begins_with_the_pointer_says_it_once() {
+    for (pointer, message, kept) in [
+        ("/data", "/data: is required", "is required"),
+        ("/data", "/database: is down", "/database: is down"),
+        ("", "body is no JSON", "body is no JSON"),
+    ] {
+        let details = json!([{"index": 0, "code": "c", "pointer": pointer, "message": message}]);
+        let answered = answered(judge(&batch_answer(1, 1, 0, details), 1, false));
+        assert_eq!(answered.rejected, [(0, Reason::new("c", Some(pointer), kept))]);
+    }
+}
+
+#[test]
 fn details_that_name_no_event_of_the_request_are_counted_without_a_line() {
     let details = json!([
         {"index": 7, "code": "x"}, {"index": -1, "code": "x"}, {"index": "0", "code": "x"}, {"code": "x"}, null,
@@ -60,6 +73,14 @@ fn more_details_than_failures_do_not_break_the_balance() {
     let details = json!([{"index": 0, "code": "a"}, {"index": 1, "code": "b"}]);
     let answered = answered(judge(&batch_answer(2, 1, 0, details), 2, false));
     assert_eq!((answered.accepted, answered.rejected.len(), answered.rejected_somewhere), (1, 1, 0));
+}
+
+#[test]
+fn a_duplicate_with_other_content_is_no_failure() {
+    let details = json!([{"index": 0, "code": "duplicate_differs", "message": "m"}, {"index": 1, "code": "too_deep"}]);
+    let answered = answered(judge(&batch_answer(3, 1, 1, details), 3, false));
+    assert_eq!((answered.accepted, answered.duplicates), (1, 1));
+    assert_eq!(answered.rejected, [(1, Reason::new("too_deep", None, ""))]);
 }
 
 #[test]
