@@ -3,6 +3,7 @@
 use super::certificates::Certificates;
 use super::copies;
 use super::drain::Running;
+use super::key_files::KeyFiles;
 use super::known_ids::load_dedup;
 use super::live::{Live, Places, Upkeep, connections};
 use super::maintenance::{Maintenance, close_for_good};
@@ -414,6 +415,17 @@ impl Bound {
             watch.run(&stop);
             Ok(())
         }))?);
+        let files = KeyFiles {
+            access: Arc::clone(&self.shared.access),
+            certificates: Certificates::new(&self.shared, Arc::clone(&self.audit)),
+            audit: Arc::clone(&self.audit),
+        };
+        let stop = shipping.clone();
+        // Nobody waits for its end: it may hang with the file system that the files are on.
+        thread(spawn("key-files", &fatal, move || {
+            files.run(&stop);
+            Ok(())
+        }))?;
         let maintenance = Maintenance {
             data: self.config.data_dir.clone(),
             upkeep: Arc::clone(&self.upkeep),
@@ -426,8 +438,6 @@ impl Bound {
             disk_closed: false,
             trim_orders,
             control,
-            certificates: Certificates::new(&self.shared, Arc::clone(&self.audit)),
-            audit: Arc::clone(&self.audit),
         };
         shippers.push(thread(spawn("maintenance", &fatal, move || maintenance.run(&shipping)))?);
         let mut acceptors = Vec::new();

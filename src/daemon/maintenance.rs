@@ -1,19 +1,15 @@
 //! What is looked at now and then: free disk space, size of the log, rates, trimming.
 
-use super::certificates::Certificates;
 use super::live::Upkeep;
 use super::quotas;
-use super::taken_over;
 use crate::commit::Control;
 use crate::control::admin::TrimOrder;
-use crate::control::audit::AuditLog;
 use crate::control::config::BacklogPolicy;
 use crate::control::{Health, Rates, ServiceState};
 use crate::deliver::{Cursor, Handle, Holder, State, give_up};
 use crate::intake::Shared;
 use arc_swap::ArcSwap;
 use event::{Refusal, Seq};
-use serde_json::json;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -41,8 +37,6 @@ pub(super) struct Maintenance {
     pub(super) trim_orders: mpsc::Receiver<TrimOrder>,
     pub(super) trim: Box<dyn FnMut(bool) + Send>,
     pub(super) control: Control,
-    pub(super) certificates: Certificates,
-    pub(super) audit: Arc<AuditLog>,
 }
 
 impl Maintenance {
@@ -58,7 +52,6 @@ impl Maintenance {
                 close_for_good(&self.shared, &self.health, &poison.to_string());
                 return Err(poison.to_string());
             }
-            self.certificates.watch();
             let changed = self.watch_disk();
             if changed || sampled.elapsed() >= SAMPLE_INTERVAL {
                 sampled = Instant::now();
@@ -72,10 +65,6 @@ impl Maintenance {
                 let short_of_room = self.is_short_of_room();
                 (self.trim)(short_of_room);
                 self.control.tidy();
-                if let Some(taken) = self.shared.access.refresh() {
-                    let taken = taken.map(|files| json!({"files": files})).map_err(|error| error.to_string());
-                    taken_over::record(&self.audit, "take_over_keys", taken);
-                }
             }
             self.carry_out_orders();
             std::thread::sleep(DISK_INTERVAL);
