@@ -16,6 +16,7 @@
 //! | `systemd` | runs until the process ends; without it no watchdog is fed |
 //! | `long-start` | normal once the log is open |
 //! | `wal-mark` | owned by the log |
+//! | `log` | owned by `control::logging`; runs until the process ends |
 
 use std::thread::{Builder, JoinHandle};
 use tokio::sync::mpsc;
