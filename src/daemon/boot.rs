@@ -433,6 +433,7 @@ impl Bound {
             shared: Arc::clone(&self.shared),
             health: Arc::clone(&self.health),
             rates: Arc::clone(&self.rates),
+            pipeline,
             trim: Box::new(trim(self.upkeep, self.trimmer, self.reader, self.tail, &sinks)),
             sinks,
             disk_closed: false,

@@ -5,7 +5,7 @@ use super::quotas;
 use crate::commit::Control;
 use crate::control::admin::TrimOrder;
 use crate::control::config::BacklogPolicy;
-use crate::control::{Health, Rates, ServiceState};
+use crate::control::{Health, Pipeline, Rates, ServiceState};
 use crate::deliver::{Cursor, Handle, Holder, State, give_up};
 use crate::intake::Shared;
 use arc_swap::ArcSwap;
@@ -31,6 +31,7 @@ pub(super) struct Maintenance {
     pub(super) shared: Arc<Shared>,
     pub(super) health: Arc<Health>,
     pub(super) rates: Arc<Rates>,
+    pub(super) pipeline: Pipeline,
     pub(super) sinks: Vec<(Handle, BacklogPolicy)>,
     /// Whether events are refused for the sake of the disk reserve.
     pub(super) disk_closed: bool,
@@ -59,6 +60,7 @@ impl Maintenance {
                 quotas::store(&self.control, &self.shared.limits.quotas);
                 self.shared.metrics.turn();
                 self.watch_log();
+                self.pipeline.look();
             }
             if trimmed.elapsed() >= TRIM_INTERVAL {
                 trimmed = Instant::now();

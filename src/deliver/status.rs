@@ -96,6 +96,8 @@ pub struct Snapshot {
     pub in_flight: u64,
     /// Commit time of the oldest event that was taken from the log but is not delivered: the sink's lag in time.
     pub oldest_in_flight: Option<UnixMicros>,
+    /// An event that waited to be taken from the log when it was last looked, and when that was committed.
+    pub waiting: Option<(Seq, UnixMicros)>,
     /// Stored events that could not be taken apart and went out with what is known of them.
     pub unreadable: u64,
     /// Things removed by retention: for Parquet, files.
@@ -129,6 +131,7 @@ impl Status {
             from_log: 0,
             in_flight: 0,
             oldest_in_flight: None,
+            waiting: None,
             unreadable: 0,
             expired: 0,
             last_delivery: None,
@@ -141,6 +144,11 @@ impl Status {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes which event waits to be taken from the log, and when it was committed.
+    pub fn set_waiting(&self, waiting: Option<(Seq, UnixMicros)>) {
+        self.update(|snapshot| snapshot.waiting = waiting);
     }
 
     pub(super) fn update(&self, change: impl FnOnce(&mut Snapshot)) {
