@@ -80,6 +80,8 @@ pub struct Snapshot {
     pub next_dead: u64,
     /// What became of what is before the cursor, over all starts.
     pub ledger: Ledger,
+    /// Events that it was found never to take.
+    pub refused: u64,
     /// Attempts that failed.
     pub failures: u64,
     /// Rows of the newest batch.
@@ -123,6 +125,7 @@ impl Status {
             cursor: Seq::FIRST,
             next_dead: 0,
             ledger: Ledger::new(Seq::FIRST),
+            refused: 0,
             failures: 0,
             last_rows: 0,
             rows: 0,
