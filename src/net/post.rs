@@ -10,9 +10,12 @@ use tokio::net::TcpStream;
 /// An address that can be posted to: `http://host:port` and a path.
 ///
 /// # Errors
-/// What is wrong with it, for a person.
+/// What is wrong with it, for a person; without repeating it, for it may hold a password.
 pub fn post_address(text: &str) -> Result<Uri, String> {
     let uri: Uri = text.parse().map_err(|error| format!("is no http://host:port/path: {error}"))?;
+    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err("has a user or a password, which are not sent: take them out".into());
+    }
     match uri.scheme_str() {
         Some("http") => Ok(uri),
         Some("https") => Err("has https, which is not spoken here: put a proxy or a collector on this machine".into()),
@@ -50,6 +53,14 @@ pub async fn post_json(to: &Uri, default_port: u16, body: Vec<u8>) -> Result<(),
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_with_a_password_is_refused_without_repeating_it() {
+        for text in ["http://me:hunter2@127.0.0.1:9", "https://me:hunter2@a", "http://hunter2@a/", "me:hunter2@a"] {
+            let what = post_address(text).unwrap_err();
+            assert!(!what.contains("hunter2") && !what.is_empty(), "{text}: {what}");
+        }
+    }
 
     #[test]
     fn an_address_is_http_with_a_host() {
