@@ -58,18 +58,19 @@ impl Hook {
 
 fn take(stream: TcpStream, refusals: &AtomicU32, told: &Sender<Value>) {
     let mut reader = BufReader::new(&stream);
-    let (mut line, mut length) = (String::new(), 0);
+    let (mut line, mut length, mut host) = (String::new(), 0, String::new());
     reader.read_line(&mut line).unwrap();
     assert_eq!(line, "POST /hook?key=1 HTTP/1.1\r\n");
     while line != "\r\n" {
         line.clear();
         reader.read_line(&mut line).unwrap();
-        if let Some((name, value)) = line.split_once(':')
-            && name.eq_ignore_ascii_case("content-length")
-        {
-            length = value.trim().parse().unwrap();
+        match line.split_once(':').map(|(name, value)| (name.to_ascii_lowercase(), value.trim())) {
+            Some((name, value)) if name == "content-length" => length = value.parse().unwrap(),
+            Some((name, value)) if name == "host" => host = value.to_owned(),
+            _ => {}
         }
     }
+    assert_eq!(host, stream.local_addr().unwrap().to_string());
     let mut body = vec![0; length];
     reader.read_exact(&mut body).unwrap();
     let refuses = refusals.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();

@@ -34,7 +34,7 @@ pub async fn post_json(to: &Uri, default_port: u16, body: Vec<u8>) -> Result<(),
     let connected = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = connected.map_err(|error| error.to_string())?;
     let request = Request::post(to.path_and_query().map_or("/", |path| path.as_str()))
-        .header(HOST, authority.host())
+        .header(HOST, host_field(authority.host(), port))
         .header(CONTENT_TYPE, "application/json")
         .body(Full::new(Bytes::from(body)))
         .map_err(|error| error.to_string())?;
@@ -48,6 +48,11 @@ pub async fn post_json(to: &Uri, default_port: u16, body: Vec<u8>) -> Result<(),
         // Ends first only where the other side has closed; what was answered before is there.
         _ = connection => answer.await,
     }
+}
+
+/// Whom a request is for, as its `Host` says it: with the port, unless that is HTTP's own (RFC 9110, section 7.2).
+fn host_field(host: &str, port: u16) -> String {
+    if port == 80 { host.to_owned() } else { format!("{host}:{port}") }
 }
 
 #[cfg(test)]
@@ -68,5 +73,11 @@ mod tests {
         for text in ["", "127.0.0.1:4318", "https://collector", "http://", "ftp://a", "http://a b"] {
             assert!(post_address(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_host_is_named_with_its_port() {
+        assert_eq!(host_field("hooks", 80), "hooks");
+        assert_eq!(host_field("[::1]", 4318), "[::1]:4318");
     }
 }
