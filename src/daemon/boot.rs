@@ -204,6 +204,9 @@ impl Bound {
         quotas::load(&opened.reader, &limits.quotas)?;
         let health = Arc::new(Health::default());
         health.set("wal", ServiceState::Up, None, None);
+        for (_, name) in sinks(&config).into_iter().filter(|(is_on, _)| !is_on) {
+            health.set(name, ServiceState::Disabled, None, None);
+        }
         let rates = Arc::new(Rates::default());
         let gate = ConnectionGate::new(connections(live.connections));
         if tls.is_some() {
@@ -526,14 +529,18 @@ fn tell_open(config: &Config) {
     }
 }
 
-/// Names of the sinks that are switched on.
-fn configured_sinks(config: &Config) -> Vec<&'static str> {
-    let sinks = [
+/// Whether each sink is switched on, and its name.
+fn sinks(config: &Config) -> [(bool, &'static str); 3] {
+    [
         (config.parquet.enabled, ParquetFiles::NAME),
         (config.clickhouse.enabled, ClickHouseTables::NAME),
         (config.kafka.enabled, KafkaTopics::NAME),
-    ];
-    sinks.into_iter().filter(|(enabled, _)| *enabled).map(|(_, name)| name).collect()
+    ]
+}
+
+/// Names of the sinks that are switched on.
+fn configured_sinks(config: &Config) -> Vec<&'static str> {
+    sinks(config).into_iter().filter(|(is_on, _)| *is_on).map(|(_, name)| name).collect()
 }
 
 fn report(recovery: &wal::Recovery) {
