@@ -185,6 +185,18 @@ fn what_could_not_work_is_refused() {
         ("[kafka]\nenabled = true\nbootstrap_servers = \"\"", "`kafka.bootstrap_servers`"),
         ("[kafka]\nenabled = true\ntopic_prefix = \"a b\"", "`kafka.topic_prefix`"),
         ("[kafka]\nenabled = true\n[kafka.options]\nacks = \"1\"", "`kafka.options`: option acks is set by the sink"),
+        (
+            "[kafka]\nenabled = true\n[kafka.options]\n\"sasl.pasword\" = \"hunter2\"",
+            "`kafka.options`: option sasl.pasword is none of librdkafka's",
+        ),
+        (
+            "[kafka]\nenabled = true\n[kafka.options]\n\"security.protocol\" = \"hunter2\"",
+            "`kafka.options`: option security.protocol: Invalid value (not shown)",
+        ),
+        (
+            "[kafka]\nenabled = true\n[kafka.option_files]\n\"sasl.pasword\" = \"f\"\n\"security.protocol\" = \"f\"",
+            "`kafka.option_files`: option sasl.pasword is none of librdkafka's",
+        ),
         ("log_format = \"jason\"", "`log_format` must be one of \"auto\", \"text\", \"json\", \"journald\""),
         ("[traces]\nendpoint = \"127.0.0.1:4318\"", "`traces.endpoint` "),
         ("[traces]\nendpoint = \"https://collector\"", "`traces.endpoint` has https"),
