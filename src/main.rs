@@ -28,7 +28,11 @@ fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     match cli.command {
-        Command::Serve(arguments) => serve(&arguments),
+        Command::Serve(arguments) => {
+            let code = serve(&arguments);
+            control::flush_log();
+            code
+        }
         Command::Send(options) => ExitCode::from(send::run(&options).code()),
         Command::Check(arguments) => config_tool::check(&arguments),
         Command::Config(what) => config_tool::show(&what),

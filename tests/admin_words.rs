@@ -12,6 +12,7 @@ mod letters;
 mod support;
 
 use asked::{Talk, outcomes, recorded, refused, says};
+use serde_json::{Value, json};
 use support::{Daemon, event};
 
 #[test]
@@ -105,7 +106,11 @@ fn what_a_client_has_sent_does_not_steer_the_terminal() {
         assert!(!said.contains(steering), "{command:?}: {said:?}");
     }
     let shown: Value = serde_json::from_str(&says(&daemon, &["dead-letters", "show", &id])).unwrap();
-    assert_eq!((&shown["eventId"], &shown["raw"]), (&sent.as_str().into(), &bad.to_string().into()), "the same to a program");
+    assert_eq!(
+        (&shown["eventId"], &shown["raw"]),
+        (&sent.as_str().into(), &bad.to_string().into()),
+        "the same to a program"
+    );
     daemon.stop();
 }
 

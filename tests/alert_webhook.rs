@@ -3,8 +3,12 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "what fails here fails a test")]
 
 #[cfg(test)]
+#[path = "support/clickhouse/mod.rs"]
+mod clickhouse;
+#[cfg(test)]
 mod support;
 
+use clickhouse::Server;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -54,18 +58,19 @@ impl Hook {
 
 fn take(stream: TcpStream, refusals: &AtomicU32, told: &Sender<Value>) {
     let mut reader = BufReader::new(&stream);
-    let (mut line, mut length) = (String::new(), 0);
+    let (mut line, mut length, mut host) = (String::new(), 0, String::new());
     reader.read_line(&mut line).unwrap();
     assert_eq!(line, "POST /hook?key=1 HTTP/1.1\r\n");
     while line != "\r\n" {
         line.clear();
         reader.read_line(&mut line).unwrap();
-        if let Some((name, value)) = line.split_once(':')
-            && name.eq_ignore_ascii_case("content-length")
-        {
-            length = value.trim().parse().unwrap();
+        match line.split_once(':').map(|(name, value)| (name.to_ascii_lowercase(), value.trim())) {
+            Some((name, value)) if name == "content-length" => length = value.parse().unwrap(),
+            Some((name, value)) if name == "host" => host = value.to_owned(),
+            _ => {}
         }
     }
+    assert_eq!(host, stream.local_addr().unwrap().to_string());
     let mut body = vec![0; length];
     reader.read_exact(&mut body).unwrap();
     let refuses = refusals.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
@@ -116,6 +121,34 @@ fn a_sink_that_is_away_and_dead_letters_are_told() {
     (0..3).for_each(|_| drop(daemon.post("/events", "{}").with_status(400)));
     let dead = hook.post("dead_letter_rate");
     assert_eq!((&dead["value"], &dead["limit"]), (&3.0.into(), &2.0.into()));
+    daemon.stop();
+}
+
+#[test]
+fn rejects_are_told_though_there_is_no_room_for_their_dead_letters() {
+    let hook = Hook::start(0);
+    let env = [("INGESTD_ALERTS_DEAD_LETTERS_PER_MINUTE", "2"), ("INGESTD_LIMITS_DEAD_LETTER_BYTES_MAX", "1")];
+    let daemon = hook.place(&env).start();
+    (0..3).for_each(|_| drop(daemon.post("/events", "{}").with_status(400)));
+    assert_eq!(hook.post("dead_letter_rate")["value"], 3.0);
+    assert_eq!(daemon.metric("ingestd_dead_letters_total"), 0.0, "there was to be no room");
+    daemon.stop();
+}
+
+#[test]
+fn what_a_sink_refuses_is_told() {
+    let (hook, server) = (Hook::start(0), Server::start());
+    let env = [
+        ("INGESTD_ALERTS_DEAD_LETTERS_PER_MINUTE", "0"),
+        ("INGESTD_CLICKHOUSE_ENABLED", "true"),
+        ("INGESTD_CLICKHOUSE_BATCH_AGE_MS", "100"),
+    ];
+    let daemon = hook.place(&env).and("INGESTD_CLICKHOUSE_URLS", &server.url()).start();
+    daemon.post("/events", event("first").to_string()).with_status(202);
+    assert!(daemon.admin(&["flush", "clickhouse"]).status.success());
+    server.sql("ALTER TABLE events_raw ADD CONSTRAINT no_poison CHECK event_id != 'poison'");
+    daemon.post("/events", event("poison").to_string()).with_status(202);
+    assert_eq!(hook.post("dead_letter_rate")["value"], 1.0);
     daemon.stop();
 }
 

@@ -5,15 +5,22 @@
 #[cfg(test)]
 mod support;
 
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::HashMap;
+use std::fs::File;
 use std::io::{self, BufRead};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use support::{CLOSE, Connection, Daemon, Place, Shim, Socket, TEXT, cart_event, event, eventually, masked, request};
+use support::{
+    Authority, CLOSE, Connection, Daemon, Files, Place, Shim, Socket, TEXT, cart_event, event, eventually, masked,
+    request,
+};
 
 /// Events that were acknowledged, with their positions.
 type Acknowledged = Mutex<HashMap<String, u64>>;
@@ -451,4 +458,69 @@ fn a_stop_is_begun_though_the_audit_log_hangs() {
     let daemon = daemon.drained().start();
     let output = daemon.admin(&["audit-log", "--json"]);
     assert!(String::from_utf8_lossy(&output.stdout).contains("\"stop\""), "{output:?}");
+}
+
+/// Puts a pipe in the place of a file and waits until somebody reads it: for ever, as from a file system that hangs, while
+/// what is returned lives.
+#[track_caller]
+fn hang(file: &Path) -> File {
+    let pipe = file.with_extension("pipe");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    std::fs::rename(pipe, file).unwrap();
+    let mut writer = None;
+    eventually("it is read", || {
+        // Refused as long as nobody reads.
+        writer = File::options().write(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(file).ok();
+        writer.is_some()
+    });
+    writer.unwrap()
+}
+
+#[track_caller]
+fn assert_at_work_and_stops(daemon: Daemon) {
+    let mut trim = daemon.place().command(&["admin", "wal", "trim"]);
+    let mut trim = trim.stdout(Stdio::null()).spawn().unwrap();
+    assert!(ended(&mut trim).success(), "{}", daemon.log());
+    daemon.term();
+    daemon.drained();
+}
+
+#[test]
+fn keys_whose_file_hangs_hold_up_neither_the_work_nor_the_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("secret");
+    std::fs::write(&secret, "0123456789abcdef0123456789abcdef").unwrap();
+    let rules = [
+        ("INGESTD_AUTH_READ", "jwt"),
+        ("INGESTD_AUTH_ISSUER", "somebody"),
+        ("INGESTD_AUTH_AUDIENCE", "us"),
+        ("INGESTD_AUTH_HS256_SECRET_FILE", secret.to_str().unwrap()),
+    ];
+    let daemon = Daemon::with(&rules);
+    let _hangs = hang(&secret);
+    assert_at_work_and_stops(daemon);
+}
+
+#[test]
+fn neither_does_a_certificate_and_another_one_is_taken_meanwhile() {
+    let authority = Authority::new("test authority");
+    let (files, others) = (Files::new(&authority.server(90)), Files::new(&authority.server(60)));
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("config.toml");
+    let text = |files: &Files| {
+        let path = |name: &str| files.path(name).display().to_string();
+        let (cert, key) = (path("cert.pem"), path("key.pem"));
+        format!("[tls]\nenabled = true\ncert_file = \"{cert}\"\nkey_file = \"{key}\"\n")
+    };
+    std::fs::write(&config, text(&files)).unwrap();
+    let place = Place::with(&[("INGESTD_CONFIG", config.to_str().unwrap())]);
+    let daemon = place.trusted(authority.trusted(None)).start();
+    let first = daemon.connect().certificate();
+    let _hangs = hang(&files.path("key.pem"));
+    std::fs::write(&config, text(&others)).unwrap();
+    let mut reload = daemon.place().command(&["admin", "config", "reload"]);
+    let mut reload = reload.stdout(Stdio::null()).spawn().unwrap();
+    assert!(ended(&mut reload).success(), "{}", daemon.log());
+    assert_ne!(daemon.connect().certificate(), first);
+    assert_at_work_and_stops(daemon);
 }

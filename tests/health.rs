@@ -30,6 +30,21 @@ fn health_names_each_service_and_the_figures_that_matter() {
 }
 
 #[test]
+fn sinks_that_are_switched_off_are_named_and_do_not_count() {
+    let daemon = Daemon::with(&[("INGESTD_PARQUET_ENABLED", "false")]);
+    let health = daemon.get("/health").with_status(200);
+    assert_eq!(health["status"], "healthy");
+    for sink in ["parquet", "clickhouse", "kafka"] {
+        let service = &health["services"][sink];
+        assert_eq!((&service["status"], &service["latencyMs"]), (&"disabled".into(), &Value::Null), "{health}");
+        assert!(service["since"].is_string(), "{health}");
+    }
+    let daemon = Daemon::start();
+    eventually("one that is on is up", || daemon.get("/health").json()["services"]["parquet"]["status"] == "up");
+    assert_eq!(daemon.get("/health").json()["services"]["kafka"]["status"], "disabled");
+}
+
+#[test]
 fn live_and_ready_are_two_questions() {
     let daemon = Daemon::start();
     assert_eq!(daemon.get("/health/live").with_status(200)["status"], "live");

@@ -6,8 +6,9 @@
 mod support;
 
 use serde_json::Value;
+use std::io::Read;
 use std::process::Command;
-use support::{Daemon, event, eventually};
+use support::{Daemon, Place, event, eventually, request};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const RESERVE: (&str, &str) = ("INGESTD_LOG_DISK_RESERVE_BYTES", "1000000000000000");
@@ -67,6 +68,37 @@ fn a_flood_of_failures_does_not_flood_the_log() {
     let told = daemon.log().lines().filter(|line| line.contains("flood-")).count();
     // Seconds that have begun, for each acceptor its own.
     assert!(told >= 1 && told <= 10 * acceptors * (seconds + 1), "{told} in {seconds} s");
+}
+
+#[test]
+fn a_log_that_nobody_takes_holds_nothing_up_and_says_what_was_lost() {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let daemon = Place::with(&[("INGESTD_LOG_LEVEL", "ingestd=debug")]).start_saying_to(writer);
+    let mut connection = daemon.connect();
+    let mut asked = 0;
+    // Each of them is told.
+    eventually("lines are lost", || {
+        for _ in 0..500 {
+            connection.send(request("GET", "/nowhere", &[("X-Request-Id", &format!("lost-{asked}-"))], b""));
+            connection.answer().problem(404);
+            asked += 1;
+        }
+        daemon.metric_over(&mut connection, "ingestd_log_lines_lost_total") > 0.0
+    });
+    assert_eq!(daemon.get("/health/live").status, 200);
+    let lost = daemon.metric_over(&mut connection, "ingestd_log_lines_lost_total");
+    let reading = std::thread::spawn(move || {
+        let mut said = String::new();
+        reader.read_to_string(&mut said).unwrap();
+        said
+    });
+    daemon.stop();
+    let said = reading.join().unwrap();
+    let place = |text: &str| said.find(text).unwrap_or_else(|| panic!("no {text} in {said}"));
+    let places: Vec<_> = (0..asked).filter_map(|number| said.find(&format!("lost-{number}-"))).collect();
+    assert!(places.is_sorted(), "out of order: {said}");
+    assert_eq!(places.len() + lost as usize, asked);
+    assert!(place(&format!("lost={lost}")) < place("everything acknowledged is in the log"));
 }
 
 #[test]

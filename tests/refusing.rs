@@ -167,6 +167,19 @@ fn a_kafka_that_makes_no_topics_is_quoted_and_costs_no_event() {
 }
 
 #[test]
+fn a_setting_that_cannot_work_is_named_and_not_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config.toml");
+    let options = "\"security.protocol\" = \"ssl\"\n\"ssl.key.pem\" = \"hunter2\"\n";
+    fs::write(&config, format!("[kafka]\nenabled = true\n[kafka.options]\n{options}")).unwrap();
+    let daemon = place(None, None).and("INGESTD_CONFIG", config.to_str().unwrap()).start();
+    post(&daemon, &some("first", 10));
+    assert_told(&daemon, "kafka", &["failed"], "ssl.key.pem", 0);
+    let reason = state(&daemon, "kafka").1;
+    assert!(reason.starts_with("misconfigured: ") && !daemon.log().contains("hunter2"), "{reason}");
+}
+
+#[test]
 fn what_a_kafka_wants_to_know_of_us_comes_from_the_file_and_the_files_it_names() {
     let topics = Topics::new();
     let folder = tempfile::tempdir().unwrap();

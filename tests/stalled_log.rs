@@ -227,3 +227,28 @@ fn a_sync_that_fails_is_final_and_everybody_who_waits_is_told() {
 fn a_write_that_fails_is_final_and_everybody_who_waits_is_told() {
     assert_final("write,pwrite,writev,pwritev");
 }
+
+#[test]
+fn figures_are_answered_though_the_tables_of_the_log_hang() {
+    let shim = Shim::compiled();
+    let place = Place::with(&[
+        ("INGESTD_SERVER_ACCEPTORS", "1"),
+        ("INGESTD_PARQUET_ENABLED", "false"),
+        ("INGESTD_CLICKHOUSE_ENABLED", "true"),
+        // Nobody is there.
+        ("INGESTD_CLICKHOUSE_URLS", "http://127.0.0.1:1"),
+        ("FAULT_HANG", "1"),
+    ]);
+    let daemon = place.and_all(shim.strikes("pread", "*/data/log/*.sst")).start();
+    daemon.post("/events", event("e").to_string()).with_status(202);
+    // What was in memory is in tables then.
+    let _copy = daemon.checkpoint();
+    let lag = || daemon.metric("ingestd_sink_lag_seconds{sink=\"clickhouse\"}");
+    eventually("it is known how long the event waits", || lag() > 0.0);
+    shim.arm();
+    let before = lag();
+    eventually("it waits on", || lag() > before + 2.0);
+    assert!(daemon.get("/pipeline/status").json()["sinks"][0]["lagSeconds"].as_f64().unwrap() > before + 2.0);
+    shim.disarm();
+    daemon.stop();
+}

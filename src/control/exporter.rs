@@ -1,6 +1,7 @@
 //! Everything that is asked over HTTP and is not intake: health, readiness, statistics, metrics.
 
 use super::health::Health;
+use super::logging::lines_lost;
 use super::pipeline::Pipeline;
 use super::process::put_process;
 use super::rates::Rates;
@@ -170,6 +171,8 @@ impl Exporter {
         put_metric(&mut text, "ingestd_ready", "gauge", "1 while events are taken, else 0.", ready);
         put_head(&mut text, "ingestd_build_info", "gauge", "Always 1; says which release runs.");
         put_series(&mut text, "ingestd_build_info", concat!("version=\"", env!("CARGO_PKG_VERSION"), "\""), 1);
+        let help = "Lines of the daemon's log that nobody took in time.";
+        put_metric(&mut text, "ingestd_log_lines_lost_total", "counter", help, lines_lost());
         put_process(&mut text);
         text
     }

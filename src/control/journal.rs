@@ -2,9 +2,11 @@
 //! with everything in it, and each field once more as one to search by. The crate `tracing-journald` has only the latter,
 //! so that `sink met an error` would not say which.
 
+use super::outlet::Outlet;
 use std::fmt::{Debug, Write as _};
 use std::io;
 use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
@@ -16,20 +18,37 @@ const SOCKET: &str = "/run/systemd/journal/socket";
 /// Longest text of one field, bytes: a datagram must hold all of them.
 const TEXT_BYTES_MAX: usize = 16 << 10;
 
+/// The name of the field that comes first in each entry.
+const MESSAGE: &str = "MESSAGE";
+
+/// The way to the journal.
+///
+/// # Errors
+/// When nobody listens there.
+pub(super) fn connect() -> io::Result<impl Fn(&[u8]) + Send + Sync + 'static> {
+    let socket = UnixDatagram::unbound()?;
+    socket.connect(SOCKET)?;
+    Ok(to(socket))
+}
+
+/// Sends entries. What the journal does not take goes to where all else would.
+fn to(socket: UnixDatagram) -> impl Fn(&[u8]) + Send + Sync + 'static {
+    move |entry: &[u8]| {
+        if socket.send(entry).is_err() {
+            super::complain(message(entry));
+        }
+    }
+}
+
 /// The layer that writes lines to the journal.
 pub(super) struct Journal {
-    socket: UnixDatagram,
+    outlet: Arc<Outlet>,
 }
 
 impl Journal {
-    /// The way to the journal.
-    ///
-    /// # Errors
-    /// When nobody listens there.
-    pub(super) fn connect() -> io::Result<Self> {
-        let socket = UnixDatagram::unbound()?;
-        socket.connect(SOCKET)?;
-        Ok(Journal { socket })
+    /// A layer that puts out entries.
+    pub(super) fn to(outlet: Arc<Outlet>) -> Self {
+        Journal { outlet }
     }
 }
 
@@ -37,11 +56,7 @@ impl<S: Subscriber> Layer<S> for Journal {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut line = Line::default();
         event.record(&mut line);
-        let entry = line.entry(*event.metadata().level(), event.metadata().target());
-        // What the journal does not take goes to where all else would.
-        if self.socket.send(&entry).is_err() {
-            super::complain(&line.text);
-        }
+        self.outlet.put(&line.entry(*event.metadata().level(), event.metadata().target()));
     }
 }
 
@@ -56,7 +71,7 @@ struct Line {
 impl Line {
     fn entry(&self, level: Level, target: &str) -> Vec<u8> {
         let mut out = Vec::with_capacity(256 + self.text.len());
-        put(&mut out, "MESSAGE", &self.text);
+        put(&mut out, MESSAGE, &self.text);
         put(&mut out, "PRIORITY", priority(level));
         put(&mut out, "SYSLOG_IDENTIFIER", "ingestd");
         put(&mut out, "TARGET", target);
@@ -108,6 +123,14 @@ fn put(out: &mut Vec<u8>, name: &str, text: &str) {
     out.push(b'\n');
 }
 
+/// The message of an entry.
+fn message(entry: &[u8]) -> String {
+    let field = entry.strip_prefix(MESSAGE.as_bytes()).and_then(|rest| rest.strip_prefix(b"\n"));
+    let Some((len, rest)) = field.and_then(<[u8]>::split_first_chunk) else { return String::new() };
+    let len = usize::try_from(u64::from_le_bytes(*len)).unwrap_or(usize::MAX);
+    String::from_utf8_lossy(&rest[..len.min(rest.len())]).into_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,7 +153,7 @@ mod tests {
     #[test]
     fn a_line_is_whole_to_readers_and_in_parts_to_searches() {
         let (socket, other) = UnixDatagram::pair().unwrap();
-        let subscriber = tracing_subscriber::registry().with(Journal { socket });
+        let subscriber = tracing_subscriber::registry().with(Journal::to(Outlet::start(to(socket))));
         tracing::subscriber::with_default(subscriber, || {
             tracing::warn!(
                 sink = "kafka",
@@ -152,6 +175,7 @@ mod tests {
             ("ERROR", "first\nsecond"),
             ("COUNT", "7"),
         ];
+        assert_eq!(message(&buffer[..len]), expected[0].1);
         assert_eq!(fields(&buffer[..len]), expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
         let len = other.recv(&mut buffer).unwrap();
         assert_eq!(fields(&buffer[..len])[0].1.len(), TEXT_BYTES_MAX);

@@ -1,10 +1,13 @@
 //! The log: to standard error, as text or one JSON object a line, or to the journal with every field of a line.
 
 use super::config::LogFormat;
-use super::journal::Journal;
+use super::journal::{self, Journal};
+use super::outlet::Outlet;
 use super::recent_log;
+use rustix::io::Errno;
 use std::io::Write;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 use tracing::Subscriber;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
@@ -18,6 +21,12 @@ static FILTER: OnceLock<Box<dyn Fn(EnvFilter) + Send + Sync>> = OnceLock::new();
 static LEVEL: Mutex<String> = Mutex::new(String::new());
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// Where the lines go, of the first that were written.
+static OUTLET: OnceLock<Arc<Outlet>> = OnceLock::new();
+
+/// How long the end waits for a reader of its last lines.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Reads a level or a filter. A word alone is a level: as the name of a target, which it would be to the filter, it would
 /// silence everything.
@@ -66,9 +75,12 @@ where
     };
     match format {
         LogFormat::Json => text().json().boxed(),
-        LogFormat::Journald => match Journal::connect() {
-            // The newest lines are kept as text all the same.
-            Ok(journal) => journal.and_then(text().with_writer(|| Noted).with_ansi(false)).boxed(),
+        LogFormat::Journald => match journal::connect() {
+            Ok(write) => {
+                let outlet = OUTLET.get_or_init(|| Outlet::start(write));
+                // The newest lines are kept as text all the same.
+                Journal::to(Arc::clone(outlet)).and_then(text().with_writer(|| Noted).with_ansi(false)).boxed()
+            }
             Err(error) => {
                 complain(format_args!("the journal takes no lines, they go to standard error: {error}"));
                 text().with_ansi(false).boxed()
@@ -137,13 +149,37 @@ struct Unfailing;
 impl Write for Unfailing {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
         recent_log::note(line);
-        std::io::stderr().write_all(line).ok();
+        OUTLET.get_or_init(|| Outlet::start(write_to_stderr)).put(line);
         Ok(line.len())
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
+}
+
+/// Writes as much of a line as is taken. Past the library's lock: whoever else says something must not wait behind it.
+fn write_to_stderr(mut line: &[u8]) {
+    let stderr = std::io::stderr();
+    while !line.is_empty() {
+        match rustix::io::write(&stderr, line) {
+            Err(Errno::INTR) => {}
+            Ok(0) | Err(_) => return,
+            Ok(written) => line = line.get(written..).unwrap_or_default(),
+        }
+    }
+}
+
+/// Waits until the last lines are out, if somebody takes them. To be called when the process ends.
+pub fn flush_log() {
+    if let Some(outlet) = OUTLET.get() {
+        outlet.flush(LAST_WORDS);
+    }
+}
+
+/// How many lines of the log were lost, for nobody took them.
+pub(super) fn lines_lost() -> u64 {
+    OUTLET.get().map_or(0, |outlet| outlet.lost())
 }
 
 /// Prints a line for whoever started the program, if somebody reads it.

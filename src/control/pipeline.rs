@@ -261,10 +261,22 @@ impl Pipeline {
         end.since(sink.cursor.min(end))
     }
 
-    /// Age of the oldest event that a sink does not have.
+    /// Looks since when each sink's next event waits. Reads the log, which may take as long as its disk does: whoever
+    /// answers goes by what was found the last time.
+    pub fn look(&self) {
+        for sink in self.sinks() {
+            let Snapshot { cursor, waiting, .. } = sink.status().snapshot();
+            if waiting.is_none_or(|(seq, _)| seq != cursor) {
+                sink.status().set_waiting(self.committed_at(cursor).map(|at| (cursor, at)));
+            }
+        }
+    }
+
+    /// Age of the oldest event that a sink does not have. Of one that it has not taken from the log, as of the last look.
     pub(super) fn lag_seconds(&self, sink: &Snapshot) -> f64 {
-        let committed_at = sink.oldest_in_flight.or_else(|| self.committed_at(sink.cursor));
-        committed_at.map_or(0.0, |at| UnixMicros::now().since(at).as_secs_f64())
+        // It may have got everything since.
+        let waiting = sink.waiting.filter(|_| self.pending(sink) > 0).map(|(_, at)| at);
+        sink.oldest_in_flight.or(waiting).map_or(0.0, |at| UnixMicros::now().since(at).as_secs_f64())
     }
 
     fn committed_at(&self, seq: Seq) -> Option<UnixMicros> {

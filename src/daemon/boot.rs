@@ -3,6 +3,7 @@
 use super::certificates::Certificates;
 use super::copies;
 use super::drain::Running;
+use super::key_files::KeyFiles;
 use super::known_ids::load_dedup;
 use super::live::{Live, Places, Upkeep, connections};
 use super::maintenance::{Maintenance, close_for_good};
@@ -207,6 +208,9 @@ impl Bound {
         quotas::load(&opened.reader, &limits.quotas)?;
         let health = Arc::new(Health::default());
         health.set("wal", ServiceState::Up, None, None);
+        for (_, name) in sinks(&config).into_iter().filter(|(is_on, _)| !is_on) {
+            health.set(name, ServiceState::Disabled, None, None);
+        }
         let rates = Arc::new(Rates::default());
         let gate = ConnectionGate::new(connections(live.connections));
         if tls.is_some() {
@@ -418,6 +422,17 @@ impl Bound {
             watch.run(&stop);
             Ok(())
         }))?);
+        let files = KeyFiles {
+            access: Arc::clone(&self.shared.access),
+            certificates: Certificates::new(&self.shared, Arc::clone(&self.audit)),
+            audit: Arc::clone(&self.audit),
+        };
+        let stop = shipping.clone();
+        // Nobody waits for its end: it may hang with the file system that the files are on.
+        thread(spawn("key-files", &fatal, move || {
+            files.run(&stop);
+            Ok(())
+        }))?;
         let maintenance = Maintenance {
             data: self.config.data_dir.clone(),
             upkeep: Arc::clone(&self.upkeep),
@@ -425,13 +440,12 @@ impl Bound {
             shared: Arc::clone(&self.shared),
             health: Arc::clone(&self.health),
             rates: Arc::clone(&self.rates),
+            pipeline,
             trim: Box::new(trim(self.upkeep, self.trimmer, self.reader, self.tail, &sinks)),
             sinks,
             disk_closed: false,
             trim_orders,
             control,
-            certificates: Certificates::new(&self.shared, Arc::clone(&self.audit)),
-            audit: Arc::clone(&self.audit),
         };
         shippers.push(thread(spawn("maintenance", &fatal, move || maintenance.run(&shipping)))?);
         let mut acceptors = Vec::new();
@@ -522,14 +536,18 @@ fn tell_open(config: &Config) {
     }
 }
 
-/// Names of the sinks that are switched on.
-fn configured_sinks(config: &Config) -> Vec<&'static str> {
-    let sinks = [
+/// Whether each sink is switched on, and its name.
+fn sinks(config: &Config) -> [(bool, &'static str); 3] {
+    [
         (config.parquet.enabled, ParquetFiles::NAME),
         (config.clickhouse.enabled, ClickHouseTables::NAME),
         (config.kafka.enabled, KafkaTopics::NAME),
-    ];
-    sinks.into_iter().filter(|(enabled, _)| *enabled).map(|(_, name)| name).collect()
+    ]
+}
+
+/// Names of the sinks that are switched on.
+fn configured_sinks(config: &Config) -> Vec<&'static str> {
+    sinks(config).into_iter().filter(|(is_on, _)| *is_on).map(|(_, name)| name).collect()
 }
 
 fn report(recovery: &wal::Recovery) {

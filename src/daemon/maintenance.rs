@@ -1,19 +1,15 @@
 //! What is looked at now and then: free disk space, size of the log, rates, trimming.
 
-use super::certificates::Certificates;
 use super::live::Upkeep;
 use super::quotas;
-use super::taken_over;
 use crate::commit::Control;
 use crate::control::admin::TrimOrder;
-use crate::control::audit::AuditLog;
 use crate::control::config::BacklogPolicy;
-use crate::control::{Health, Rates, ServiceState};
+use crate::control::{Health, Pipeline, Rates, ServiceState};
 use crate::deliver::{Cursor, Handle, Holder, State, give_up};
 use crate::intake::Shared;
 use arc_swap::ArcSwap;
 use event::{Refusal, Seq};
-use serde_json::json;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -35,14 +31,13 @@ pub(super) struct Maintenance {
     pub(super) shared: Arc<Shared>,
     pub(super) health: Arc<Health>,
     pub(super) rates: Arc<Rates>,
+    pub(super) pipeline: Pipeline,
     pub(super) sinks: Vec<(Handle, BacklogPolicy)>,
     /// Whether events are refused for the sake of the disk reserve.
     pub(super) disk_closed: bool,
     pub(super) trim_orders: mpsc::Receiver<TrimOrder>,
     pub(super) trim: Box<dyn FnMut(bool) + Send>,
     pub(super) control: Control,
-    pub(super) certificates: Certificates,
-    pub(super) audit: Arc<AuditLog>,
 }
 
 impl Maintenance {
@@ -58,7 +53,6 @@ impl Maintenance {
                 close_for_good(&self.shared, &self.health, &poison.to_string());
                 return Err(poison.to_string());
             }
-            self.certificates.watch();
             let changed = self.watch_disk();
             if changed || sampled.elapsed() >= SAMPLE_INTERVAL {
                 sampled = Instant::now();
@@ -66,16 +60,13 @@ impl Maintenance {
                 quotas::store(&self.control, &self.shared.limits.quotas);
                 self.shared.metrics.turn();
                 self.watch_log();
+                self.pipeline.look();
             }
             if trimmed.elapsed() >= TRIM_INTERVAL {
                 trimmed = Instant::now();
                 let short_of_room = self.is_short_of_room();
                 (self.trim)(short_of_room);
                 self.control.tidy();
-                if let Some(taken) = self.shared.access.refresh() {
-                    let taken = taken.map(|files| json!({"files": files})).map_err(|error| error.to_string());
-                    taken_over::record(&self.audit, "take_over_keys", taken);
-                }
             }
             self.carry_out_orders();
             std::thread::sleep(DISK_INTERVAL);

@@ -7,6 +7,7 @@ mod boot;
 mod certificates;
 mod copies;
 mod drain;
+mod key_files;
 mod known_ids;
 mod live;
 mod maintenance;

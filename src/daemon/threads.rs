@@ -7,6 +7,7 @@
 //! | `ship-NAME` | normal after the stop; a failure is retried inside |
 //! | `letters` | normal after the stop, once the orders that were begun are done; otherwise the daemon ends |
 //! | `maintenance` | normal after the stop |
+//! | `key-files` | normal after the stop, which does not wait for it |
 //! | `figures` | normal after the stop; otherwise the daemon ends |
 //! | `stall` | normal after the stop |
 //! | `alerts` | normal after the stop; only where there is a webhook |
@@ -15,6 +16,7 @@
 //! | `systemd` | runs until the process ends; without it no watchdog is fed |
 //! | `long-start` | normal once the log is open |
 //! | `wal-mark` | owned by the log |
+//! | `log` | owned by `control::logging`; runs until the process ends |
 
 use std::thread::{Builder, JoinHandle};
 use tokio::sync::mpsc;

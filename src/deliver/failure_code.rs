@@ -11,6 +11,8 @@ pub enum FailureCode {
     WatermarkUnreadable,
     /// The server says no to us, whatever the event.
     DestinationRefuses,
+    /// A setting of the sink's client cannot work.
+    Misconfigured,
     /// What the log keeps of the sink's place cannot be read by this release.
     PlaceUnreadable,
     /// A stored block is not what was written, or is missing.
@@ -23,12 +25,13 @@ pub enum FailureCode {
 
 impl FailureCode {
     /// Every code.
-    pub const ALL: [FailureCode; 9] = [
+    pub const ALL: [FailureCode; 10] = [
         FailureCode::Diverged,
         FailureCode::Fenced,
         FailureCode::WatermarkLost,
         FailureCode::WatermarkUnreadable,
         FailureCode::DestinationRefuses,
+        FailureCode::Misconfigured,
         FailureCode::PlaceUnreadable,
         FailureCode::LogDamaged,
         FailureCode::LogTrimmed,
@@ -44,6 +47,7 @@ impl FailureCode {
             FailureCode::WatermarkLost => "watermark_lost",
             FailureCode::WatermarkUnreadable => "watermark_unreadable",
             FailureCode::DestinationRefuses => "destination_refuses",
+            FailureCode::Misconfigured => "misconfigured",
             FailureCode::PlaceUnreadable => "place_unreadable",
             FailureCode::LogDamaged => "log_damaged",
             FailureCode::LogTrimmed => "log_trimmed",

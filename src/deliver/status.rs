@@ -80,6 +80,8 @@ pub struct Snapshot {
     pub next_dead: u64,
     /// What became of what is before the cursor, over all starts.
     pub ledger: Ledger,
+    /// Events that it was found never to take.
+    pub refused: u64,
     /// Attempts that failed.
     pub failures: u64,
     /// Rows of the newest batch.
@@ -96,6 +98,8 @@ pub struct Snapshot {
     pub in_flight: u64,
     /// Commit time of the oldest event that was taken from the log but is not delivered: the sink's lag in time.
     pub oldest_in_flight: Option<UnixMicros>,
+    /// An event that waited to be taken from the log when it was last looked, and when that was committed.
+    pub waiting: Option<(Seq, UnixMicros)>,
     /// Stored events that could not be taken apart and went out with what is known of them.
     pub unreadable: u64,
     /// Things removed by retention: for Parquet, files.
@@ -121,6 +125,7 @@ impl Status {
             cursor: Seq::FIRST,
             next_dead: 0,
             ledger: Ledger::new(Seq::FIRST),
+            refused: 0,
             failures: 0,
             last_rows: 0,
             rows: 0,
@@ -129,6 +134,7 @@ impl Status {
             from_log: 0,
             in_flight: 0,
             oldest_in_flight: None,
+            waiting: None,
             unreadable: 0,
             expired: 0,
             last_delivery: None,
@@ -141,6 +147,11 @@ impl Status {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes which event waits to be taken from the log, and when it was committed.
+    pub fn set_waiting(&self, waiting: Option<(Seq, UnixMicros)>) {
+        self.update(|snapshot| snapshot.waiting = waiting);
     }
 
     pub(super) fn update(&self, change: impl FnOnce(&mut Snapshot)) {

@@ -10,9 +10,12 @@ use tokio::net::TcpStream;
 /// An address that can be posted to: `http://host:port` and a path.
 ///
 /// # Errors
-/// What is wrong with it, for a person.
+/// What is wrong with it, for a person; without repeating it, for it may hold a password.
 pub fn post_address(text: &str) -> Result<Uri, String> {
     let uri: Uri = text.parse().map_err(|error| format!("is no http://host:port/path: {error}"))?;
+    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err("has a user or a password, which are not sent: take them out".into());
+    }
     match uri.scheme_str() {
         Some("http") => Ok(uri),
         Some("https") => Err("has https, which is not spoken here: put a proxy or a collector on this machine".into()),
@@ -31,7 +34,7 @@ pub async fn post_json(to: &Uri, default_port: u16, body: Vec<u8>) -> Result<(),
     let connected = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = connected.map_err(|error| error.to_string())?;
     let request = Request::post(to.path_and_query().map_or("/", |path| path.as_str()))
-        .header(HOST, authority.host())
+        .header(HOST, host_field(authority.host(), port))
         .header(CONTENT_TYPE, "application/json")
         .body(Full::new(Bytes::from(body)))
         .map_err(|error| error.to_string())?;
@@ -47,9 +50,22 @@ pub async fn post_json(to: &Uri, default_port: u16, body: Vec<u8>) -> Result<(),
     }
 }
 
+/// Whom a request is for, as its `Host` says it: with the port, unless that is HTTP's own (RFC 9110, section 7.2).
+fn host_field(host: &str, port: u16) -> String {
+    if port == 80 { host.to_owned() } else { format!("{host}:{port}") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_with_a_password_is_refused_without_repeating_it() {
+        for text in ["http://me:hunter2@127.0.0.1:9", "https://me:hunter2@a", "http://hunter2@a/", "me:hunter2@a"] {
+            let what = post_address(text).unwrap_err();
+            assert!(!what.contains("hunter2") && !what.is_empty(), "{text}: {what}");
+        }
+    }
 
     #[test]
     fn an_address_is_http_with_a_host() {
@@ -57,5 +73,11 @@ mod tests {
         for text in ["", "127.0.0.1:4318", "https://collector", "http://", "ftp://a", "http://a b"] {
             assert!(post_address(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_host_is_named_with_its_port() {
+        assert_eq!(host_field("hooks", 80), "hooks");
+        assert_eq!(host_field("[::1]", 4318), "[::1]:4318");
     }
 }

@@ -153,10 +153,24 @@ impl Place {
         self.run(command)
     }
 
+    /// Starts the daemon with its standard error elsewhere.
+    #[track_caller]
+    pub fn start_saying_to(self, error: impl Into<Stdio>) -> Daemon {
+        let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
+        command.stderr(error);
+        self.launch(command)
+    }
+
     #[track_caller]
     fn run(self, mut command: Command) -> Daemon {
         let log = File::options().create(true).append(true).open(self.log()).unwrap();
-        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        command.stderr(log);
+        self.launch(command)
+    }
+
+    #[track_caller]
+    fn launch(self, mut command: Command) -> Daemon {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let (said, hears) = mpsc::channel();
         // Reads to the end, so that the daemon never blocks on a full pipe.

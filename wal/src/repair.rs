@@ -162,7 +162,8 @@ fn quarantine(data: &Path, what: &Path, name: &str) -> Result<PathBuf, OpenError
 
 fn copy(old: &Shared, fresh: &Path, found: &VerifyReport, fingerprint: Fingerprinting<'_>) -> Result<(), OpenError> {
     fs::create_dir_all(fresh).map_err(OpenError::io("create", fresh))?;
-    let new = open_store(fresh, &Options::default())?;
+    // What is written without a WAL wants none to be used again.
+    let new = open_store(fresh, &Options { recycled_wal_files: 0, ..Options::default() })?;
     let mut sink = Sink { db: &new, batch: WriteBatch::default() };
     for of in [Family::Cursor, Family::Manifest, Family::Dead, Family::Idempotency, Family::Projection, Family::Meta] {
         for entry in old.db.iterator_cf(family(&old.db, of), IteratorMode::Start) {

@@ -35,8 +35,9 @@ fn with_a_list_that_does_not_fit(data: &Path) {
     let (mut block, mut ids, mut records) = (BlockWriter::default(), IdListWriter::default(), Vec::new());
     block.begin();
     ids.begin();
-    (first.get()..first.get() + 4)
-        .for_each(|seq| put_record(&mut records, 0, None, None, &payload(Seq::new(seq), SIZE)));
+    for seq in first.get()..first.get() + 4 {
+        put_record(&mut records, 0, None, None, &payload(Seq::new(seq), SIZE));
+    }
     ids.push(u128::from(first.get()), 0);
     let meta = SegmentMeta { tenant: "default", source: 1, received_at: at, traceparent: None };
     block.whole(&meta, &records, 4);

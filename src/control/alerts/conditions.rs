@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Where the conditions begin.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits {
-    /// Dead letters in a minute.
+    /// Events in a minute that were rejected, or refused by a sink for good.
     pub dead_letters_per_minute: u64,
     /// Age of the oldest event that a sink does not have.
     pub sink_lag: Duration,
@@ -24,7 +24,7 @@ pub(super) struct SinkFigures {
 /// What is judged.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Figures {
-    /// New ones in the last minute.
+    /// Events of the last minute that were rejected or refused, whether there was room to keep them or not.
     pub(super) dead_letters: u64,
     pub(super) disk_free_bytes: u64,
     pub(super) disk_reserve_bytes: u64,

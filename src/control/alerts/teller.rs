@@ -111,9 +111,11 @@ impl Alerts {
         figures.collect()
     }
 
-    /// How many there are more than a minute ago, or than at the start.
+    /// How many there are more than a minute ago, or than at the start. Not of the letters, of which only as many are kept
+    /// as there is room for.
     fn new_dead_letters(&mut self, now: Instant) -> u64 {
-        let count = self.pipeline.dead_letters();
+        let refused = self.pipeline.sinks().iter().map(|sink| sink.status().snapshot().refused);
+        let count = self.metrics.rejected_total() + refused.sum::<u64>();
         self.dead_letters.push_back((now, count));
         while self.dead_letters.get(1).is_some_and(|(at, _)| now.saturating_duration_since(*at) >= MINUTE) {
             self.dead_letters.pop_front();

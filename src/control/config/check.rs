@@ -33,6 +33,19 @@ pub(super) struct Contradiction {
 
 /// Whether a value works for its key.
 pub(super) fn value(key: &'static Key, value: &Value) -> Result<(), Wrong> {
+    alone(key, value).map_err(|wrong| Wrong { what: unrepeated(wrong.what, value), ..wrong })
+}
+
+/// A complaint that does not repeat a value in which a password may stand.
+fn unrepeated(what: String, value: &Value) -> String {
+    match value.as_str() {
+        Some(text) if text.contains('@') => what.replace(text, "(not shown, for its @)"),
+        _ => what,
+    }
+}
+
+/// Whether a value is of its key's kind, in its range and one of its choices.
+fn alone(key: &'static Key, value: &Value) -> Result<(), Wrong> {
     let name = key.name;
     let defaults = table_of(&Config::default());
     let Some(default) = key.of(&defaults) else { return Err(format!("`{name}` has no default").into()) };
@@ -185,7 +198,7 @@ pub(super) fn contradictions(config: &Config) -> Vec<Contradiction> {
     let (endpoint, ratio) = (&config.traces.endpoint, config.traces.sample_ratio);
     let tried = traces::endpoint(endpoint);
     look(!endpoint.is_empty() && tried.is_err(), &["traces.endpoint"], &|| {
-        format!("`traces.endpoint` = \"{endpoint}\" {}", tried.as_ref().err().map_or("", String::as_str))
+        format!("`traces.endpoint` {}", tried.as_ref().err().map_or("", String::as_str))
     });
     let webhook = &config.alerts.webhook_url;
     let address = net::post_address(webhook);

@@ -2,7 +2,7 @@
 
 use super::sections::{ClickHouseSection, Config, DeliveryName, KafkaSection, ParquetSection};
 use crate::deliver::sinks::clickhouse_client::{self, Cluster, Names, Table};
-use crate::deliver::sinks::kafka_client::{self, Create, Delivery, Options, Topics};
+use crate::deliver::sinks::kafka_client::{self, ConfigError, Create, Delivery, Options, Topics};
 use crate::deliver::sinks::{ParquetConfig, ParquetRetention};
 use std::path::Path;
 use std::time::Duration;
@@ -162,7 +162,8 @@ pub(super) fn wrong(config: &Config) -> Vec<(&'static str, String)> {
     }
     if config.kafka.enabled {
         let section = config.kafka.clone();
-        let check = |section: KafkaSection| section.client_without_secrets(0).check().map_err(|e| e.to_string());
+        let tried = |section: KafkaSection| section.client_without_secrets(0).check();
+        let check = |section: KafkaSection| tried(section).map_err(|error| error.to_string());
         let base = KafkaSection::default;
         let servers = section.bootstrap_servers;
         look("kafka.bootstrap_servers", check(KafkaSection { bootstrap_servers: servers, ..base() }));
@@ -170,8 +171,17 @@ pub(super) fn wrong(config: &Config) -> Vec<(&'static str, String)> {
         let id = section.transactional_id;
         look("kafka.transactional_id", check(KafkaSection { transactional_id: id, ..base() }));
         look("kafka.options", check(KafkaSection { options: section.options, ..base() }));
-        let names = section.option_files.into_keys().map(|name| (name, String::new())).collect();
-        look("kafka.option_files", check(KafkaSection { options: names, ..base() }));
+        for name in section.option_files.into_keys() {
+            let options = [(name, String::new())].into_iter().collect();
+            look(
+                "kafka.option_files",
+                match tried(KafkaSection { options, ..base() }) {
+                    // The values are in the files, which are looked at later.
+                    Ok(()) | Err(ConfigError::OptionValue { .. }) => Ok(()),
+                    Err(error) => Err(error.to_string()),
+                },
+            );
+        }
     }
     found
 }

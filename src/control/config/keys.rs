@@ -508,7 +508,11 @@ pub const KEYS: &[Key] = &[
          sink_lag, disk_reserve (less than twice the reserve is free), fsync_latency, ledger_imbalance. Empty: none.",
     ),
     Key::new("alerts.hold_s", "How long something must have been wrong before it is told.").number("seconds", 0, YEAR_S),
-    Key::new("alerts.dead_letters_per_minute", "More new dead letters than this are wrong.").number("letters", 0, ANY),
+    Key::new(
+        "alerts.dead_letters_per_minute",
+        "More events in a minute than this, rejected or refused by a sink for good, are wrong.",
+    )
+    .number("events", 0, ANY),
     Key::new("alerts.sink_lag_s", "A sink whose oldest missing event is older is wrong.").number("seconds", 1, YEAR_S),
     Key::new("alerts.fsync_p99_ms", "A 99th percentile of the last minute's syncs above this is wrong.").number(
         "milliseconds",

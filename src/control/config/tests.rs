@@ -188,9 +188,23 @@ fn what_could_not_work_is_refused() {
         ("[kafka]\nenabled = true\nbootstrap_servers = \"\"", "`kafka.bootstrap_servers`"),
         ("[kafka]\nenabled = true\ntopic_prefix = \"a b\"", "`kafka.topic_prefix`"),
         ("[kafka]\nenabled = true\n[kafka.options]\nacks = \"1\"", "`kafka.options`: option acks is set by the sink"),
+        (
+            "[kafka]\nenabled = true\n[kafka.options]\n\"sasl.pasword\" = \"hunter2\"",
+            "`kafka.options`: option sasl.pasword is none of librdkafka's",
+        ),
+        (
+            "[kafka]\nenabled = true\n[kafka.options]\n\"security.protocol\" = \"hunter2\"",
+            "`kafka.options`: option security.protocol: Invalid value (not shown)",
+        ),
+        (
+            "[kafka]\nenabled = true\n[kafka.option_files]\n\"sasl.pasword\" = \"f\"\n\"security.protocol\" = \"f\"",
+            "`kafka.option_files`: option sasl.pasword is none of librdkafka's",
+        ),
         ("log_format = \"jason\"", "`log_format` must be one of \"auto\", \"text\", \"json\", \"journald\""),
-        ("[traces]\nendpoint = \"127.0.0.1:4318\"", "`traces.endpoint` = \"127.0.0.1:4318\" "),
-        ("[traces]\nendpoint = \"https://collector\"", "`traces.endpoint` = \"https://collector\" has https"),
+        ("[traces]\nendpoint = \"127.0.0.1:4318\"", "`traces.endpoint` "),
+        ("[traces]\nendpoint = \"https://collector\"", "`traces.endpoint` has https"),
+        ("[traces]\nendpoint = \"https://me:hunter2@collector\"", "`traces.endpoint` has a user or a password"),
+        ("[alerts]\nwebhook_url = \"http://me:hunter2@hook\"", "`alerts.webhook_url` has a user or a password"),
         ("[traces]\nsample_ratio = 1.5", "`traces.sample_ratio` must be from 0.0 to 1.0, is 1.5"),
         ("[alerts]\nwebhook_url = \"hook\"", "`alerts.webhook_url` must begin with http://"),
         ("[alerts]\nsink_lag_s = 0", "`alerts.sink_lag_s` must be from 1"),
@@ -228,14 +242,31 @@ fn what_is_said_of_a_cluster_reaches_the_client_of_clickhouse() {
 fn secrets_are_neither_shown_nor_repeated_in_complaints() {
     let text = "[clickhouse]\nenabled = true\nurls = [\"http://me:hunter2@db:8123\"]\n[kafka.options]\n\
                 \"sasl.password\" = \"hunter2\"\n\"ssl.key.pem\" = \"hunter2\"\n\"linger.ms\" = \"5\"\n\
-                [alerts]\nwebhook_url = \"http://me:hunter2@hooks:80/services/hunter2?key=hunter2\"\n";
+                [alerts]\nwebhook_url = \"http://hooks:80/services/hunter2?key=hunter2\"\n";
     let (loaded, found) = read_with(text, &[]);
     assert_mistakes(&found, &["config.toml:3:1: `clickhouse.urls`: user and password have keys of their own"]);
     let settings = loaded.settings();
     let told = settings_text(&settings) + &settings_json(&settings).to_string() + &found.join("\n");
     assert!(!told.contains("hunter2"), "{told}");
     assert!(told.contains("kafka.options.\"linger.ms\" = \"5\""), "{told}");
-    assert!(told.contains("alerts.webhook_url = \"http://(secret)@hooks:80/(secret)\""), "{told}");
+    assert!(told.contains("alerts.webhook_url = \"http://hooks:80/(secret)\""), "{told}");
+}
+
+#[test]
+fn passwords_in_addresses_are_not_repeated_in_complaints() {
+    for (text, key) in [
+        ("[traces]\nendpoint = \"https://me:hunter2@collector:4318\"", "traces.endpoint"),
+        ("[traces]\nendpoint = \"me:hunter2@collector:4318\"", "traces.endpoint"),
+        ("[alerts]\nwebhook_url = \"http://me:hunter2@hooks/x\"", "alerts.webhook_url"),
+        ("[server]\nlisten = \"http://me:hunter2@127.0.0.1:3001\"", "server.listen"),
+        ("[server]\nadmin_listen = \"me:hunter2@127.0.0.1:3001\"", "server.admin_listen"),
+        ("log_format = \"me:hunter2@text\"", "log_format"),
+    ] {
+        let found = mistakes(text);
+        assert!(found.len() == 1 && found[0].contains(key) && !found[0].contains("hunter2"), "{text}: {found:?}");
+    }
+    // Where there is none, it is shown which value was meant.
+    assert!(mistakes("[server]\nlisten = \"localhost\"")[0].contains("\"localhost\""));
 }
 
 #[test]

@@ -441,6 +441,8 @@ impl<D: Destination> Shipper<D> {
     ) -> Result<(), Fault> {
         writes.extend([cursor.store(D::NAME), ledger.store(D::NAME)]);
         self.write_with(writes, letters).await?;
+        let refused = ledger.dead.saturating_sub(self.ledger.dead);
+        self.status_handle().update(|snapshot| snapshot.refused += refused);
         (self.cursor, self.ledger) = (cursor, ledger);
         self.next_letter = self.next_letter.max(cursor.next_dead);
         self.note_cursor();

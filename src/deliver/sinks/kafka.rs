@@ -355,6 +355,10 @@ fn fault(fault: kafka_sink::Fault) -> Fault {
     match fault {
         kafka_sink::Fault::Moved(_) => Fault::Elsewhere,
         kafka_sink::Fault::Failed(failure) => cure(failure),
+        kafka_sink::Fault::Misconfigured(what) => Fault::of(
+            FailureCode::Misconfigured,
+            format_args!("{what}: mend [kafka.options], then start the daemon again"),
+        ),
         fault => Fault::Retry(fault.to_string()),
     }
 }

@@ -4,7 +4,7 @@ use super::outgoing::put_news;
 use super::round::{Ids, Round, Step, Stored};
 use crate::access::{Caller, Scope};
 use crate::commit::{Confirmation, Listener, Permit, Reject, Submission};
-use crate::intake::acceptor::{Acceptor, Guest, Shared};
+use crate::intake::acceptor::{Acceptor, Guest};
 use crate::intake::entry::is_outdated;
 use crate::intake::limited;
 use crate::intake::share::Unfinished;

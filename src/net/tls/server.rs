@@ -72,17 +72,17 @@ impl Tls {
     /// # Errors
     /// Why what they hold now is not used; told once for each change.
     pub fn look(&self) -> Result<bool, TlsError> {
-        let mut seen = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let (settings, used): (TlsSettings, _) = {
-            let current = self.current.load();
-            (current.settings.clone(), current.stamps.clone())
-        };
-        let stamps = settings.stamps();
-        let settled = std::mem::replace(&mut seen.stamps, stamps.clone()) == stamps;
-        if !settled || stamps == used || stamps == seen.bad {
+        let before = self.current.load_full();
+        let stamps = before.settings.stamps();
+        if !self.is_to_be_read(&stamps, &before.stamps) {
             return Ok(false);
         }
-        match settings.load().and_then(Identity::in_time) {
+        // Not while holding anything up: where the files hang, a reload may name others.
+        let read = before.settings.load().and_then(Identity::in_time);
+        let mut seen = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        match read {
+            // Somebody else has put another one in place meanwhile.
+            _ if !Arc::ptr_eq(&before, &self.current.load()) => Ok(false),
             Ok(identity) => {
                 self.current.store(Arc::new(identity));
                 Ok(true)
@@ -92,5 +92,12 @@ impl Tls {
                 Err(error)
             }
         }
+    }
+
+    /// Whether the files are others than those `used`, have been so at the last look, and were not tried in vain.
+    fn is_to_be_read(&self, stamps: &[Stamp], used: &[Stamp]) -> bool {
+        let mut seen = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let settled = std::mem::replace(&mut seen.stamps, stamps.to_vec()) == stamps;
+        settled && stamps != used && stamps != seen.bad
     }
 }

@@ -9,9 +9,9 @@ use rdkafka::consumer::BaseConsumer;
 /// Looks at the cluster; returns the topics that are missing and would be made.
 ///
 /// # Errors
-/// [`Fault::Unavailable`] or [`Fault::Denied`]: also when a topic is missing and is not to be made.
+/// [`Fault::Unavailable`], [`Fault::Misconfigured`] or [`Fault::Denied`]: also when a topic is missing and is not to be made.
 pub fn check(config: &Config) -> Result<Vec<String>, Fault> {
-    config.check().map_err(|error| Fault::Denied(error.to_string()))?;
+    config.check().map_err(|error| Fault::Misconfigured(error.to_string()))?;
     // A consumer, because its questions make no topics.
     let client: BaseConsumer<Ears> =
         BaseConsumer::from_config_and_context(&settings(config, &[]), Ears::default()).map_err(|e| not_made(&e))?;

@@ -67,7 +67,7 @@ impl Session {
     /// # Errors
     /// [`Fault`], but neither moved nor refused.
     pub fn open(config: Config, start: &Start<'_>) -> Result<Self, Fault> {
-        config.check().map_err(|error| Fault::Denied(error.to_string()))?;
+        config.check().map_err(|error| Fault::Misconfigured(error.to_string()))?;
         let deadline = Deadline::after(config.patience);
         let mut session = Session::new(config, start, deadline)?;
         session.establish(&known(start, session.config.delivery), deadline)?;
@@ -80,7 +80,7 @@ impl Session {
     /// # Errors
     /// As [`Session::open`].
     pub fn look(config: Config, start: &Start<'_>) -> Result<Option<Position>, Fault> {
-        config.check().map_err(|error| Fault::Denied(error.to_string()))?;
+        config.check().map_err(|error| Fault::Misconfigured(error.to_string()))?;
         let deadline = Deadline::after(config.patience);
         let mut session = Session::new(config, start, deadline)?;
         let producer = Producer::open(&session.config, &session.layout)?;
@@ -95,7 +95,7 @@ impl Session {
     /// # Errors
     /// [`Fault`], but neither moved nor refused.
     pub fn adopt(config: Config, start: &Start<'_>) -> Result<Self, Fault> {
-        config.check().map_err(|error| Fault::Denied(error.to_string()))?;
+        config.check().map_err(|error| Fault::Misconfigured(error.to_string()))?;
         let deadline = Deadline::after(config.patience);
         let mut session = Session::new(config, start, deadline)?;
         session.claim(deadline)?;

@@ -1,3 +1,6 @@
+use rdkafka::config::ClientConfig;
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaConfRes;
 use std::fmt;
 use std::time::Duration;
 
@@ -83,6 +86,17 @@ pub enum ConfigError {
     /// A number that cannot be meant.
     #[error("{0} must be more than zero")]
     Zero(&'static str),
+    /// A setting that librdkafka does not know.
+    #[error("option {0} is none of librdkafka's")]
+    UnknownOption(String),
+    /// A value that it does not take.
+    #[error("option {name}: {why}")]
+    OptionValue {
+        /// The setting.
+        name: String,
+        /// What librdkafka says, without the value, which may be a secret.
+        why: String,
+    },
 }
 
 /// Settings that are the sink's own: another value would break the order, the keys or the guarantee.
@@ -148,10 +162,29 @@ impl Config {
                 }
             }
         }
-        match self.options.0.iter().find(|(name, _)| RESERVED.contains(&name.as_str())) {
-            Some((name, _)) => Err(ConfigError::Reserved(name.clone())),
-            None => Ok(()),
+        self.options.iter().try_for_each(|(name, value)| check_option(name, value))
+    }
+}
+
+/// Whether a setting may be made, and librdkafka takes its value. How it goes with others is known once there is a client.
+fn check_option(name: &str, value: &str) -> Result<(), ConfigError> {
+    if RESERVED.contains(&name) {
+        return Err(ConfigError::Reserved(name.to_owned()));
+    }
+    match ClientConfig::new().set(name, value).create_native_config() {
+        Ok(_) => Ok(()),
+        Err(KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..)) => {
+            Err(ConfigError::UnknownOption(name.to_owned()))
         }
+        Err(error) => Err(ConfigError::OptionValue { name: name.to_owned(), why: without_value(&error) }),
+    }
+}
+
+/// What librdkafka says of a setting, without the value, which it repeats in quotation marks.
+pub(crate) fn without_value(error: &KafkaError) -> String {
+    match error {
+        KafkaError::ClientConfig(_, text, _, value) => text.replace(&format!("\"{value}\""), "(not shown)"),
+        error => error.to_string(),
     }
 }
 
@@ -256,6 +289,21 @@ mod tests {
             ConfigError::Zero("partitions")
         );
         assert_eq!(refused(|config| config.options.set("acks", "1")), ConfigError::Reserved("acks".into()));
+        let unknown = refused(|config| config.options.set("sasl.pasword", "hunter2"));
+        assert_eq!(unknown, ConfigError::UnknownOption("sasl.pasword".into()));
+    }
+
+    #[test]
+    fn a_value_that_is_not_taken_is_named_by_its_setting_alone() {
+        for name in ["security.protocol", "statistics.interval.ms", "enable.ssl.certificate.verification"] {
+            let mut config = config();
+            config.options.set("client.rack", "fine");
+            config.options.set(name, "hunter2");
+            let error = config.check().unwrap_err();
+            let text = error.to_string();
+            assert!(matches!(error, ConfigError::OptionValue { .. }), "{error:?}");
+            assert!(text.contains(name) && !text.contains("hunter2"), "{text}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What all our clients of the cluster have in common: settings, deadlines and what they heard last.
 
+use crate::config::without_value;
 use crate::{Config, Fault};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -123,10 +124,34 @@ impl ClientContext for Ears {
 
 impl ConsumerContext for Ears {}
 
-/// A client that cannot even be made: a setting that librdkafka does not take.
+/// A client that cannot even be made.
 pub(crate) fn not_made(error: &KafkaError) -> Fault {
-    Fault::Denied(match error {
-        KafkaError::ClientConfig(_, text, name, _) => format!("option {name}: {text}"),
+    let text = match error {
+        KafkaError::ClientConfig(_, _, name, _) => format!("option {name}: {}", without_value(error)),
         error => error.to_string(),
-    })
+    };
+    if is_settled(error) { Fault::Misconfigured(text) } else { Fault::Denied(text) }
+}
+
+/// Whether no later attempt can go better. A file that a setting names may be there by then, and the system may have room
+/// for a thread.
+fn is_settled(error: &KafkaError) -> bool {
+    match error {
+        KafkaError::ClientConfig(..) => true,
+        KafkaError::ClientCreation(text) => !(text.contains(".location") || text.contains("Failed to create")),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_no_later_attempt_mends_is_a_misconfiguration() {
+        let of = |text: &str| is_settled(&KafkaError::ClientCreation(text.into()));
+        assert!(of("ssl.key.pem failed: not in PEM format?"));
+        assert!(!of("ssl.ca.location failed: error:80000002:system library::No such file or directory"));
+        assert!(!of("Failed to create thread: Resource temporarily unavailable"));
+    }
 }

@@ -10,6 +10,9 @@ pub enum Fault {
     /// again once somebody has mended that, with the same session. Never a reason to dead-letter an event.
     #[error("{0}")]
     Denied(String),
+    /// A setting that librdkafka does not take: there is no client, and none will be as long as that is not mended.
+    #[error("{0}")]
+    Misconfigured(String),
     /// The slice has no border where the topics end: build it again after this position.
     #[error("the topics have everything up to {0}: the slice is from elsewhere")]
     Moved(Position),

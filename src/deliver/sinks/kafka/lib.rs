@@ -48,7 +48,7 @@
 //!      is refused stays where it is stored; only remove it.
 //!    * [`Fault::Moved`]: back to 3. [`Fault::Unavailable`], [`Fault::Denied`]: the same slice again, later, on the same
 //!      session.
-//!    * [`Fault::Failed`]: say that the sink has failed, and why. A new session only when an operator says so, or at the
+//!    * [`Fault::Failed`], [`Fault::Misconfigured`]: say that the sink has failed, and why. A new session only when an operator says so, or at the
 //!      next start: a new run takes the id from whoever has it.
 //! 5. [`Session::ping`] now and then while there is nothing to send: else a cluster that is gone would not be missed.
 //!
@@ -66,6 +66,7 @@
 //! | a message is larger than its topic takes | [`Fault::Refused`] before anything is sent |
 //! | the topic refuses a message | [`Fault::Refused`], once it is known which |
 //! | the cluster refuses *us*, or a topic is missing and is not to be made | [`Fault::Denied`] |
+//! | librdkafka does not take our settings | [`Fault::Misconfigured`], before there is any contact |
 //!
 //! The limit of a message is its topic's `max.message.bytes`, or `message.max.bytes` of [`Config::options`] if that is
 //! less, and it is held to it before it is compressed, as Kafka's own producers do: whether an event arrives does not
@@ -95,7 +96,7 @@
 //! [`Config::options`] go to librdkafka as they are: `security.protocol`, `sasl.mechanism`, `sasl.username`,
 //! `sasl.password`, `ssl.ca.location` and all the others. SASL/PLAIN is always there. TLS, SCRAM and OAUTHBEARER come
 //! with this crate's feature `ssl` (OpenSSL of the system), which is on by default, Kerberos with its feature `gssapi`
-//! (Cyrus SASL), which is off; a setting that was not built in is [`Fault::Denied`], in librdkafka's words.
+//! (Cyrus SASL), which is off; a setting that was not built in is [`Fault::Misconfigured`], in librdkafka's words.
 //! zstd is not built in; lz4, the default, gzip and snappy are.
 //!
 //! What our principal needs: `Write` and `Describe` on the topics and on the transactional id, `Read` on the watermark

@@ -193,11 +193,24 @@ fn somebody_who_may_not_write_is_told_so() {
 fn a_setting_that_nobody_knows_is_named() {
     let mut config = config("127.0.0.1:1");
     config.options.set("no.such.setting", "1");
-    let log = Log::of(1);
-    let text = denied(&config, &log.start(1, None));
-    assert!(text.contains("no.such.setting"), "{text}");
+    assert_misconfigured(&config, "no.such.setting");
     config.options = kafka_sink::Options::default();
     config.options.set("enable.idempotence", "false");
-    let text = denied(&config, &log.start(1, None));
-    assert!(text.contains("enable.idempotence"), "{text}");
+    assert_misconfigured(&config, "enable.idempotence");
+}
+
+#[test]
+fn so_is_one_whose_value_only_a_client_finds_wrong() {
+    let mut config = config("127.0.0.1:1");
+    config.options.set("security.protocol", "ssl");
+    config.options.set("ssl.key.pem", "hunter2");
+    assert_misconfigured(&config, "ssl.key.pem");
+}
+
+#[track_caller]
+fn assert_misconfigured(config: &kafka_sink::Config, says: &str) {
+    let fault = Session::open(config.clone(), &Log::of(1).start(1, None)).unwrap_err();
+    let text = fault.to_string();
+    assert!(matches!(fault, Fault::Misconfigured(_)), "{fault:?}");
+    assert!(text.contains(says) && !text.contains("hunter2"), "{text}");
 }
