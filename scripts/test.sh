@@ -46,6 +46,23 @@ beside() { # beside NAME BUDGET_S COMMAND…
   } &
 }
 
+# The table, and the end.
+sum_up() {
+  local name failed=0
+  printf '\n'
+  for name in "${names[@]}"; do
+    cat "$work/$name.line" 2>/dev/null || printf '%-18s FAILED: it has said nothing\n' "$name"
+    grep -qs -v FAILED "$work/$name.line" || failed=1
+  done
+  printf '%-18s %6ds of %5ds  and 820 s for RocksDB, where it was not there yet\n' total "$((SECONDS - started_all))" "$total"
+  if [ -s "$skipped_file" ]; then
+    printf '\nskipped: %s\n' "$(wc -l < "$skipped_file")"
+    cat "$skipped_file"
+  fi
+  [ "$failed" -eq 0 ] && printf '\nall chapters passed in %d s\n' "$SECONDS" || printf '\nSOME CHAPTERS FAILED\n'
+  exit "$failed"
+}
+
 # Chapters of tests/ that take more than the ten seconds of the others, most of them with servers of their own.
 declare -A budgets=(
   [alert_webhook]=40 [audit_log]=20 [auth_jwt]=40 [backpressure]=40 [check]=20 [clock]=40 [copies]=60 [drain]=30
@@ -73,6 +90,8 @@ done
 chapter build 420 cargo build --workspace --bins "${checked[@]}"
 chapter build-tests 600 cargo test --workspace --tests --no-run "${checked[@]}"
 chapter build-rig 80 cargo build "${checked[@]}" --manifest-path tests/rig/Cargo.toml
+# What was not built cannot be tried.
+grep -qs FAILED "$work"/build*.line && sum_up
 export INGESTD_BIN=$CARGO_TARGET_DIR/checked/ingestd
 rig=$CARGO_TARGET_DIR/checked/rig
 mapfile -t crates < <(cargo metadata --no-deps --locked --format-version 1 | python3 -c '
@@ -83,7 +102,7 @@ for package in json.load(sys.stdin)["packages"]:
             print("--test", target["name"], sep="\n")
 ')
 # The longest first.
-beside crates 360 cargo test --workspace "${crates[@]}" "${checked[@]}"
+beside crates 360 cargo test --workspace --no-fail-fast "${crates[@]}" "${checked[@]}"
 beside unit 30 cargo test --workspace --lib --bins "${checked[@]}"
 beside torment 150 "$rig" torment --rounds 10 --bin "$INGESTD_BIN"
 for test in tests/*.rs; do
@@ -96,17 +115,4 @@ wait
 # These take both cores.
 chapter crash 90 "$rig" crash --rounds 20 --bin "$INGESTD_BIN"
 chapter load-test 110 python3 tests/load_test.py
-
-printf '\n'
-failed=0
-for name in "${names[@]}"; do
-  cat "$work/$name.line" 2>/dev/null || printf '%-18s FAILED: it has said nothing\n' "$name"
-  grep -qs -v FAILED "$work/$name.line" || failed=1
-done
-printf '%-18s %6ds of %5ds  and 820 s for RocksDB, where it was not there yet\n' total "$((SECONDS - started_all))" "$total"
-if [ -s "$skipped_file" ]; then
-  printf '\nskipped: %s\n' "$(wc -l < "$skipped_file")"
-  cat "$skipped_file"
-fi
-[ "$failed" -eq 0 ] && printf '\nall chapters passed in %d s\n' "$SECONDS" || printf '\nSOME CHAPTERS FAILED\n'
-exit "$failed"
+sum_up
