@@ -6,22 +6,18 @@
 mod small_disk;
 mod support;
 
-use event::{Fingerprint, FingerprintKey, Seq, UnixMicros};
-use record::{BlockWriter, EventView, IdListWriter, SegmentMeta, put_record};
+use event::{FingerprintKey, Seq};
+use record::EventView;
 use small_disk::{fill_but, free_bytes, small_disk};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use support::{append, crash_image, open, payload, positions};
-use wal::{Group, OpenError};
+use support::{append, append_listing, crash_image, fingerprint, open, positions};
+use wal::OpenError;
 
 const SIZE: usize = 10_000;
 /// Room for a log with the files that RocksDB sets aside for itself.
 const DISK: u64 = 128 << 20;
-
-fn fingerprint(event: &EventView<'_>, _: &FingerprintKey) -> Option<Fingerprint> {
-    Some(u128::from(event.seq.get()))
-}
 
 /// A log of a few megabytes, with the events 1 to 404, one of whose id lists has to be made again.
 fn with_a_list_that_does_not_fit(data: &Path) {
@@ -30,19 +26,7 @@ fn with_a_list_that_does_not_fit(data: &Path) {
     for _ in 0..40 {
         append(&mut log.writer, 10, SIZE);
     }
-    let first = log.writer.next();
-    let at = UnixMicros::new(first.get() as i64);
-    let (mut block, mut ids, mut records) = (BlockWriter::default(), IdListWriter::default(), Vec::new());
-    block.begin();
-    ids.begin();
-    for seq in first.get()..first.get() + 4 {
-        put_record(&mut records, 0, None, None, &payload(Seq::new(seq), SIZE));
-    }
-    ids.push(u128::from(first.get()), 0);
-    let meta = SegmentMeta { tenant: "default", source: 1, received_at: at, traceparent: None };
-    block.whole(&meta, &records, 4);
-    let group = Group { events: Some((4, block.finish(first, at), ids.finish(first, at))), writes: &[] };
-    log.writer.commit(&group).unwrap();
+    append_listing(&mut log.writer, 4, 1, SIZE);
     log.writer.close().unwrap();
     drop((log.reader, log.trimmer));
     crash_image(dir.path(), data);

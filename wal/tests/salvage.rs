@@ -4,11 +4,10 @@
 
 mod support;
 
-use event::{Fingerprint, FingerprintKey, Seq, UnixMicros};
-use record::{BlockWriter, EventView, IdListWriter, SegmentMeta, put_record};
+use event::Seq;
 use std::fs;
 use std::path::{Path, PathBuf};
-use support::{append, crash_image, newest, open, payload, positions, wait_for_mark};
+use support::{append, append_listing, crash_image, fingerprint, newest, open, positions, wait_for_mark};
 use wal::{Family, Group, OpenError, Opened, Options, Write};
 
 const SIZE: usize = 300;
@@ -41,11 +40,6 @@ fn tables(data: &Path) -> Vec<PathBuf> {
     let mut tables: Vec<_> = entries.filter(|path| path.extension().is_some_and(|found| found == "sst")).collect();
     tables.sort_by_key(|path| std::cmp::Reverse(fs::metadata(path).unwrap().len()));
     tables
-}
-
-/// The names of the tests' events are their positions.
-fn fingerprint(event: &EventView<'_>, _: &FingerprintKey) -> Option<Fingerprint> {
-    Some(u128::from(event.seq.get()))
 }
 
 /// All ids that the log holds, with their positions.
@@ -179,19 +173,7 @@ fn an_id_list_that_does_not_fit_is_made_again_and_no_event_given_up() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = open(dir.path());
     append(&mut log.writer, 10, SIZE);
-    let first = log.writer.next();
-    let at = UnixMicros::new(first.get() as i64);
-    let (mut block, mut ids, mut records) = (BlockWriter::default(), IdListWriter::default(), Vec::new());
-    block.begin();
-    ids.begin();
-    for seq in 11..=14 {
-        put_record(&mut records, 0, None, None, &payload(Seq::new(seq), SIZE));
-    }
-    ids.push(11, 0);
-    let meta = SegmentMeta { tenant: "default", source: 1, received_at: at, traceparent: None };
-    block.whole(&meta, &records, 4);
-    let group = Group { events: Some((4, block.finish(first, at), ids.finish(first, at))), writes: &[] };
-    log.writer.commit(&group).unwrap();
+    append_listing(&mut log.writer, 4, 1, SIZE);
     append(&mut log.writer, 6, SIZE);
     log.writer.close().unwrap();
     drop((log.reader, log.trimmer));

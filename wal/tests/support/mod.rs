@@ -3,8 +3,8 @@
 #![allow(dead_code, reason = "each chapter uses a part")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use event::{Seq, UnixMicros};
-use record::{BlockWriter, IdListWriter, SegmentMeta, put_record};
+use event::{Fingerprint, FingerprintKey, Seq, UnixMicros};
+use record::{BlockWriter, EventView, IdListWriter, SegmentMeta, put_record};
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -12,6 +12,11 @@ use wal::{Group, Opened, Options, Reader, Writer};
 
 /// Commits one group of `events` events whose bytes tell their position; returns the last position.
 pub(crate) fn append(writer: &mut Writer, events: u32, size: usize) -> Seq {
+    append_listing(writer, events, events, size)
+}
+
+/// The same, of which only the first `listed` are in the group's id list.
+pub(crate) fn append_listing(writer: &mut Writer, events: u32, listed: u32, size: usize) -> Seq {
     let first = writer.next();
     let at = UnixMicros::new(first.get() as i64);
     let (mut block, mut ids) = (BlockWriter::default(), IdListWriter::default());
@@ -20,6 +25,8 @@ pub(crate) fn append(writer: &mut Writer, events: u32, size: usize) -> Seq {
     ids.begin();
     for n in 0..u64::from(events) {
         put_record(&mut records, 0, None, None, &payload(first.plus(n), size));
+    }
+    for n in 0..u64::from(listed) {
         ids.push(u128::from(first.plus(n).get()), 0);
     }
     let meta = SegmentMeta { tenant: "default", source: 1, received_at: at, traceparent: None };
@@ -27,6 +34,11 @@ pub(crate) fn append(writer: &mut Writer, events: u32, size: usize) -> Seq {
     let group = Group { events: Some((events, block.finish(first, at), ids.finish(first, at))), writes: &[] };
     writer.commit(&group).unwrap();
     writer.next().prev()
+}
+
+/// The ids of the tests' events are their positions.
+pub(crate) fn fingerprint(event: &EventView<'_>, _: &FingerprintKey) -> Option<Fingerprint> {
+    Some(u128::from(event.seq.get()))
 }
 
 pub(crate) fn payload(seq: Seq, size: usize) -> Vec<u8> {
