@@ -1,6 +1,7 @@
 //! One run of the load generator, and runs against two servers in turn.
 
 use super::children::Server;
+use super::witness::{Seen, Witness};
 use super::{Bench, threads};
 use crate::table::{median, short};
 use anyhow::{Context, Result};
@@ -31,6 +32,9 @@ pub struct Load {
     pub verdict: String,
     /// Connections up at the end.
     pub connections_up: usize,
+    /// What the machine did meanwhile to a writer beside it, where latency is measured.
+    #[serde(skip)]
+    pub seen: Option<Seen>,
 }
 
 impl Load {
@@ -92,12 +96,15 @@ pub fn load(bench: &Bench, row: u8, round: usize, side: Side<'_>) -> Result<Load
     let limit = Duration::from_secs_f64(bench.options.open_seconds.max(bench.options.memory_seconds) + 300.0);
     let pid = side.server.process.pid();
     let before = threads::cpu(pid);
+    let open = side.args.contains("--rate");
+    let witness = open.then(|| Witness::start(bench.place.folder())).transpose()?;
     let printed =
         bench.launcher.start(command, &log)?.finish(limit).with_context(|| format!("loadgen {}", side.args))?;
     let text = std::fs::read_to_string(&report).with_context(|| format!("no report: {printed}"))?;
     bench.note_raw(row, round, side.who, &text)?;
     eprintln!("  {row}.{round} {}: {}", side.who, printed.trim());
     let mut load: Load = serde_json::from_str(&text).context("loadgen's report")?;
+    load.seen = witness.map(Witness::end).transpose()?;
     load.threads = threads::per_answer(&before, &threads::cpu(pid), load.total.answers);
     Ok(load)
 }
@@ -142,6 +149,16 @@ pub fn cpu_note<'a>(loads: impl Iterator<Item = &'a Load>) -> String {
     medians.sort_by(|a, b| b.1.total_cmp(&a.1));
     let words: Vec<String> = medians.iter().map(|(name, us)| format!("{name} {}", short(*us))).collect();
     format!("server CPU per request, µs: {}", words.join(", "))
+}
+
+/// What a writer beside the runs saw, in words.
+pub fn seen_note<'a>(loads: impl Iterator<Item = &'a Load>) -> String {
+    let seen: Vec<Seen> = loads.filter_map(|load| load.seen).collect();
+    let longest = |of: fn(&Seen) -> Duration| {
+        let values: Vec<_> = seen.iter().map(|seen| short(of(seen).as_secs_f64() * 1e3)).collect();
+        values.join(", ")
+    };
+    format!("{} ms, {} ms late", longest(|seen| seen.longest), longest(|seen| seen.late))
 }
 
 /// Lets what the last run left to the kernel reach the disk.

@@ -12,6 +12,7 @@ pub mod results;
 pub mod rows;
 pub mod ship;
 pub mod threads;
+pub mod witness;
 
 use crate::pool::Pools;
 use crate::prefill::{self, Prefill};
@@ -25,6 +26,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+use witness::Processors;
 
 /// A server that has to read many ids, or much of the log, gets this long.
 const READY_LIMIT: Duration = Duration::from_secs(120);
@@ -69,11 +71,13 @@ pub fn run(options: Options) -> Result<()> {
     for number in bench.options.only.clone() {
         let Some(row) = rows::ROWS.iter().find(|row| row.number == number) else { continue };
         eprintln!("row {number}: {}", row.work);
+        let processors = Processors::now()?;
         let measured = (row.measure)(&bench);
         let pools = bench.pools.end();
         match measured {
             Ok(mut outcome) => {
                 outcome.notes.extend(pools);
+                outcome.notes.push(format!("the host took {:.1} % of the cores", processors.stolen_since()? * 100.0));
                 eprintln!("{}", results.put(&bench, row, &outcome));
                 results.write(&bench, &out)?;
             }

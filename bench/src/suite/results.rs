@@ -108,7 +108,7 @@ fn parse(text: &str) -> BTreeMap<u8, String> {
 
 fn machine(bench: &Bench, started_load: &str) -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let cpu = field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown CPU".to_owned());
+    let cpu = cpu();
     let memory = field("/proc/meminfo", "MemTotal").and_then(|text| text.split(' ').next()?.parse::<f64>().ok());
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let disk =
@@ -127,6 +127,12 @@ fn machine(bench: &Bench, started_load: &str) -> String {
         ("last run", format!("{}, {}, `bench {}`", stamp(), commit(), bench.options.given)),
     ];
     lines.iter().map(|(name, value)| format!("- {name}: {value}\n")).collect()
+}
+
+/// The processor; guests are often told no more of its name than the maker's, so with family and model.
+fn cpu() -> String {
+    let told = |name| field("/proc/cpuinfo", name).unwrap_or_else(|| "?".to_owned());
+    format!("{}, family {}, model {}, {} MHz", told("model name"), told("cpu family"), told("model\t"), told("cpu MHz"))
 }
 
 fn field(path: &str, name: &str) -> Option<String> {

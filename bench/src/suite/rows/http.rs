@@ -1,7 +1,7 @@
 //! Events over HTTP.
 
 use crate::suite::Bench;
-use crate::suite::load::{Load, Side, Spread, cpu_note, interleave, load, settle};
+use crate::suite::load::{Load, Side, Spread, cpu_note, interleave, load, seen_note, settle};
 use crate::suite::results::Outcome;
 use crate::table::{median, short};
 use anyhow::{Context, Result};
@@ -98,6 +98,11 @@ pub(super) fn open(bench: &Bench) -> Result<Outcome> {
         format!("`loadgen {args}`"),
         known(bench),
         format!("the ratio is that of p99.9, lower is better; of all three {by_50:.2} / {by_99:.2} / {by_999:.2}"),
+        format!(
+            "longest of 50 synced writes of 4 KiB a second by a program beside them, round by round: {}; beside the limit {}",
+            seen_note(pairs.iter().map(|pair| &pair.0)),
+            seen_note(pairs.iter().map(|pair| &pair.1))
+        ),
         cpu(&pairs),
     ];
     if !odd.is_empty() {
