@@ -4,6 +4,7 @@ use super::config::LogFormat;
 use super::journal::{self, Journal};
 use super::outlet::Outlet;
 use super::recent_log;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -158,16 +159,20 @@ impl Write for Unfailing {
     }
 }
 
-/// Writes as much of a line as is taken. Past the library's lock: whoever else says something must not wait behind it.
-fn write_to_stderr(mut line: &[u8]) {
+/// Writes a line, and says whether all of it was taken. Past the library's lock: whoever else says something must not wait
+/// behind it.
+fn write_to_stderr(mut line: &[u8]) -> bool {
     let stderr = std::io::stderr();
     while !line.is_empty() {
         match rustix::io::write(&stderr, line) {
             Err(Errno::INTR) => {}
-            Ok(0) | Err(_) => return,
+            // Whoever shares the pipe may have made it one that never waits.
+            Err(Errno::AGAIN) => drop(poll(&mut [PollFd::new(&stderr, PollFlags::OUT)], None)),
+            Ok(0) | Err(_) => return false,
             Ok(written) => line = line.get(written..).unwrap_or_default(),
         }
     }
+    true
 }
 
 /// Waits until the last lines are out, if somebody takes them. To be called when the process ends.

@@ -2,21 +2,23 @@
 //! nothing else is.
 //!
 //! As long as lines are taken, whoever logs waits for its own, so that it is out before what follows from it. Once one was
-//! not taken in time nobody waits any more: lines queue, those for which there is no room are lost, and how many they were
-//! is told once the others flow again.
+//! not taken in time nobody waits any more for a minute, and until the others flow again: lines queue, those for which there
+//! is no room are lost, and how many they were is told once the others flow.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// How long whoever logs waits for its line at most, and that once.
+/// How long whoever logs waits for its line at most.
 const PATIENCE: Duration = Duration::from_millis(200);
+/// How long nobody waits for a line after one was not taken in time: who reads slowly would have everybody wait each time.
+const DISTRUST: Duration = Duration::from_secs(60);
 /// So much waits for a reader, bytes.
 const BYTES_MAX: usize = 256 << 10;
 
-/// Puts out one line, and may take as long as it likes.
-type Write = dyn Fn(&[u8]) + Send + Sync;
+/// Puts out one line, and may take as long as it likes; false where the line, or its end, is lost.
+type Write = dyn Fn(&[u8]) -> bool + Send + Sync;
 
 /// Puts lines out in the order in which they were put in.
 pub(super) struct Outlet {
@@ -26,6 +28,8 @@ pub(super) struct Outlet {
     /// A line is out.
     came_out: Condvar,
     write: Box<Write>,
+    /// How long nobody waits after a line that was not taken in time.
+    distrust: Duration,
     /// Lines that were lost since the start.
     lost: AtomicU64,
 }
@@ -38,8 +42,8 @@ struct Queue {
     /// Lines that have ever come in, and gone out.
     came_in: u64,
     went_out: u64,
-    /// A line was not taken in time, and not all are out yet.
-    is_stuck: bool,
+    /// When a line was last not taken in time, as long as nobody waits for that.
+    stuck_at: Option<Instant>,
     /// Lost and not told yet.
     untold: u64,
     /// There is no thread that puts lines out.
@@ -47,20 +51,27 @@ struct Queue {
 }
 
 impl Queue {
-    /// Has lines awaited again once all are out.
-    fn settle(&mut self) {
-        self.is_stuck &= !self.lines.is_empty();
+    /// Has lines awaited again once all are out, and have been for a while.
+    fn settle(&mut self, distrust: Duration) {
+        if self.bytes == 0 && self.stuck_at.is_some_and(|at| at.elapsed() >= distrust) {
+            self.stuck_at = None;
+        }
     }
 }
 
 impl Outlet {
     /// An outlet to what `write` writes to.
-    pub(super) fn start(write: impl Fn(&[u8]) + Send + Sync + 'static) -> Arc<Self> {
+    pub(super) fn start(write: impl Fn(&[u8]) -> bool + Send + Sync + 'static) -> Arc<Self> {
+        Self::trusting(DISTRUST, write)
+    }
+
+    fn trusting(distrust: Duration, write: impl Fn(&[u8]) -> bool + Send + Sync + 'static) -> Arc<Self> {
         let outlet = Arc::new(Outlet {
             queue: Mutex::default(),
             wanted: Condvar::new(),
             came_out: Condvar::new(),
             write: Box::new(write),
+            distrust,
             lost: AtomicU64::new(0),
         });
         let run = Arc::clone(&outlet);
@@ -75,10 +86,11 @@ impl Outlet {
         let mut queue = self.queue();
         if queue.is_direct {
             drop(queue);
-            return (self.write)(line);
+            return self.write(line);
         }
+        queue.settle(self.distrust);
         if queue.bytes > 0 && queue.bytes + line.len() > BYTES_MAX {
-            (queue.is_stuck, queue.untold) = (true, queue.untold + 1);
+            (queue.stuck_at, queue.untold) = (Some(Instant::now()), queue.untold + 1);
             self.lost.fetch_add(1, Relaxed);
             return;
         }
@@ -87,10 +99,18 @@ impl Outlet {
         queue.came_in += 1;
         let number = queue.came_in;
         self.wanted.notify_one();
-        let is_awaited = |queue: &mut Queue| !queue.is_stuck && queue.went_out < number;
+        let is_awaited = |queue: &mut Queue| queue.stuck_at.is_none() && queue.went_out < number;
         let waited = self.came_out.wait_timeout_while(queue, PATIENCE, is_awaited);
         let (mut queue, waited) = waited.unwrap_or_else(PoisonError::into_inner);
-        queue.is_stuck |= waited.timed_out();
+        if waited.timed_out() {
+            queue.stuck_at = Some(Instant::now());
+        }
+    }
+
+    fn write(&self, line: &[u8]) {
+        if !(self.write)(line) {
+            self.lost.fetch_add(1, Relaxed);
+        }
     }
 
     /// Waits until every line is out, for so long at most.
@@ -107,10 +127,10 @@ impl Outlet {
     fn run(&self) {
         loop {
             let line = self.next();
-            (self.write)(&line);
+            self.write(&line);
             if let Some(lost) = self.went_out(line.len()) {
                 tracing::warn!(lost, "nobody took the lines of the log: some before this one are lost");
-                self.queue().settle();
+                self.queue().settle(self.distrust);
             }
         }
     }
@@ -135,7 +155,7 @@ impl Outlet {
         if queue.untold > 0 && queue.bytes <= BYTES_MAX / 2 {
             return Some(std::mem::take(&mut queue.untold));
         }
-        queue.settle();
+        queue.settle(self.distrust);
         None
     }
 
@@ -151,36 +171,59 @@ mod tests {
     use std::time::Instant;
 
     /// An outlet whose lines are taken one for each word that is said, and come out at the other end.
-    fn outlet() -> (Arc<Outlet>, Sender<()>, Receiver<Vec<u8>>) {
+    fn outlet(distrust: Duration) -> (Arc<Outlet>, Sender<()>, Receiver<Vec<u8>>) {
         let ((take, taken), (says, said)) = (channel(), channel());
         let taken = Mutex::new(taken);
         let write = move |line: &[u8]| {
             // Behind the test's end nobody says or looks any more.
             taken.lock().unwrap().recv().ok();
-            says.send(line.to_vec()).ok();
+            says.send(line.to_vec()).is_ok()
         };
-        (Outlet::start(write), take, said)
+        (Outlet::trusting(distrust, write), take, said)
     }
 
     #[test]
     fn who_logs_waits_for_its_line() {
-        let (outlet, take, said) = outlet();
+        let (outlet, take, said) = outlet(DISTRUST);
         for number in 0..100_u8 {
             take.send(()).unwrap();
             outlet.put(&[number]);
             assert_eq!(said.try_recv().unwrap(), [number]);
         }
-        assert!(!outlet.queue().is_stuck);
+        assert!(outlet.queue().stuck_at.is_none());
+    }
+
+    #[test]
+    fn who_reads_slowly_is_waited_for_once() {
+        let (outlet, take, said) = outlet(DISTRUST);
+        outlet.put(b"waited for");
+        assert!(outlet.queue().stuck_at.is_some());
+        take.send(()).unwrap();
+        assert_eq!(said.recv().unwrap(), b"waited for");
+        outlet.flush(Duration::from_secs(60));
+        // All are out, and yet nobody waits: the next one returns though its line is not out.
+        outlet.put(b"not waited for");
+        assert_eq!(outlet.queue().went_out, 1);
+        take.send(()).unwrap();
+        assert_eq!(said.recv().unwrap(), b"not waited for");
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_written_is_counted() {
+        let outlet = Outlet::start(|_| false);
+        outlet.put(b"lost");
+        outlet.flush(Duration::from_secs(60));
+        assert_eq!(outlet.lost(), 1);
     }
 
     #[test]
     fn where_none_are_taken_nobody_waits_and_those_without_room_are_counted() {
-        let (outlet, take, said) = outlet();
+        let (outlet, take, said) = outlet(Duration::ZERO);
         let line = [b'x'; 1024];
         let fits = BYTES_MAX / line.len();
         let started = Instant::now();
         outlet.put(&line);
-        assert!(outlet.queue().is_stuck && started.elapsed() >= PATIENCE);
+        assert!(outlet.queue().stuck_at.is_some() && started.elapsed() >= PATIENCE);
         (1..fits + 3).for_each(|_| outlet.put(&line));
         assert_eq!(outlet.lost(), 3);
         outlet.flush(Duration::from_millis(1));
