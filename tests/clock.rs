@@ -5,6 +5,7 @@
 #[cfg(test)]
 mod support;
 
+use parquet_sink::{Config, Folder};
 use serde_json::Value;
 use support::{Answer, Daemon, Place, Shim, event, eventually};
 
@@ -193,6 +194,39 @@ fn what_is_kept_after_a_start_far_ahead_is_kept_for_as_long_as_ever() {
     };
     is_kept(&wrong);
     is_kept(&wrong.restarted());
+}
+
+#[test]
+fn a_clock_that_jumps_ahead_removes_no_parquet_files() {
+    let shim = Shim::compiled();
+    std::fs::write(shim.file("clock"), "0").unwrap();
+    let clock = shim.file("clock").to_str().unwrap().to_owned();
+    let place =
+        Place::with(&[("INGESTD_PARQUET_KEEP_DAYS", "30"), ("INGESTD_PARQUET_ROLL_S", "1"), ("FAULT_CLOCK", &clock)]);
+    let daemon = place.and("LD_PRELOAD", shim.library().to_str().unwrap()).start();
+    let wrong = Wrong { shim, daemon };
+    let files = |wrong: &Wrong| {
+        let folder = Folder::new(Config::new(wrong.daemon.data().join("events")));
+        folder.list().unwrap_or_default().len()
+    };
+    let post = |wrong: &Wrong, id: &str, count: usize| {
+        wrong.post(id);
+        eventually("it is in a file", || files(wrong) >= count);
+        // Each file is followed by a look at the old ones.
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        assert_eq!(files(wrong), count, "{id}");
+    };
+    post(&wrong, "a", 1);
+    post(&wrong, "b", 2);
+    wrong.set(40 * 86_400);
+    post(&wrong, "c", 3);
+    post(&wrong, "d", 4);
+    // Nor does a start with that clock, nor one with a right one.
+    let wrong = wrong.restarted();
+    post(&wrong, "e", 5);
+    wrong.set(0);
+    let wrong = wrong.restarted();
+    post(&wrong, "f", 6);
 }
 
 /// What the unit calls the id of the boot that it hands in.

@@ -1,5 +1,7 @@
 //! Which boot of the system this is.
 
+use std::sync::OnceLock;
+
 /// What the kernel says. A service that sees nothing of `/proc` but processes cannot read it.
 const OF_KERNEL: &str = "/proc/sys/kernel/random/boot_id";
 /// What the service manager says, by the unit.
@@ -8,6 +10,12 @@ const HANDED_IN: &str = "INGESTD_BOOT_ID";
 /// What tells this boot of the system from all others; something random where nobody says it, so that the start counts as
 /// one after a reboot.
 pub(super) fn this_boot() -> u128 {
+    // One answer for all who ask, also a random one.
+    static BOOT: OnceLock<u128> = OnceLock::new();
+    *BOOT.get_or_init(look_for_it)
+}
+
+fn look_for_it() -> u128 {
     let of_kernel = std::fs::read_to_string(OF_KERNEL).ok();
     let handed_in = std::env::var(HANDED_IN).ok();
     first_id([of_kernel.as_deref(), handed_in.as_deref()]).unwrap_or_else(|| {

@@ -6,6 +6,7 @@
 //! Control::write ───────►        (ahead of the ring)                    └─► Tail, Hub
 //! ```
 
+mod ages;
 mod assemble;
 mod boot_id;
 mod budget;
@@ -26,6 +27,7 @@ mod submission;
 mod tail;
 mod timeline;
 
+pub use ages::Ages;
 pub use budget::{Budget, Permit};
 pub use control::{Control, StopHandle};
 pub use dead_letter::{

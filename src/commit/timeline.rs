@@ -22,6 +22,7 @@ use event::UnixMicros;
 use rustix::time::{ClockId, clock_gettime};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
+use std::time::Duration;
 use wal::{Family, ReadError, Reader, Write};
 
 const PREFIX: &[u8] = b"clock/";
@@ -76,6 +77,8 @@ pub struct Timeline {
     /// The newest steady time that was given out.
     steady: UnixMicros,
     last_commit: UnixMicros,
+    /// How much of the steady time only the wall clock has told: that over a reboot, up to this start.
+    by_wall: Duration,
 }
 
 impl Timeline {
@@ -84,24 +87,17 @@ impl Timeline {
     /// # Errors
     /// [`ReadError`].
     pub fn load(reader: &Reader, last_commit: UnixMicros) -> Result<Self, ReadError> {
-        let (mut entries, mut next) = (VecDeque::new(), 0);
-        reader.scan(Family::Meta, PREFIX, |name, value| {
-            let Some(number) = name.strip_prefix(PREFIX) else { return ControlFlow::Break(()) };
-            next = number.try_into().map_or(next, |number| u64::from_be_bytes(number) + 1);
-            // One of a later release is not understood: what it covers counts by the one before.
-            entries.extend(Entry::decode(value));
-            ControlFlow::Continue(())
-        })?;
-        let seen = reader.get(Family::Meta, SEEN)?.as_deref().and_then(Entry::decode);
-        Ok(Timeline::new(Stored { entries, next, seen }, last_commit, this_boot(), Reading::take()))
+        Ok(Timeline::new(Stored::read(reader)?, last_commit, this_boot(), Reading::take()))
     }
 
     fn new(stored: Stored, last_commit: UnixMicros, boot: u128, now: Reading) -> Self {
         let Stored { entries, next, seen } = stored;
         let newest = entries.iter().chain(&seen).max_by_key(|entry| entry.steady).copied();
-        let steady = match newest {
-            None => now.wall,
-            Some(entry) if entry.boot == boot => UnixMicros::new(now.uptime.saturating_add(entry.base)),
+        let (steady, by_wall) = match newest {
+            None => (now.wall, Duration::ZERO),
+            Some(entry) if entry.boot == boot => {
+                (UnixMicros::new(now.uptime.saturating_add(entry.base)), Duration::ZERO)
+            }
             Some(entry) => {
                 // As far as a commit is known to have come later: not while commit time stood still, and not behind a
                 // step that nothing was committed after, whatever the newest commit bears.
@@ -109,18 +105,34 @@ impl Timeline {
                 let known = if is_later { entry.to_steady(last_commit) } else { entry.steady };
                 // A clock that was slow while nothing was committed, and is right again, has not run through all of that.
                 let ahead = entries.back().map_or(entry.ahead, |last| last.ahead.max(entry.ahead));
-                known.plus(now.wall.since(moved(known, ahead)))
+                let by_wall = now.wall.since(moved(known, ahead));
+                (known.plus(by_wall), by_wall)
             }
         };
         let steady = newest.map_or(steady, |entry| steady.max(entry.steady));
         let base = steady.get().saturating_sub(now.uptime);
-        Timeline { entries, next, seen, boot, base, steady, last_commit }
+        Timeline { entries, next, seen, boot, base, steady, last_commit, by_wall }
     }
 
     /// The steady time of the newest look.
     #[must_use]
     pub fn now(&self) -> UnixMicros {
         self.steady
+    }
+
+    /// The same without what only the wall clock has told: that may have been wrong when the machine was booted.
+    pub(super) fn counted(&self) -> UnixMicros {
+        self.steady.minus(self.by_wall)
+    }
+
+    /// Takes over what the log has got to know since, and goes on counting as before.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub(super) fn refresh(&mut self, reader: &Reader) -> Result<(), ReadError> {
+        let Stored { entries, next, seen } = Stored::read(reader)?;
+        (self.entries, self.next, self.seen) = (entries, next, seen);
+        Ok(())
     }
 
     /// Commit time of the newest event when it was loaded.
@@ -197,6 +209,21 @@ struct Stored {
     entries: VecDeque<Entry>,
     next: u64,
     seen: Option<Entry>,
+}
+
+impl Stored {
+    fn read(reader: &Reader) -> Result<Self, ReadError> {
+        let (mut entries, mut next) = (VecDeque::new(), 0);
+        reader.scan(Family::Meta, PREFIX, |name, value| {
+            let Some(number) = name.strip_prefix(PREFIX) else { return ControlFlow::Break(()) };
+            next = number.try_into().map_or(next, |number| u64::from_be_bytes(number) + 1);
+            // One of a later release is not understood: what it covers counts by the one before.
+            entries.extend(Entry::decode(value));
+            ControlFlow::Continue(())
+        })?;
+        let seen = reader.get(Family::Meta, SEEN)?.as_deref().and_then(Entry::decode);
+        Ok(Stored { entries, next, seen })
+    }
 }
 
 impl Entry {

@@ -2,7 +2,7 @@
 
 use super::boot::StartError;
 use super::threads::{Fatal, spawn};
-use crate::commit::{Control, Tail};
+use crate::commit::{Control, Tail, Timeline};
 use crate::control::config::{BacklogPolicy, ClickHouseSection, Config, KafkaSection};
 use crate::deliver::sinks::{ClickHouseSink, KafkaSink, ParquetSink, clickhouse_client, kafka_client};
 use crate::deliver::{Destination, Handle, Shipper};
@@ -28,6 +28,7 @@ pub(super) struct RunningSink {
 pub(super) struct Supplies<'a> {
     pub(super) config: &'a Config,
     pub(super) reader: wal::Reader,
+    pub(super) timeline: Timeline,
     pub(super) control: Control,
     pub(super) tail: Tail,
     pub(super) node: u128,
@@ -70,7 +71,8 @@ impl Supplies<'_> {
         let (reader, control, tail) = (&self.reader, &self.control, &self.tail);
         let mut sinks = Vec::new();
         if self.config.parquet.enabled {
-            let sink = ParquetSink::new(self.config.parquet_files(), reader.clone(), control.clone(), tail.clone());
+            let (files, timeline) = (self.config.parquet_files(), self.timeline.clone());
+            let sink = ParquetSink::new(files, timeline, reader.clone(), control.clone(), tail.clone());
             sinks.push(self.run(sink, BacklogPolicy::Refuse)?);
         }
         if self.config.clickhouse.enabled {

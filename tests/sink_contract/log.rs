@@ -244,7 +244,8 @@ impl Store for Slow {
 
 impl Log {
     pub fn sink(&self, config: ParquetConfig) -> ParquetSink {
-        ParquetSink::new(config, self.reader.clone(), self.control.clone(), self.tail.clone())
+        let timeline = Timeline::load(&self.reader, UnixMicros::default()).unwrap();
+        ParquetSink::new(config, timeline, self.reader.clone(), self.control.clone(), self.tail.clone())
             .with_backoff(Backoff::new(Duration::from_millis(10), Duration::from_millis(50)))
     }
 

@@ -1,5 +1,4 @@
 use super::*;
-use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -324,4 +323,21 @@ fn a_step_back_that_is_undone_before_anybody_looks_makes_nothing_old_after_a_reb
     machine.reboot();
     let age = machine.age(right);
     assert!(age <= 60 * SECOND, "{age:?}");
+}
+
+#[test]
+fn what_only_the_wall_clock_tells_of_a_reboot_is_not_counted_in_that_start() {
+    let mut machine = Machine::with_clock_wrong_by(0);
+    let commit = machine.commit();
+    machine.wait(HOUR);
+    machine.wrong_s = 40 * 86_400;
+    machine.reboot();
+    machine.wait(HOUR);
+    // The age of ids goes by the wall clock over a reboot.
+    assert_right(machine.age(commit), 40 * DAY + 2 * HOUR);
+    assert_right(machine.timeline.counted().since(machine.timeline.steady(commit)), HOUR);
+    // Without a reboot all of it is counted.
+    machine.commit();
+    machine.restart();
+    assert_eq!(machine.timeline.counted(), machine.timeline.now());
 }

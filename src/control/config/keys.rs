@@ -425,7 +425,8 @@ pub const KEYS: &[Key] = &[
     Key::new(
         "parquet.keep_days",
         "Files are removed when all of their UTC day is over for so long; 0: they are kept. The newest file always stays. \
-         Looked at after each file and once an hour.",
+         Looked at after each file and once an hour. A step of the clock removes none; time over a reboot counts from the \
+         next start of the daemon on.",
     )
     .number("days", 0, 36_600),
     Key::new(

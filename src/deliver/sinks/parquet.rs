@@ -5,7 +5,7 @@
 
 use super::super::verify::{Asked, Census, Held, HeldFile};
 use super::super::{Cursor, Destination, FailureCode, Fault, Letter, Manifest, Origin, Sent, Shipper, Start};
-use crate::commit::{Control, Tail};
+use crate::commit::{Ages, Control, Tail, Timeline};
 use event::{Seq, UnixMicros};
 use parquet_sink::{Config, Draft, FileError, FileMark, Folder, Found, Published, Row, UtcDate};
 use prepare::processed::Extractor;
@@ -26,10 +26,12 @@ const LAYOUT: u8 = 1;
 pub type ParquetSink = Shipper<ParquetFiles>;
 
 impl ParquetSink {
-    /// A sink that writes into `config.dir`, following the log from its stored cursor on.
+    /// A sink that writes into `config.dir`, following the log from its stored cursor on. `timeline` is that of the log
+    /// before the first commit of this start.
     #[must_use]
-    pub fn new(config: Config, reader: Reader, control: Control, tail: Tail) -> Self {
-        Shipper::to(ParquetFiles::new(config), reader, control, tail)
+    pub fn new(config: Config, timeline: Timeline, reader: Reader, control: Control, tail: Tail) -> Self {
+        let ages = Some(Ages::new(timeline, reader.clone()));
+        Shipper::to(ParquetFiles { ages, ..ParquetFiles::new(config) }, reader, control, tail)
     }
 }
 
@@ -46,6 +48,8 @@ pub struct ParquetFiles {
     surveyed: bool,
     /// Oldest first; kept only where retention needs it.
     published: Vec<Published>,
+    /// How old files are; without it none is too old.
+    ages: Option<Ages>,
     unreadable: u64,
     unreadable_total: u64,
 }
@@ -63,9 +67,21 @@ impl ParquetFiles {
             incarnation: 0,
             surveyed: false,
             published: Vec::new(),
+            ages: None,
             unreadable: 0,
             unreadable_total: 0,
         }
+    }
+
+    /// How many files, oldest first, are to be removed.
+    fn expired(&mut self) -> Result<usize, Fault> {
+        let retention = self.folder.config().retention;
+        let mut ages = self.ages.as_mut().filter(|_| retention.age_max.is_some());
+        if let Some(ages) = &mut ages {
+            ages.look().map_err(|error| Fault::Retry(error.to_string()))?;
+        }
+        let age = |date: UtcDate| ages.as_ref().map_or(Duration::ZERO, |ages| ages.of(date.next().midnight()));
+        Ok(Folder::expired(&retention, &self.published, age))
     }
 
     fn keep_in_mind(&mut self, file: Published) {
@@ -275,8 +291,7 @@ impl Destination for ParquetFiles {
     }
 
     fn tidy(&mut self) -> Result<u64, Fault> {
-        let retention = self.folder.config().retention;
-        let expired = Folder::expired(&retention, &self.published, UnixMicros::now());
+        let expired = self.expired()?;
         let mut removed = 0;
         let result = self.published.iter().take(expired).try_for_each(|file| {
             self.folder.remove(file)?;

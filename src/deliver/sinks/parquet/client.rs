@@ -4,13 +4,13 @@ use crate::decode;
 use crate::encode::Encoder;
 use crate::paced::PacedFile;
 use crate::{Config, FileMark, Retention, Row, UtcDate};
-use event::{Seq, UnixMicros};
+use event::Seq;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaDataReader;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const PARTITION: &str = "date=";
 const SUFFIX: &str = ".parquet";
@@ -256,11 +256,10 @@ impl Folder {
         self.config.dir.join(Self::name(file.date, file.first, file.last))
     }
 
-    /// How many of `published`, oldest first, the retention lets go of.
+    /// How many of `published`, oldest first, the retention lets go of, where a date has been over for `age` of it.
     #[must_use]
-    pub fn expired(retention: &Retention, published: &[Published], now: UnixMicros) -> usize {
-        let too_old =
-            |file: &Published| retention.age_max.is_some_and(|age| file.date.next().midnight().plus(age) <= now);
+    pub fn expired(retention: &Retention, published: &[Published], age: impl Fn(UtcDate) -> Duration) -> usize {
+        let too_old = |file: &Published| retention.age_max.is_some_and(|max| age(file.date) >= max);
         let mut bytes: u64 = published.iter().map(|file| file.bytes).sum();
         let mut expired = 0;
         for file in published.iter().take(published.len().saturating_sub(1)) {

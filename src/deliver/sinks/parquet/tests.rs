@@ -261,7 +261,7 @@ fn retention_lets_go_of_the_oldest_but_never_of_the_newest() {
     let files = [file(10, 1, 100), file(10, 2, 100), file(11, 3, 100), file(12, 4, 100)];
     let expired = |age_days: Option<u64>, bytes_max, now: i64| {
         let retention = Retention { age_max: age_days.map(|days| Duration::from_secs(days * 86_400)), bytes_max };
-        Folder::expired(&retention, &files, UnixMicros::new(now))
+        Folder::expired(&retention, &files, |date| UnixMicros::new(now).since(date.next().midnight()))
     };
     assert_eq!(expired(None, None, i64::MAX), 0);
     // The whole of day 10 is two days old only when day 13 begins.
@@ -272,7 +272,7 @@ fn retention_lets_go_of_the_oldest_but_never_of_the_newest() {
     assert_eq!(expired(None, Some(399), 0), 1);
     assert_eq!(expired(None, Some(0), 0), 3);
     assert_eq!(expired(Some(2), Some(200), 13 * DAY), 2);
-    assert_eq!(Folder::expired(&Retention { bytes_max: Some(0), age_max: None }, &[], UnixMicros::new(0)), 0);
+    assert_eq!(Folder::expired(&Retention { bytes_max: Some(0), age_max: None }, &[], |_| Duration::ZERO), 0);
 }
 
 #[test]
