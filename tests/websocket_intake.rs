@@ -308,6 +308,32 @@ fn a_subscription_and_an_event_in_one_write_miss_no_confirmation() {
 }
 
 #[test]
+fn a_subscription_that_begins_anew_in_one_write_with_an_event_misses_no_confirmation() {
+    let daemon = Daemon::start();
+    let mut socket = Socket::open(&daemon);
+    let (subscribe, unsubscribe) = (br#"{"type":"subscribe"}"#, br#"{"type":"unsubscribe"}"#);
+    socket.text(r#"{"type":"subscribe"}"#);
+    socket.message("subscribed");
+    for id in ["first", "second"] {
+        let parts =
+            [masked(TEXT, unsubscribe), masked(TEXT, subscribe), masked(TEXT, cart_event(&event(id)).as_bytes())];
+        socket.send_raw(&parts.concat());
+        for kind in ["unsubscribed", "subscribed", "event_ack"] {
+            socket.message(kind);
+        }
+        assert_eq!(socket.message("event_confirmation")["eventId"], id);
+    }
+    // Nor is it told of what comes behind the end of one.
+    socket.send_raw(&[masked(TEXT, subscribe), masked(TEXT, unsubscribe)].concat());
+    socket.message("subscribed");
+    socket.message("unsubscribed");
+    socket.cart(&event("third"));
+    socket.message("event_ack");
+    socket.text(r#"{"type":"heartbeat"}"#);
+    socket.message("heartbeat_ack");
+}
+
+#[test]
 fn who_asks_for_some_confirmations_only_is_not_given_all() {
     let daemon = Daemon::start();
     let mut socket = Socket::open(&daemon);

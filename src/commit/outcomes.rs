@@ -37,7 +37,7 @@ pub(super) fn count(group: &Requests, metrics: &Metrics) {
 
 /// Tells listeners what became of a group's events, behind which the log goes on at `next`.
 pub(super) fn announce(group: &Requests, hub: &Hub, at: UnixMicros, next: Seq) {
-    hub.announce(next, |audience, out| {
+    hub.announce(next, |audience| {
         for (_, _, submission) in group {
             let Ok(receipt) = &submission.outcome else { continue };
             let Some(heard) = audience.of(&submission.batch.tenant) else { continue };
@@ -46,13 +46,13 @@ pub(super) fn announce(group: &Requests, hub: &Hub, at: UnixMicros, next: Seq) {
                     Verdict::Accepted(_) => ConfirmationStatus::Accepted,
                     Verdict::Duplicate { .. } => ConfirmationStatus::Duplicate,
                 };
-                out.push(heard.confirm(submission.batch.id_json(entry).into(), Some(verdict.seq()), status, at));
+                heard.confirm(submission.batch.id_json(entry).into(), Some(verdict.seq()), status, at);
             }
             for reject in &submission.rejects {
                 let id = reject.rejection.event_id.as_deref().unwrap_or_default();
                 let text = serde_json::to_vec(id).unwrap_or_default();
                 let id_json = text.get(1..text.len().saturating_sub(1)).unwrap_or_default().into();
-                out.push(heard.confirm(id_json, None, ConfirmationStatus::Rejected, at));
+                heard.confirm(id_json, None, ConfirmationStatus::Rejected, at);
             }
         }
     });

@@ -77,27 +77,20 @@ pub(super) fn put_simple(out: &mut Vec<u8>, kind: &str, channel: Option<&str>) {
     });
 }
 
-/// Writes what of a group is the listener's, behind what it has missed before; returns the number of messages.
+/// Writes what a listener has heard, each behind what it has missed before; returns the number of messages.
 pub(super) fn put_news(
     out: &mut Vec<u8>,
     listener: &mut Listener,
-    group: &[Confirmation],
+    heard: &[Confirmation],
     durability: Durability,
 ) -> u64 {
     let mut messages = 0;
-    for confirmation in group {
-        if !listener.is_for(confirmation) {
-            continue;
-        }
+    for confirmation in heard {
         if let Some(missed) = listener.note(confirmation) {
             put_lagged(out, missed);
             messages += 1;
         }
         put_confirmation(out, confirmation, durability);
-        messages += 1;
-    }
-    if let Some(missed) = listener.missed_last() {
-        put_lagged(out, missed);
         messages += 1;
     }
     messages

@@ -22,7 +22,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
-use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 /// Bytes of an unfinished message that do not count against the budget yet: any read may end within a message.
@@ -88,7 +87,7 @@ struct Gathering {
 
 enum Wake {
     Readable(io::Result<()>),
-    News(Result<Arc<[Confirmation]>, RecvError>),
+    News(Arc<[Confirmation]>),
     Ping,
     Stop,
 }
@@ -272,12 +271,12 @@ impl Socket {
         let metrics = Arc::clone(&self.acceptor.shared.metrics);
         metrics.ws_received.fetch_add(round.messages, Relaxed);
         let Round { batch, rejects, steps, close, messages } = round;
-        // Before anything is committed, or the confirmations of what comes in the same round would be missed.
-        steps.iter().filter(|step| matches!(step, Step::Subscribe)).for_each(|step| self.subscription(step));
+        // All of it before anything is committed, or the confirmations of what comes in the same round would be missed: also
+        // by a listener that replaces another one.
+        steps.iter().for_each(|step| self.subscription(step));
         let stored = self.store(batch, rejects, messages, permit).await;
         let mut out = Vec::with_capacity(steps.len() * 160);
         for step in &steps {
-            self.subscription(step);
             step.put(&mut out, &stored, self.acceptor.shared.durability);
         }
         // What the round held is given back first: a peer that reads slowly must not take the room of others.
@@ -361,15 +360,14 @@ impl Socket {
     }
 
     /// Passes on what became of the tenant's events.
-    async fn tell(&mut self, news: Result<Arc<[Confirmation]>, RecvError>) -> ControlFlow<()> {
+    async fn tell(&mut self, news: Arc<[Confirmation]>) -> ControlFlow<()> {
         let Some(listener) = &mut self.listening else { return ControlFlow::Continue(()) };
         let mut out = Vec::new();
         let shared = &self.acceptor.shared;
-        let messages = put_news(&mut out, listener, news.as_deref().unwrap_or_default(), shared.durability);
+        let messages = put_news(&mut out, listener, &news, shared.durability);
+        // A peer that does not read must not keep what all the others have heard.
+        drop(news);
         shared.metrics.ws_sent.fetch_add(messages, Relaxed);
-        if matches!(news, Err(RecvError::Closed)) {
-            self.listening = None;
-        }
         self.write(&out).await
     }
 
