@@ -99,19 +99,33 @@ pub enum OpenError {
         /// Why nothing can be made there.
         cause: std::io::Error,
     },
-    /// The disk is too full for a repair.
+    /// The disk is too full for a repair, or to look at a log that RocksDB refuses.
     #[error(
-        "the repair writes the log anew, which takes up to {needed} bytes, and {} has {free} free: move something else away \
+        "{what} takes up to {needed} bytes, and {} has {free} free: move something else away \
          from that disk, such as older folders in quarantine/ or Parquet files, and run it again; the log is as it was",
         path.display()
     )]
     Room {
-        /// Where the new log was to lie.
+        /// What was to be written.
+        what: &'static str,
+        /// Where it was to lie.
         path: PathBuf,
         /// Bytes that it may take.
         needed: u64,
         /// Bytes that are free.
         free: u64,
+    },
+    /// RocksDB refused, and what it can read could not be collected, for a reason that is not the log's.
+    #[error(
+        "RocksDB refuses the log, and what can be read of it cannot be collected in {}: {cause}; \
+         the log is as it was, and nothing is said of what is in it: mend that, and run it again",
+        path.display()
+    )]
+    Collecting {
+        /// The folder in which it was to be collected.
+        path: PathBuf,
+        /// What was said.
+        cause: String,
     },
     /// A repair cannot write the new log.
     #[error(
@@ -142,6 +156,14 @@ impl OpenError {
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> OpenError {
         let path = path.into();
         move |cause| OpenError::Io { action, path, cause }
+    }
+
+    /// What RocksDB said in `path` as a failure to collect what can be read, without what is advised for a log.
+    pub(crate) fn of_collecting(self, path: impl Into<PathBuf>) -> OpenError {
+        match self {
+            OpenError::Store { cause, .. } => OpenError::Collecting { path: path.into(), cause: cause.to_string() },
+            other => other,
+        }
     }
 
     /// As a failure to write the new log in `path`, without what else is advised for the old one.

@@ -2,7 +2,7 @@
 
 use crate::format::{self, Format};
 use crate::lock::Lock;
-use crate::salvage::Salvage;
+use crate::salvage::{Purpose, Salvage};
 use crate::view::{open_view, view};
 use crate::{Damage, OpenError, Reader, Recovery, VerifyReport};
 use event::Seq;
@@ -33,18 +33,22 @@ struct Refused {
 /// for as long as this lives.
 ///
 /// # Errors
-/// [`OpenError`] when there is no log, or its files cannot be read or linked.
+/// [`OpenError`] when there is no log, or its files cannot be read or linked, or there is too little room for that folder.
 pub fn examine(data: &Path) -> Result<Examined, OpenError> {
     // A daemon may be running that opened its files before they were damaged.
-    examine_with(data, || Lock::take(data).map(Some))
+    examine_for(Purpose::Look, data, || Lock::take(data).map(Some))
 }
 
-/// The same for whoever holds the lock.
+/// The same for a repair, which holds the lock.
 pub(crate) fn examine_locked(data: &Path) -> Result<Examined, OpenError> {
-    examine_with(data, || Ok(None))
+    examine_for(Purpose::Repair, data, || Ok(None))
 }
 
-fn examine_with(data: &Path, lock: impl FnOnce() -> Result<Option<Lock>, OpenError>) -> Result<Examined, OpenError> {
+fn examine_for(
+    purpose: Purpose,
+    data: &Path,
+    lock: impl FnOnce() -> Result<Option<Lock>, OpenError>,
+) -> Result<Examined, OpenError> {
     let format = Format::find(data)?;
     format::check_is_data_folder(data)?;
     format.check_age()?;
@@ -54,8 +58,9 @@ fn examine_with(data: &Path, lock: impl FnOnce() -> Result<Option<Lock>, OpenErr
         Err(OpenError::Damaged { what, at }) if !data.join("log/CURRENT").exists() => format!("{at}: {what}"),
         Err(error) => return Err(error),
     };
-    let (lock, (salvage, db)) =
-        lock().and_then(|lock| Ok((lock, Salvage::of(data)?))).map_err(|error| cannot_collect(data, &cause, error))?;
+    let (lock, (salvage, db)) = lock()
+        .and_then(|lock| Ok((lock, Salvage::of(data, purpose)?)))
+        .map_err(|error| cannot_collect(data, &cause, error))?;
     let (reader, recovery) = view(data, db)?;
     Ok(Examined { reader, recovery, refused: Some(Refused { cause, salvage }), format, _lock: lock })
 }

@@ -2,6 +2,7 @@
 //! touched: it may be a newer release's.
 
 use crate::OpenError;
+use crate::mark::{Found, Mark};
 use crate::open::write_synced;
 use std::fs;
 use std::io;
@@ -78,9 +79,11 @@ pub(crate) fn check(data: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// Refuses a folder that has neither: it is no data folder.
+/// Refuses a folder that has neither, nor a high-water mark that tells of events: it is no data folder.
 pub(crate) fn check_is_data_folder(data: &Path) -> Result<(), OpenError> {
-    if has_log(data) || Format::find(data)? != Format::Missing {
+    let mark = data.join("mark");
+    let tells_of_events = || Mark::find(&mark).map(Found::tells_of_events).map_err(OpenError::io("read", &mark));
+    if has_log(data) || Format::find(data)? != Format::Missing || tells_of_events()? {
         return Ok(());
     }
     Err(OpenError::NoLog(data.to_path_buf()))

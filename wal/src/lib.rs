@@ -63,6 +63,7 @@ mod poison;
 mod pulse;
 mod reader;
 mod repair;
+mod room;
 mod salvage;
 mod sync_timer;
 mod trim;

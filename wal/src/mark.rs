@@ -39,6 +39,11 @@ impl Found {
         }
     }
 
+    /// Whether events were acknowledged, or may have been.
+    pub(crate) fn tells_of_events(self) -> bool {
+        !matches!(self, Found::Missing | Found::At(Seq::ZERO))
+    }
+
     /// What is wrong with it beside a log whose next event gets `next`. An empty log has nothing to lose, and a first
     /// start that was broken off leaves one like that.
     pub(crate) fn trouble(self, next: Seq) -> Option<&'static str> {

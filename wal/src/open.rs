@@ -191,7 +191,7 @@ pub(crate) fn open_families(log: &Path, options: &Options, compactions: Compacti
 pub(crate) fn check_log(data: &Path) -> Result<(), OpenError> {
     let (log, mark) = (data.join("log"), data.join("mark"));
     let acknowledged = Mark::find(&mark).map_err(OpenError::io("read", &mark))?;
-    if log.exists() || matches!(acknowledged, Found::Missing | Found::At(Seq::ZERO)) {
+    if log.exists() || !acknowledged.tells_of_events() {
         return Ok(());
     }
     let what = match acknowledged {

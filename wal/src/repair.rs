@@ -15,7 +15,7 @@ use crate::open::{Options, open_store, sync_folder};
 use crate::reader::Shared;
 use crate::salvage::remove_folder;
 use crate::verify::{Damage, Gap, VerifyReport, first_ids, gap_entry};
-use crate::{OpenError, key, trim};
+use crate::{OpenError, key, room, trim};
 use event::{Fingerprint, FingerprintKey, Seq, content_hash};
 use record::{Block, EventView, IdList, IdListWriter, Slot};
 use rocksdb::{DB, FlushOptions, IteratorMode, WriteBatch};
@@ -61,7 +61,8 @@ impl Remade {
 pub type Fingerprinting<'a> = &'a mut dyn FnMut(&EventView<'_>, &FingerprintKey) -> Option<Fingerprint>;
 
 /// Makes the log in `data` usable again and records every gap for ever; an intact log is left alone. Needs as much free
-/// disk space as the log takes. Id lists that are damaged are made again from the events.
+/// disk space as the log takes, and where RocksDB refuses it as much again as its WAL. Id lists that are damaged are made again
+/// from the events.
 ///
 /// # Errors
 /// [`OpenError`] when there is no log, the folder is in use, or cannot be read or written, or there is too little room;
@@ -71,6 +72,9 @@ pub fn repair(data: &Path, fingerprint: Fingerprinting<'_>) -> Result<RepairRepo
     format::check_is_data_folder(data)?;
     let lock = Lock::take(data)?;
     clear_away(data)?;
+    // Before room is looked for: one that was broken off takes some.
+    let fresh = data.join("log.new");
+    remove_folder(&fresh).map_err(OpenError::io("remove", &fresh))?;
     let format = mend_format(data)?;
     let examined = examine_locked(data)?;
     let mut found = examined.verify(|_| {});
@@ -80,8 +84,6 @@ pub fn repair(data: &Path, fingerprint: Fingerprinting<'_>) -> Result<RepairRepo
     if is_intact {
         return Ok(RepairReport { found, quarantined: None, format });
     }
-    let fresh = data.join("log.new");
-    remove_folder(&fresh).map_err(OpenError::io("remove", &fresh))?;
     check_room(data)?;
     copy(examined.reader().shared(), &fresh, &found, fingerprint).map_err(|error| {
         // Else a disk that it has filled stays full. What cannot be removed now is the next time.
@@ -100,15 +102,13 @@ pub fn repair(data: &Path, fingerprint: Fingerprinting<'_>) -> Result<RepairRepo
 /// Looks whether there is room for the new log before anything is written. It takes no more than the old one: nothing is
 /// added to it, and it needs no WAL.
 fn check_room(data: &Path) -> Result<(), OpenError> {
-    let stat = rustix::fs::statvfs(data).map_err(|error| OpenError::io("look at the disk of", data)(error.into()))?;
-    let (needed, free) = (folder_bytes(&data.join("log")), stat.f_bavail * stat.f_frsize);
-    if free < needed { Err(OpenError::Room { path: data.to_path_buf(), needed, free }) } else { Ok(()) }
+    room::check(data, "the repair writes the log anew, which", folder_bytes(&data.join("log")))
 }
 
-/// Makes the file anew that says which format the folder has, if it says nothing. The log itself is read as what this
-/// release reads, and refused if it is not.
+/// Makes the file anew that says which format the folder has, if it says nothing: also where the log is gone, for there
+/// will be one. The log itself is read as what this release reads, and refused if it is not.
 fn mend_format(data: &Path) -> Result<Option<Remade>, OpenError> {
-    let Some(cause) = Format::find(data)?.trouble().filter(|_| format::has_log(data)) else { return Ok(None) };
+    let Some(cause) = Format::find(data)?.trouble() else { return Ok(None) };
     let file = format::path(data);
     let kept = if file.exists() { Some(quarantine(data, &file, format::NAME)?) } else { None };
     format::write_newest(data)?;

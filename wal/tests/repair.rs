@@ -70,6 +70,46 @@ fn a_repair_that_finds_no_room_says_how_much_it_wants_and_writes_nothing() {
     assert_repaired(&data);
 }
 
+/// What a look and a repair want of the disk, for which it is too full.
+#[track_caller]
+fn assert_no_room(error: Option<OpenError>) -> u64 {
+    let error = error.unwrap();
+    let text = error.to_string();
+    let OpenError::Room { needed, free, .. } = error else { panic!("{text}") };
+    assert!(free < needed && text.contains("RocksDB refuses") && !text.contains("wal verify"), "{text}");
+    needed
+}
+
+#[test]
+fn of_a_log_that_rocksdb_refuses_all_is_collected_or_nothing() {
+    let Some(disk) = small_disk("of_a_log_that_rocksdb_refuses_all_is_collected_or_nothing", DISK) else { return };
+    let data = disk.join("data");
+    with_a_list_that_does_not_fit(&data);
+    fs::remove_file(data.join("log/CURRENT")).unwrap();
+    let before = names_below(&data);
+    let (mut to_look, mut to_repair) = (0, 0);
+    for free in [0, 1 << 20, 10 << 20] {
+        let filler = fill_but(&disk, free);
+        to_look = assert_no_room(wal::examine(&data).err());
+        to_repair = assert_no_room(wal::repair(&data, &mut fingerprint).err());
+        assert_eq!(names_below(&data), before);
+        fs::remove_file(filler).unwrap();
+    }
+    let events = 404 * SIZE as u64;
+    assert!(to_look > events && to_repair > to_look + events, "{to_look} {to_repair}");
+    let filler = fill_but(&disk, to_look + (1 << 20));
+    let report = wal::examine(&data).unwrap().verify(|_| {});
+    assert!(report.refused.is_some() && report.gaps.is_empty() && report.events == 404, "{report:?}");
+    assert_eq!(assert_no_room(wal::repair(&data, &mut fingerprint).err()), to_repair, "both sums at once");
+    assert_eq!(names_below(&data), before);
+    fs::remove_file(filler).unwrap();
+    let filler = fill_but(&disk, to_repair + (1 << 20));
+    let repaired = wal::repair(&data, &mut fingerprint).unwrap();
+    assert!(repaired.found.gaps.is_empty() && repaired.found.events == 404, "{:?}", repaired.found);
+    fs::remove_file(filler).unwrap();
+    assert_repaired(&data);
+}
+
 #[test]
 fn a_new_log_that_cannot_be_finished_is_taken_away_again() {
     let Some(disk) = small_disk("a_new_log_that_cannot_be_finished_is_taken_away_again", DISK) else { return };

@@ -237,6 +237,23 @@ fn a_missing_log_folder_is_no_new_one() {
 }
 
 #[test]
+fn a_log_that_is_lost_together_with_the_format_file_is_told_by_the_mark() {
+    let image = killed(8, 4);
+    fs::remove_dir_all(image.path().join("log")).unwrap();
+    fs::remove_file(image.path().join("format")).unwrap();
+    let opened = wal::open(image.path(), &Options::default()).err();
+    for error in [opened, wal::open_read_only(image.path()).err()] {
+        let error = error.unwrap().to_string();
+        assert!(error.contains("events up to 80 were acknowledged") && error.contains("wal repair"), "{error}");
+    }
+    let report = wal::examine(image.path()).unwrap().verify(|_| {});
+    let gaps: Vec<_> = report.gaps.iter().map(|gap| (gap.from.get(), gap.until.get())).collect();
+    assert_eq!(gaps, [(1, 81)]);
+    assert_eq!(report.damaged.iter().map(|damage| damage.family).collect::<Vec<_>>(), ["format"]);
+    assert_saved(image.path(), &[], 81);
+}
+
+#[test]
 fn the_wal_files_that_a_failed_start_has_kept_survive_a_repair() {
     let image = killed(8, 4);
     let wal = newest(image.path(), "log");
