@@ -25,18 +25,19 @@ const MESSAGE: &str = "MESSAGE";
 ///
 /// # Errors
 /// When nobody listens there.
-pub(super) fn connect() -> io::Result<impl Fn(&[u8]) + Send + Sync + 'static> {
+pub(super) fn connect() -> io::Result<impl Fn(&[u8]) -> bool + Send + Sync + 'static> {
     let socket = UnixDatagram::unbound()?;
     socket.connect(SOCKET)?;
     Ok(to(socket))
 }
 
 /// Sends entries. What the journal does not take goes to where all else would.
-fn to(socket: UnixDatagram) -> impl Fn(&[u8]) + Send + Sync + 'static {
+fn to(socket: UnixDatagram) -> impl Fn(&[u8]) -> bool + Send + Sync + 'static {
     move |entry: &[u8]| {
         if socket.send(entry).is_err() {
             super::complain(message(entry));
         }
+        true
     }
 }
 
