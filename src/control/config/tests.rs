@@ -189,6 +189,14 @@ fn what_could_not_work_is_refused() {
         ("[kafka]\nenabled = true\ntopic_prefix = \"a b\"", "`kafka.topic_prefix`"),
         ("[kafka]\nenabled = true\n[kafka.options]\nacks = \"1\"", "`kafka.options`: option acks is set by the sink"),
         (
+            "[kafka]\nenabled = true\n[kafka.options]\n\"plugin.library.paths\" = \"/nowhere/plugin.so\"",
+            "`kafka.options`: option plugin.library.paths would load foreign code",
+        ),
+        (
+            "[kafka]\nenabled = true\n[kafka.option_files]\n\"plugin.library.paths\" = \"f\"",
+            "`kafka.option_files`: option plugin.library.paths would load foreign code",
+        ),
+        (
             "[kafka]\nenabled = true\n[kafka.options]\n\"sasl.pasword\" = \"hunter2\"",
             "`kafka.options`: option sasl.pasword is none of librdkafka's",
         ),

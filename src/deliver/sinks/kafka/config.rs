@@ -83,6 +83,9 @@ pub enum ConfigError {
     /// A setting that the guarantee depends on.
     #[error("option {0} is set by the sink itself")]
     Reserved(String),
+    /// A setting that has librdkafka load a library as soon as it is made.
+    #[error("option {0} would load foreign code into this process, and is not taken")]
+    LoadsCode(String),
     /// A number that cannot be meant.
     #[error("{0} must be more than zero")]
     Zero(&'static str),
@@ -118,6 +121,10 @@ const RESERVED: [&str; 16] = [
     "transaction.timeout.ms",
     "transactional.id",
 ];
+
+/// Loads each library it names where it is set, before there is a client: only to look at its value would run foreign code.
+/// (`ssl.engine.location` and `ssl.providers` do nothing before a client is made.)
+const PLUGINS: &str = "plugin.library.paths";
 
 impl Config {
     /// The defaults: exactly once, `cart-events-…`, topics are made with 6 partitions.
@@ -168,6 +175,10 @@ impl Config {
 
 /// Whether a setting may be made, and librdkafka takes its value. How it goes with others is known once there is a client.
 fn check_option(name: &str, value: &str) -> Result<(), ConfigError> {
+    // Both before librdkafka gets to see the value.
+    if name == PLUGINS {
+        return Err(ConfigError::LoadsCode(name.to_owned()));
+    }
     if RESERVED.contains(&name) {
         return Err(ConfigError::Reserved(name.to_owned()));
     }
@@ -289,6 +300,9 @@ mod tests {
             ConfigError::Zero("partitions")
         );
         assert_eq!(refused(|config| config.options.set("acks", "1")), ConfigError::Reserved("acks".into()));
+        // It is not there to be loaded: what librdkafka would say of that is another error.
+        let plugin = refused(|config| config.options.set("plugin.library.paths", "/nowhere/plugin.so"));
+        assert_eq!(plugin, ConfigError::LoadsCode("plugin.library.paths".into()));
         let unknown = refused(|config| config.options.set("sasl.pasword", "hunter2"));
         assert_eq!(unknown, ConfigError::UnknownOption("sasl.pasword".into()));
     }
