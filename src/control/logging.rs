@@ -4,6 +4,7 @@ use super::config::LogFormat;
 use super::journal::{self, Journal};
 use super::outlet::Outlet;
 use super::recent_log;
+use super::terminal::printable_lines;
 use rustix::io::Errno;
 use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -204,9 +205,9 @@ pub fn say(line: impl std::fmt::Display) {
     writeln!(std::io::stdout(), "{line}").ok();
 }
 
-/// Prints a complaint for whoever started the program, if somebody reads it.
+/// Prints a complaint for whoever started the program, if somebody reads it. It may repeat what others have said.
 pub fn complain(line: impl std::fmt::Display) {
-    writeln!(std::io::stderr(), "ingestd: {line}").ok();
+    writeln!(std::io::stderr(), "ingestd: {}", printable_lines(&line.to_string())).ok();
 }
 
 #[cfg(test)]

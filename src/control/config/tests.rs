@@ -261,6 +261,16 @@ fn secrets_are_neither_shown_nor_repeated_in_complaints() {
 }
 
 #[test]
+fn what_others_have_said_does_not_steer_the_terminal_of_who_reads_it() {
+    let text = "refused: \u{1b}[2J\u{9b}\u{202e}\r\nfine".to_owned();
+    let finding = Finding { about: "clickhouse", level: Level::Error, text: text.clone() };
+    let mistake = Mistake { origin: Origin::Default, key: None, what: text, nearest: None };
+    for said in [finding.to_string(), mistake.to_string()] {
+        assert!(said.contains("refused: ") && !said.contains(crate::control::steers), "{said:?}");
+    }
+}
+
+#[test]
 fn passwords_in_addresses_are_not_repeated_in_complaints() {
     for (text, key) in [
         ("[traces]\nendpoint = \"https://me:hunter2@collector:4318\"", "traces.endpoint"),
