@@ -170,7 +170,11 @@ pub(super) fn wrong(config: &Config) -> Vec<(&'static str, String)> {
         look("kafka.topic_prefix", check(KafkaSection { topic_prefix: section.topic_prefix, ..base() }));
         let id = section.transactional_id;
         look("kafka.transactional_id", check(KafkaSection { transactional_id: id, ..base() }));
-        look("kafka.options", check(KafkaSection { options: section.options, ..base() }));
+        // One by one: all that is wrong is told at once.
+        for option in section.options {
+            let options = [option].into_iter().collect();
+            look("kafka.options", check(KafkaSection { options, ..base() }));
+        }
         for name in section.option_files.into_keys() {
             let options = [(name, String::new())].into_iter().collect();
             look(

@@ -232,6 +232,17 @@ fn what_could_not_work_is_refused() {
 }
 
 #[test]
+fn every_option_of_kafka_that_is_not_taken_is_told() {
+    let options = "\"aa.bb\" = \"x\"\nacks = \"1\"\n\"linger.ms\" = \"5\"\n\"security.protocol\" = \"zz\"";
+    let found = mistakes(&format!("[kafka]\nenabled = true\n[kafka.options]\n{options}"));
+    let wanted = ["aa.bb is none of", "acks is set by", "security.protocol: Invalid value"];
+    assert_eq!(found.len(), wanted.len(), "{found:#?}");
+    for (found, wanted) in found.iter().zip(wanted) {
+        assert!(found.contains(&format!("`kafka.options`: option {wanted}")), "{found:?}");
+    }
+}
+
+#[test]
 fn what_is_said_of_a_cluster_reaches_the_client_of_clickhouse() {
     let cluster = |text: &str| {
         let (loaded, found) = read_with(&format!("[clickhouse]\nenabled = true\n{text}"), &[]);
