@@ -289,10 +289,24 @@ fn passwords_in_addresses_are_not_repeated_in_complaints() {
         ("[alerts]\nwebhook_url = \"http://me:hunter2@hooks/x\"", "alerts.webhook_url"),
         ("[server]\nlisten = \"http://me:hunter2@127.0.0.1:3001\"", "server.listen"),
         ("[server]\nadmin_listen = \"me:hunter2@127.0.0.1:3001\"", "server.admin_listen"),
+        ("[server]\nlisten = \"me:hun\\u0007hunter2@127.0.0.1:3001\"", "server.listen"),
+        ("[server]\ntrusted_proxies = [\"http://me:hunter2@10.0.0.1\"]", "server.trusted_proxies"),
+        ("[cors]\nallowed_origins = [\"https://me:hunter2@shop\"]", "cors.allowed_origins"),
+        ("log_level = \"me:hunter2@x=loud\"", "log_level"),
         ("log_format = \"me:hunter2@text\"", "log_format"),
+        ("[clickhouse]\nenabled = true\nurls = [\"http://db:8123/?user=me&password=hunter2\"]", "clickhouse.urls"),
+        ("[clickhouse]\nurls = [\"http://db?hunter2\"]", "clickhouse.urls"),
+        ("[clickhouse]\nenabled = true\ndatabase = \"me:hunter2@db\"", "clickhouse.database"),
+        ("[kafka]\nenabled = true\nbootstrap_servers = \"me:hunter2@k:9092\"", "kafka.bootstrap_servers"),
+        ("[kafka]\nbootstrap_servers = \"SASL://me:hunter2@k:9092\"", "kafka.bootstrap_servers"),
+        ("[kafka]\nenabled = true\ntopic_prefix = \"me:hunter2@k\"", "kafka.topic_prefix"),
     ] {
         let found = mistakes(text);
         assert!(found.len() == 1 && found[0].contains(key) && !found[0].contains("hunter2"), "{text}: {found:?}");
+    }
+    for variable in ["PORT", "INGESTD_SERVER_CONNECTIONS_MAX", "INGESTD_TRACES_SAMPLE_RATIO", "INGESTD_KAFKA_ENABLED"] {
+        let (_, found) = read_with("", &[(variable, "me:hunter2@x")]);
+        assert!(found.len() == 1 && found[0].contains(variable) && !found[0].contains("hunter2"), "{found:?}");
     }
     // Where there is none, it is shown which value was meant.
     assert!(mistakes("[server]\nlisten = \"localhost\"")[0].contains("\"localhost\""));
