@@ -191,12 +191,31 @@ fn check_option(name: &str, value: &str) -> Result<(), ConfigError> {
     }
 }
 
-/// What librdkafka says of a setting, without the value, which it repeats in quotation marks.
+/// Parts of names behind which librdkafka's settings hold secrets.
+const SECRETS: [&str; 7] = ["password", "secret", "key", "pem", "token", "oauth", "credential"];
+
+/// Shorter parts of a value are in too many words to be taken for it.
+const PART_BYTES_MIN: usize = 4;
+
+fn is_secret(name: &str) -> bool {
+    SECRETS.iter().any(|part| name.contains(part))
+}
+
+/// What librdkafka says of a setting, without the value, which it repeats in quotation marks, or in part.
 pub(crate) fn without_value(error: &KafkaError) -> String {
-    match error {
-        KafkaError::ClientConfig(_, text, _, value) => text.replace(&format!("\"{value}\""), "(not shown)"),
-        error => error.to_string(),
-    }
+    let KafkaError::ClientConfig(_, text, name, value) = error else { return error.to_string() };
+    let text = text.replace(&format!("\"{value}\""), "(not shown)");
+    // A number that is out of its range may be told, with the range.
+    let is_number = value.parse::<i64>().is_ok();
+    let is_told = !is_secret(name) && (is_number || !repeats(&text, value));
+    if is_told { text } else { "librdkafka does not take its value (not shown)".to_owned() }
+}
+
+/// Whether a text holds a value, or a part of it.
+fn repeats(text: &str, value: &str) -> bool {
+    let is_part = |part: &&str| part.len() >= PART_BYTES_MIN;
+    let mut parts = value.split(|letter: char| letter.is_whitespace() || ",;=".contains(letter)).filter(is_part);
+    (!value.is_empty() && text.contains(value)) || parts.any(|part| text.contains(part))
 }
 
 impl Topics {
@@ -250,6 +269,22 @@ impl Options {
     /// All of them, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+impl Options {
+    /// Those whose values are secrets.
+    pub(crate) fn secrets(&self) -> Options {
+        Options(self.0.iter().filter(|(name, _)| is_secret(name)).cloned().collect())
+    }
+
+    /// A complaint of librdkafka's, which may repeat what of a secret it cannot read.
+    pub(crate) fn unrepeated(&self, complaint: &str) -> String {
+        let is_repeated = |(name, value): &(&str, &str)| complaint.contains(*name) && repeats(complaint, value);
+        match self.iter().find(is_repeated) {
+            Some((name, _)) => format!("option {name}: librdkafka cannot use its value (not shown)"),
+            None => complaint.to_owned(),
+        }
     }
 }
 
@@ -318,6 +353,26 @@ mod tests {
             assert!(matches!(error, ConfigError::OptionValue { .. }), "{error:?}");
             assert!(text.contains(name) && !text.contains("hunter2"), "{text}");
         }
+    }
+
+    #[test]
+    fn of_a_secret_nothing_that_librdkafka_says_is_repeated() {
+        for (name, value) in [("sasl.mechanism", "hunter2,PLAIN"), ("debug", "hunter2,all"), ("ssl.key.pem", "hunter2")]
+        {
+            let mut config = config();
+            config.options.set(name, value);
+            if let Err(error) = config.check() {
+                assert!(!error.to_string().contains("hunter2"), "{error}");
+            }
+        }
+        let mut options = Options::default();
+        options.set("client.rack", "beginning");
+        options.set("sasl.oauthbearer.config", "principal=me hunter2");
+        let secrets = options.secrets();
+        assert_eq!(secrets.iter().count(), 1);
+        let said = secrets.unrepeated("Unrecognized sasl.oauthbearer.config beginning at: hunter2");
+        assert!(said.contains("sasl.oauthbearer.config") && !said.contains("hunter2"), "{said}");
+        assert_eq!(secrets.unrepeated("hunter:9092: Connection refused"), "hunter:9092: Connection refused");
     }
 
     #[test]
