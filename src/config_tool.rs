@@ -2,7 +2,7 @@
 
 use crate::cli::{Check, Printed, Serve};
 use ingestd::control::config::{self, Finding, Level, Mistake, Sources};
-use ingestd::control::{complain, say};
+use ingestd::control::{complain, escaped, printable, say};
 use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -43,11 +43,12 @@ pub(crate) fn check(arguments: &Check) -> ExitCode {
     };
     let fails = findings.iter().any(|finding| finding.level == Level::Error);
     if arguments.json {
-        say(json!({
+        let report = json!({
             "ok": mistakes.is_empty() && !fails,
             "mistakes": mistakes.iter().map(Mistake::to_json).collect::<Vec<_>>(),
             "findings": findings.iter().map(Finding::to_json).collect::<Vec<_>>(),
-        }));
+        });
+        say(escaped(&report.to_string()));
     } else {
         mistakes.iter().for_each(complain);
         findings.iter().for_each(say);
@@ -78,7 +79,7 @@ pub(crate) fn show(what: &Printed) -> ExitCode {
         },
     };
     // Whoever reads may have seen enough.
-    std::io::stdout().write_all(text.as_bytes()).ok();
+    std::io::stdout().write_all(escaped(&text).as_bytes()).ok();
     ExitCode::SUCCESS
 }
 
@@ -87,12 +88,12 @@ pub(crate) fn settings(settings: &Value) -> String {
     let line = |setting: &Value| {
         let from = match setting["layer"].as_str() {
             Some("file") => format!("{}:{}", text(&setting["file"]), setting["line"]),
-            Some("environment") => text(&setting["variable"]).to_owned(),
-            Some("flag") => text(&setting["flag"]).to_owned(),
+            Some("environment") => text(&setting["variable"]),
+            Some("flag") => text(&setting["flag"]),
             Some("socket") => "the socket that was handed in".to_owned(),
             _ => "default".to_owned(),
         };
-        format!("{:<60}  # {from}\n", format!("{} = {}", text(&setting["key"]), setting["value"]))
+        format!("{:<60}  # {from}\n", format!("{} = {}", text(&setting["key"]), json_of(&setting["value"])))
     };
     settings.as_array().into_iter().flatten().map(line).collect()
 }
@@ -111,7 +112,7 @@ fn told(reloaded: &Value, verb: &str, nothing: &str) -> String {
     let mut out = String::new();
     for (list, what) in [("changed", verb), ("restart", "wants a restart")] {
         for change in reloaded[list].as_array().into_iter().flatten() {
-            let (key, from, to) = (text(&change["key"]), &change["from"], &change["to"]);
+            let (key, from, to) = (text(&change["key"]), json_of(&change["from"]), json_of(&change["to"]));
             // Writing to a string does not fail.
             writeln!(out, "{what}: {key}: {from} -> {to}").ok();
         }
@@ -119,6 +120,12 @@ fn told(reloaded: &Value, verb: &str, nothing: &str) -> String {
     if out.is_empty() { nothing.to_owned() } else { out }
 }
 
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
+/// A text without what a terminal would obey.
+fn text(value: &Value) -> String {
+    printable(value.as_str().unwrap_or_default())
+}
+
+/// A value as JSON, without the same.
+fn json_of(value: &Value) -> String {
+    escaped(&value.to_string())
 }

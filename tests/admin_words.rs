@@ -105,6 +105,9 @@ fn what_a_client_has_sent_does_not_steer_the_terminal() {
         let said = says(&daemon, command);
         assert!(!said.contains(steering), "{command:?}: {said:?}");
     }
+    // Nor does what is refused.
+    let (code, complaint) = refused(&daemon.admin(&["pause", &sent]));
+    assert!(code.is_some_and(|code| code != 0) && !complaint.contains(steering), "{complaint:?}");
     let shown: Value = serde_json::from_str(&says(&daemon, &["dead-letters", "show", &id])).unwrap();
     assert_eq!(
         (&shown["eventId"], &shown["raw"]),

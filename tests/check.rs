@@ -94,6 +94,20 @@ fn mistakes_and_what_does_not_work_are_told_together() {
 }
 
 #[test]
+fn what_is_repeated_of_a_file_does_not_steer_the_terminal() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("config.toml");
+    std::fs::write(&path, "[server]\n\"\\u001b[2J\\u009b\\u202ex\" = 1\n").unwrap();
+    let steering = ['\u{1b}', '\u{9b}', '\u{202e}'];
+    for arguments in [&["--config-only"][..], &["--config-only", "--json"]] {
+        let output = check(dir.path(), arguments, &[("INGESTD_CONFIG", path.to_str().unwrap())]);
+        assert_eq!(output.status.code(), Some(64));
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(said.contains("server.") && !said.contains(steering), "{said:?}");
+    }
+}
+
+#[test]
 fn a_disk_that_cannot_be_used_is_told() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("file"), "").unwrap();

@@ -1,7 +1,7 @@
 //! `ingestd admin checkpoint`: asks for a copy and shows how it grows.
 
 use super::exit::code_of;
-use super::render::json_line;
+use super::render::{json_line, text};
 use super::waiting::ask_and_show;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use ingestd::control::admin::{AskError, ask};
@@ -53,7 +53,7 @@ fn show(socket: &Path, bar: &ProgressBar) {
 }
 
 fn told(made: &Value) -> String {
-    let (path, bytes) = (made["path"].as_str().unwrap_or_default(), made["bytes"].as_u64().unwrap_or_default());
+    let (path, bytes) = (text(&made["path"]), made["bytes"].as_u64().unwrap_or_default());
     let shared = if made["linked"] == true { ", its tables shared with the log" } else { "" };
     format!(
         "{path}: events up to {}, {}{shared}; it starts with --as-new-node or --replace\n",

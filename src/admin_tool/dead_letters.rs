@@ -4,7 +4,7 @@ use super::exit::{USAGE, code_of};
 use super::render::{self, text};
 use crate::cli::{DeadLetters, LetterFilter, WhichLetters};
 use ingestd::control::admin::{AskError, ask};
-use ingestd::control::{complain, say};
+use ingestd::control::{complain, printable, say};
 use serde_json::{Value, json};
 use std::io::Read;
 use std::path::Path;
@@ -251,7 +251,7 @@ fn line(item: &Value) -> String {
         text(&item["id"]),
         text(&item["state"]),
         text(&item["code"]),
-        item["sink"].as_str().unwrap_or("-"),
+        printable(item["sink"].as_str().unwrap_or("-")),
         text(&item["receivedAt"]),
         item["bytes"].to_string(),
         // A client's own words: nothing in them is to reach the terminal as it is.

@@ -1,32 +1,11 @@
 //! Answers, told to people. What comes from elsewhere (a sink's last words, an event's id) must not steer the terminal.
 
+use ingestd::control::{escaped, printable};
 use serde_json::Value;
-use std::fmt::Write as _;
-
-/// Whether a terminal would obey a character: a control, or one that turns round or breaks the line it stands in.
-fn steers(letter: char) -> bool {
-    letter.is_control() || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
 
 /// A text without what a terminal would obey.
 pub(super) fn text(value: &Value) -> String {
-    let visible = |letter: char| if steers(letter) { '\u{fffd}' } else { letter };
-    value.as_str().unwrap_or_default().chars().map(visible).collect()
-}
-
-/// JSON without what a terminal would obey: what stands in its texts is written as an escape, and means the same.
-fn escaped(json: &str) -> String {
-    let mut out = String::with_capacity(json.len());
-    for letter in json.chars() {
-        // In texts it is escaped already; between them it is our own.
-        if steers(letter) && letter != '\n' {
-            // Writing to a string does not fail.
-            write!(out, "\\u{:04x}", u32::from(letter)).ok();
-        } else {
-            out.push(letter);
-        }
-    }
-    out
+    printable(value.as_str().unwrap_or_default())
 }
 
 /// An answer as it is, without a line feed in it or behind it.
@@ -93,7 +72,9 @@ pub(super) fn status(status: &Value) -> String {
 
 pub(super) fn flushed(positions: &Value) -> String {
     let positions = positions.as_object().into_iter().flatten();
-    positions.map(|(sink, position)| format!("{sink}: has everything before event {position}\n")).collect()
+    let line =
+        |(sink, position): (&String, &Value)| format!("{}: has everything before event {position}\n", printable(sink));
+    positions.map(line).collect()
 }
 
 pub(super) fn sinks(sinks: &Value) -> String {
@@ -128,6 +109,7 @@ pub(super) fn audit(audit: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ingestd::control::steers;
     use serde_json::json;
 
     #[test]

@@ -4,6 +4,7 @@ use super::config::LogFormat;
 use super::journal::{self, Journal};
 use super::outlet::Outlet;
 use super::recent_log;
+use super::terminal::printable_lines;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use std::io::Write;
@@ -35,20 +36,37 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// # Errors
 /// What is wrong with it.
 pub(super) fn parse_level(text: &str) -> Result<EnvFilter, String> {
-    // Where fields of spans are asked for, a comma and an equals sign may be theirs.
-    let has_fields = text.contains('{');
-    for word in text.split(',').map(str::trim) {
-        let level = match word.rsplit_once('=') {
-            Some((_, level)) if !has_fields => Some(level.trim()),
-            None if !word.contains("::") => Some(word),
-            _ => None,
-        };
+    for directive in directives(text).map(str::trim) {
+        let level = level_of(directive);
         // The filter takes numbers, too, and nothing for `error`: hardly what anybody means who leaves a variable empty.
         if let Some(level) = level.filter(|level| !LEVELS.iter().any(|known| known.eq_ignore_ascii_case(level))) {
             return Err(format!("`{level}` is none of {}", LEVELS.join(", ")));
         }
     }
     EnvFilter::try_new(text).map_err(|error| error.to_string())
+}
+
+/// The parts of a filter: what is between its commas, of which those between the braces of a span's fields are none.
+fn directives(text: &str) -> impl Iterator<Item = &str> {
+    let mut depth = 0_usize;
+    text.split(move |letter: char| {
+        match letter {
+            '{' => depth += 1,
+            '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        letter == ',' && depth == 0
+    })
+}
+
+/// The level that a part of a filter names, unless it is a target or a span alone.
+fn level_of(directive: &str) -> Option<&str> {
+    // An equals sign between the braces belongs to a field.
+    let outside = directive.rsplit_once('}').map_or(directive, |(_, outside)| outside);
+    match outside.rsplit_once('=') {
+        Some((_, level)) => Some(level.trim()),
+        None => (!directive.contains("::") && !directive.contains('{')).then_some(directive),
+    }
 }
 
 /// Starts logging at `level`, which may be any tracing filter, in `format`.
@@ -192,9 +210,9 @@ pub fn say(line: impl std::fmt::Display) {
     writeln!(std::io::stdout(), "{line}").ok();
 }
 
-/// Prints a complaint for whoever started the program, if somebody reads it.
+/// Prints a complaint for whoever started the program, if somebody reads it. It may repeat what others have said.
 pub fn complain(line: impl std::fmt::Display) {
-    writeln!(std::io::stderr(), "ingestd: {line}").ok();
+    writeln!(std::io::stderr(), "ingestd: {}", printable_lines(&line.to_string())).ok();
 }
 
 #[cfg(test)]
@@ -203,10 +221,22 @@ mod tests {
 
     #[test]
     fn a_level_is_a_word_and_never_nothing() {
-        for level in ["info", "OFF", "info,hyper=warn", "warn,h2=off", "hyper::proto", "[span{a=1}]=debug,info"] {
+        for level in
+            ["info", "OFF", "info,hyper=warn", "warn,h2=off", "hyper::proto", "[span{a=1}]=debug,info", "[span{a}]=off"]
+        {
             parse_level(level).unwrap();
         }
-        for level in ["", " ", "3", "info,,", "info,", "loud", "hyper=", "hyper=3", "info,hyper=loud"] {
+        let words = ["", " ", "3", "info,,", "info,", "loud", "hyper=", "hyper=3", "info,hyper=loud"];
+        // What is asked of a span's fields says nothing of the parts beside it.
+        let beside_fields = [
+            "[a{b=1}]=debug,x=3",
+            "[a{b=1}]=debug,x=",
+            "[a{b=1}]=3",
+            "[a{b=1}]=",
+            "[a{b=1}]=debug,",
+            "x=3,[a{b=1}]=debug",
+        ];
+        for level in words.into_iter().chain(beside_fields) {
             let wrong = parse_level(level).unwrap_err();
             assert!(wrong.contains("is none of off, error, warn, info, debug, trace"), "{level}: {wrong}");
         }

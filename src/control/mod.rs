@@ -20,6 +20,7 @@ mod process;
 mod rates;
 mod recent_log;
 mod redact;
+mod terminal;
 
 pub use backups::Backups;
 pub use erasure::{Erasure, Of, Subject, Wanted};
@@ -30,3 +31,4 @@ pub use health::{Health, Phase, ServiceState};
 pub use logging::{complain, flush_log, log_level, say, set_log_level, start_logging};
 pub use pipeline::Pipeline;
 pub use rates::Rates;
+pub use terminal::{escaped, printable, steers};

@@ -4,6 +4,7 @@ use super::auth::{self, AuthName};
 use super::destinations;
 use super::keys::{Key, LOG_BUDGET_MIN, table_of};
 use super::mistake::nearest;
+use super::repeat::{UNREPEATED, may_hold_secret, quoted, said_of};
 use super::sections::{ClientAuthName, Config};
 use crate::control::logging::parse_level;
 use crate::control::redact::redact;
@@ -31,21 +32,8 @@ pub(super) struct Contradiction {
     pub(super) what: String,
 }
 
-/// Whether a value works for its key.
+/// Whether a value works for its key: is of its kind, in its range and one of its choices.
 pub(super) fn value(key: &'static Key, value: &Value) -> Result<(), Wrong> {
-    alone(key, value).map_err(|wrong| Wrong { what: unrepeated(wrong.what, value), ..wrong })
-}
-
-/// A complaint that does not repeat a value in which a password may stand.
-fn unrepeated(what: String, value: &Value) -> String {
-    match value.as_str() {
-        Some(text) if text.contains('@') => what.replace(text, "(not shown, for its @)"),
-        _ => what,
-    }
-}
-
-/// Whether a value is of its key's kind, in its range and one of its choices.
-fn alone(key: &'static Key, value: &Value) -> Result<(), Wrong> {
     let name = key.name;
     let defaults = table_of(&Config::default());
     let Some(default) = key.of(&defaults) else { return Err(format!("`{name}` has no default").into()) };
@@ -64,12 +52,26 @@ fn alone(key: &'static Key, value: &Value) -> Result<(), Wrong> {
     {
         let nearest = nearest(text, key.choices.iter().map(|choice| (*choice).to_owned()));
         let choices = key.choices.join("\", \"");
-        return Err(Wrong { what: format!("`{name}` must be one of \"{choices}\", is \"{text}\""), nearest });
+        return Err(Wrong { what: format!("`{name}` must be one of \"{choices}\", is {}", quoted(text)), nearest });
     }
     let mut alone = Table::new();
     key.set(&mut alone, value.clone());
     let tried = alone.try_into::<Config>();
-    tried.map(drop).map_err(|error| format!("`{name}` = {value}: {}", error.message().replace('\n', ", ")).into())
+    tried.map(drop).map_err(|error| match holds_secret(value) {
+        // Nor is what was said of it, which may repeat it.
+        true => format!("`{name}` does not take its value {UNREPEATED}").into(),
+        false => format!("`{name}` = {value}: {}", error.message().replace('\n', ", ")).into(),
+    })
+}
+
+/// Whether a secret may be in a value, or in one of those in it.
+fn holds_secret(value: &Value) -> bool {
+    match value {
+        Value::String(text) => may_hold_secret(text),
+        Value::Array(items) => items.iter().any(holds_secret),
+        Value::Table(entries) => entries.values().any(holds_secret),
+        _ => false,
+    }
 }
 
 fn kind(value: &Value) -> &'static str {
@@ -84,6 +86,14 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
+const USER_OR_QUERY: &str =
+    "user and password have keys of their own: take them out of the address, and the query that it may have";
+
+/// Whether an address has more than scheme, host and port: a password may be in it.
+pub(super) fn has_user_or_query(url: &str) -> bool {
+    url.contains(['@', '?']) || may_hold_secret(url)
+}
+
 /// Checks what no value can say alone.
 pub(super) fn contradictions(config: &Config) -> Vec<Contradiction> {
     let (server, limits, kafka) = (&config.server, &config.limits, &config.kafka);
@@ -96,7 +106,8 @@ pub(super) fn contradictions(config: &Config) -> Vec<Contradiction> {
     look(config.data_dir.as_os_str().is_empty(), &["data_dir"], &|| "`data_dir` is empty".into());
     let level = parse_level(&config.log_level);
     look(level.is_err(), &["log_level"], &|| {
-        format!("`log_level` = \"{}\": {}", config.log_level, level.as_ref().err().map_or("", String::as_str))
+        let what = level.as_ref().err().cloned().unwrap_or_default();
+        format!("`log_level` = {}: {}", quoted(&config.log_level), said_of([&config.log_level], what))
     });
     look(
         !server.listen.ip().is_loopback() && !server.allow_unauthenticated && config.auth.intake == AuthName::None,
@@ -145,7 +156,8 @@ pub(super) fn contradictions(config: &Config) -> Vec<Contradiction> {
     );
     let proxies = Proxies::parse(&server.trusted_proxies);
     look(proxies.is_err(), &["server.trusted_proxies"], &|| {
-        format!("`server.trusted_proxies`: {}", proxies.as_ref().err().map_or("", String::as_str))
+        let what = proxies.as_ref().err().cloned().unwrap_or_default();
+        format!("`server.trusted_proxies`: {}", said_of(&server.trusted_proxies, what))
     });
     look(
         server.proxy_protocol && server.trusted_proxies.is_empty(),
@@ -163,7 +175,8 @@ pub(super) fn contradictions(config: &Config) -> Vec<Contradiction> {
     });
     let pages = Cors::new(&cors.allowed_origins, cors.allow_credentials && !is_any, cors.max_age_s);
     look(pages.is_err(), &["cors.allowed_origins"], &|| {
-        format!("`cors.allowed_origins`: {}", pages.as_ref().err().map_or("", String::as_str))
+        let what = pages.as_ref().err().cloned().unwrap_or_default();
+        format!("`cors.allowed_origins`: {}", said_of(&cors.allowed_origins, what))
     });
     let budget = config.log.budget_bytes;
     look(budget > 0 && budget < LOG_BUDGET_MIN, &["log.budget_bytes"], &|| {
@@ -179,6 +192,14 @@ pub(super) fn contradictions(config: &Config) -> Vec<Contradiction> {
     let is_idle = config.clickhouse.cluster.is_empty() && !config.clickhouse.distributed_suffix.is_empty();
     look(is_idle, &["clickhouse.distributed_suffix", "clickhouse.cluster"], &|| {
         "`clickhouse.distributed_suffix` is set, and without clickhouse.cluster there are no Distributed tables".into()
+    });
+    // Also where the sink is switched off: each change of a value is written down.
+    let is_secret = config.clickhouse.urls.iter().any(|url| has_user_or_query(url));
+    look(is_secret, &["clickhouse.urls"], &|| format!("`clickhouse.urls`: {USER_OR_QUERY}"));
+    look(kafka.bootstrap_servers.contains('@'), &["kafka.bootstrap_servers"], &|| {
+        "`kafka.bootstrap_servers`: an @ is in no host:port; user and password are options of their own (sasl.username, \
+         and sasl.password in [kafka.option_files]): take them out"
+            .into()
     });
     look(kafka.replication == 0, &["kafka.replication"], &|| {
         "`kafka.replication` must be -1 (the cluster's default) or at least 1, is 0".into()

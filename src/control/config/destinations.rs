@@ -1,5 +1,7 @@
 //! The sections of the sinks as what the sinks' clients take.
 
+use super::check::has_user_or_query;
+use super::repeat::said_of;
 use super::sections::{ClickHouseSection, Config, DeliveryName, KafkaSection, ParquetSection};
 use crate::deliver::sinks::clickhouse_client::{self, Cluster, Names, Table};
 use crate::deliver::sinks::kafka_client::{self, ConfigError, Create, Delivery, Options, Topics};
@@ -145,11 +147,14 @@ pub(super) fn wrong(config: &Config) -> Vec<(&'static str, String)> {
     };
     if config.clickhouse.enabled {
         let section = config.clickhouse.clone();
-        let check = |section: ClickHouseSection| section.client_without_secrets().check().map_err(|e| e.to_string());
+        let check = |section: ClickHouseSection| {
+            let texts = [&section.database, &section.table_prefix, &section.cluster, &section.distributed_suffix];
+            section.client_without_secrets().check().map_err(|error| said_of(texts, error.to_string()))
+        };
         let base = ClickHouseSection::default;
-        // An address may hold a password, which is not to be repeated.
-        let urls = match section.urls.iter().any(|url| url.contains('@')) {
-            true => Err("user and password have keys of their own: take them out of the address".into()),
+        // An address in which a password may be is told by itself, and not repeated.
+        let urls = match section.urls.iter().any(|url| has_user_or_query(url)) {
+            true => Ok(()),
             false => check(ClickHouseSection { urls: section.urls, ..base() }),
         };
         look("clickhouse.urls", urls);
@@ -163,14 +168,21 @@ pub(super) fn wrong(config: &Config) -> Vec<(&'static str, String)> {
     if config.kafka.enabled {
         let section = config.kafka.clone();
         let tried = |section: KafkaSection| section.client_without_secrets(0).check();
-        let check = |section: KafkaSection| tried(section).map_err(|error| error.to_string());
+        let check = |section: KafkaSection| {
+            let texts = [section.topic_prefix.clone(), section.transactional_id.clone()];
+            tried(section).map_err(|error| said_of(&texts, error.to_string()))
+        };
         let base = KafkaSection::default;
         let servers = section.bootstrap_servers;
         look("kafka.bootstrap_servers", check(KafkaSection { bootstrap_servers: servers, ..base() }));
         look("kafka.topic_prefix", check(KafkaSection { topic_prefix: section.topic_prefix, ..base() }));
         let id = section.transactional_id;
         look("kafka.transactional_id", check(KafkaSection { transactional_id: id, ..base() }));
-        look("kafka.options", check(KafkaSection { options: section.options, ..base() }));
+        // One by one: all that is wrong is told at once.
+        for option in section.options {
+            let options = [option].into_iter().collect();
+            look("kafka.options", check(KafkaSection { options, ..base() }));
+        }
         for name in section.option_files.into_keys() {
             let options = [(name, String::new())].into_iter().collect();
             look(

@@ -4,6 +4,7 @@ use super::check::Wrong;
 use super::keys::{self, KEYS, Key, table_of};
 use super::load::Layers;
 use super::mistake::{Origin, nearest};
+use super::repeat::{UNREPEATED, may_hold_secret};
 use super::sections::Config;
 use toml::Value;
 
@@ -70,15 +71,17 @@ fn key_of(name: &str) -> Option<&'static Key> {
 /// A text as what the key takes.
 fn parse(key: &Key, name: &str, text: &str) -> Result<Value, String> {
     if name == "PORT" {
-        let port: u16 = text.parse().map_err(|_| format!("`{text}` is no port"))?;
+        let port: u16 = text.parse().map_err(|_| format!("{} is no port", told(text)))?;
         return Ok(Value::String(format!("127.0.0.1:{port}")));
     }
     let defaults = table_of(&Config::default());
     Ok(match key.of(&defaults) {
-        Some(Value::Float(_)) => Value::Float(text.parse().map_err(|_| format!("`{text}` is no number"))?),
-        Some(Value::Integer(_)) => Value::Integer(text.parse().map_err(|_| format!("`{text}` is no whole number"))?),
+        Some(Value::Float(_)) => Value::Float(text.parse().map_err(|_| format!("{} is no number", told(text)))?),
+        Some(Value::Integer(_)) => {
+            Value::Integer(text.parse().map_err(|_| format!("{} is no whole number", told(text)))?)
+        }
         Some(Value::Boolean(_)) => {
-            Value::Boolean(text.parse().map_err(|_| format!("`{text}` is neither true nor false"))?)
+            Value::Boolean(text.parse().map_err(|_| format!("{} is neither true nor false", told(text)))?)
         }
         Some(Value::Array(_)) => {
             let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
@@ -87,6 +90,11 @@ fn parse(key: &Key, name: &str, text: &str) -> Result<Value, String> {
         Some(Value::Table(_)) => return Err(format!("{} can only be set in the file", key.name)),
         _ => Value::String(text.into()),
     })
+}
+
+/// A value of a variable, if it may be repeated.
+fn told(text: &str) -> String {
+    if may_hold_secret(text) { format!("its value {UNREPEATED}") } else { format!("`{text}`") }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Where a value comes from, and what is wrong with one.
 
+use crate::control::terminal::printable;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -68,7 +69,7 @@ pub struct Mistake {
 }
 
 impl Mistake {
-    /// For programs.
+    /// For programs, as it is.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let mut out = self.origin.to_json();
@@ -83,10 +84,11 @@ impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.origin {
             Origin::Default => {}
-            Origin::Variable(name) => write!(f, "environment variable {name}: ")?,
-            origin => write!(f, "{origin}: ")?,
+            Origin::Variable(name) => write!(f, "environment variable {}: ", printable(name))?,
+            origin => write!(f, "{}: ", printable(&origin.to_string()))?,
         }
-        f.write_str(&self.what)?;
+        // It repeats what others have written: names of keys, words of a sink's client.
+        f.write_str(&printable(&self.what))?;
         match &self.nearest {
             Some(nearest) => write!(f, "; did you mean `{nearest}`?"),
             None => Ok(()),

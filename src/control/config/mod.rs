@@ -1,7 +1,7 @@
 //! Configuration: file, then environment, then flags; what is wrong is told all at once, with its place.
 //!
 //! `keys` is the table of every key, `sections` their types and defaults (`auth` those of `[auth]`). `load` puts the layers `file`, `environment`
-//! and flags over each other, `check` says what cannot work, `mistake` where. `destinations` makes the sinks' own
+//! and flags over each other, `check` says what cannot work, `mistake` where, `repeat` without secrets. `destinations` makes the sinks' own
 //! configurations of it, `probe` tries what is outside, `reload` changes a running daemon, `render` writes it all down.
 
 mod auth;
@@ -16,6 +16,7 @@ mod neighbour;
 mod probe;
 mod reload;
 mod render;
+mod repeat;
 mod sections;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ use super::destinations::secret_files;
 use super::neighbour::{Neighbour, is_default};
 use super::sections::Config;
 use crate::access::{Keyring, Prepared, Scope};
+use crate::control::terminal::printable;
 use crate::deliver::sinks::{clickhouse_client, kafka_client};
 use crate::net;
 use crate::net::tls::{EXPIRY_WARNING, Validity};
@@ -62,7 +63,8 @@ impl Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}: {}", self.level.as_str(), self.about, self.text)
+        // It repeats what others have said: a sink, a neighbour, the system.
+        write!(f, "{}: {}: {}", self.level.as_str(), self.about, printable(&self.text))
     }
 }
 

@@ -189,6 +189,14 @@ fn what_could_not_work_is_refused() {
         ("[kafka]\nenabled = true\ntopic_prefix = \"a b\"", "`kafka.topic_prefix`"),
         ("[kafka]\nenabled = true\n[kafka.options]\nacks = \"1\"", "`kafka.options`: option acks is set by the sink"),
         (
+            "[kafka]\nenabled = true\n[kafka.options]\n\"plugin.library.paths\" = \"/nowhere/plugin.so\"",
+            "`kafka.options`: option plugin.library.paths would load foreign code",
+        ),
+        (
+            "[kafka]\nenabled = true\n[kafka.option_files]\n\"plugin.library.paths\" = \"f\"",
+            "`kafka.option_files`: option plugin.library.paths would load foreign code",
+        ),
+        (
             "[kafka]\nenabled = true\n[kafka.options]\n\"sasl.pasword\" = \"hunter2\"",
             "`kafka.options`: option sasl.pasword is none of librdkafka's",
         ),
@@ -224,6 +232,17 @@ fn what_could_not_work_is_refused() {
 }
 
 #[test]
+fn every_option_of_kafka_that_is_not_taken_is_told() {
+    let options = "\"aa.bb\" = \"x\"\nacks = \"1\"\n\"linger.ms\" = \"5\"\n\"security.protocol\" = \"zz\"";
+    let found = mistakes(&format!("[kafka]\nenabled = true\n[kafka.options]\n{options}"));
+    let wanted = ["aa.bb is none of", "acks is set by", "security.protocol: Invalid value"];
+    assert_eq!(found.len(), wanted.len(), "{found:#?}");
+    for (found, wanted) in found.iter().zip(wanted) {
+        assert!(found.contains(&format!("`kafka.options`: option {wanted}")), "{found:?}");
+    }
+}
+
+#[test]
 fn what_is_said_of_a_cluster_reaches_the_client_of_clickhouse() {
     let cluster = |text: &str| {
         let (loaded, found) = read_with(&format!("[clickhouse]\nenabled = true\n{text}"), &[]);
@@ -253,6 +272,16 @@ fn secrets_are_neither_shown_nor_repeated_in_complaints() {
 }
 
 #[test]
+fn what_others_have_said_does_not_steer_the_terminal_of_who_reads_it() {
+    let text = "refused: \u{1b}[2J\u{9b}\u{202e}\r\nfine".to_owned();
+    let finding = Finding { about: "clickhouse", level: Level::Error, text: text.clone() };
+    let mistake = Mistake { origin: Origin::Default, key: None, what: text, nearest: None };
+    for said in [finding.to_string(), mistake.to_string()] {
+        assert!(said.contains("refused: ") && !said.contains(crate::control::steers), "{said:?}");
+    }
+}
+
+#[test]
 fn passwords_in_addresses_are_not_repeated_in_complaints() {
     for (text, key) in [
         ("[traces]\nendpoint = \"https://me:hunter2@collector:4318\"", "traces.endpoint"),
@@ -260,10 +289,24 @@ fn passwords_in_addresses_are_not_repeated_in_complaints() {
         ("[alerts]\nwebhook_url = \"http://me:hunter2@hooks/x\"", "alerts.webhook_url"),
         ("[server]\nlisten = \"http://me:hunter2@127.0.0.1:3001\"", "server.listen"),
         ("[server]\nadmin_listen = \"me:hunter2@127.0.0.1:3001\"", "server.admin_listen"),
+        ("[server]\nlisten = \"me:hun\\u0007hunter2@127.0.0.1:3001\"", "server.listen"),
+        ("[server]\ntrusted_proxies = [\"http://me:hunter2@10.0.0.1\"]", "server.trusted_proxies"),
+        ("[cors]\nallowed_origins = [\"https://me:hunter2@shop\"]", "cors.allowed_origins"),
+        ("log_level = \"me:hunter2@x=loud\"", "log_level"),
         ("log_format = \"me:hunter2@text\"", "log_format"),
+        ("[clickhouse]\nenabled = true\nurls = [\"http://db:8123/?user=me&password=hunter2\"]", "clickhouse.urls"),
+        ("[clickhouse]\nurls = [\"http://db?hunter2\"]", "clickhouse.urls"),
+        ("[clickhouse]\nenabled = true\ndatabase = \"me:hunter2@db\"", "clickhouse.database"),
+        ("[kafka]\nenabled = true\nbootstrap_servers = \"me:hunter2@k:9092\"", "kafka.bootstrap_servers"),
+        ("[kafka]\nbootstrap_servers = \"SASL://me:hunter2@k:9092\"", "kafka.bootstrap_servers"),
+        ("[kafka]\nenabled = true\ntopic_prefix = \"me:hunter2@k\"", "kafka.topic_prefix"),
     ] {
         let found = mistakes(text);
         assert!(found.len() == 1 && found[0].contains(key) && !found[0].contains("hunter2"), "{text}: {found:?}");
+    }
+    for variable in ["PORT", "INGESTD_SERVER_CONNECTIONS_MAX", "INGESTD_TRACES_SAMPLE_RATIO", "INGESTD_KAFKA_ENABLED"] {
+        let (_, found) = read_with("", &[(variable, "me:hunter2@x")]);
+        assert!(found.len() == 1 && found[0].contains(variable) && !found[0].contains("hunter2"), "{found:?}");
     }
     // Where there is none, it is shown which value was meant.
     assert!(mistakes("[server]\nlisten = \"localhost\"")[0].contains("\"localhost\""));

@@ -13,8 +13,8 @@ use rdkafka::consumer::BaseConsumer;
 pub fn check(config: &Config) -> Result<Vec<String>, Fault> {
     config.check().map_err(|error| Fault::Misconfigured(error.to_string()))?;
     // A consumer, because its questions make no topics.
-    let client: BaseConsumer<Ears> =
-        BaseConsumer::from_config_and_context(&settings(config, &[]), Ears::default()).map_err(|e| not_made(&e))?;
+    let client: BaseConsumer<Ears> = BaseConsumer::from_config_and_context(&settings(config, &[]), Ears::of(config))
+        .map_err(|e| not_made(config, &e))?;
     let found = metadata(&client, Deadline::after(config.patience))?;
     let missing = wanted(config).into_iter().filter(|name| partitions(&found, name).is_none());
     let missing: Vec<_> = missing.map(str::to_owned).collect();

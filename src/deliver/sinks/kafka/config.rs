@@ -83,6 +83,9 @@ pub enum ConfigError {
     /// A setting that the guarantee depends on.
     #[error("option {0} is set by the sink itself")]
     Reserved(String),
+    /// A setting that has librdkafka load a library as soon as it is made.
+    #[error("option {0} would load foreign code into this process, and is not taken")]
+    LoadsCode(String),
     /// A number that cannot be meant.
     #[error("{0} must be more than zero")]
     Zero(&'static str),
@@ -118,6 +121,10 @@ const RESERVED: [&str; 16] = [
     "transaction.timeout.ms",
     "transactional.id",
 ];
+
+/// Loads each library it names where it is set, before there is a client: only to look at its value would run foreign code.
+/// (`ssl.engine.location` and `ssl.providers` do nothing before a client is made.)
+const PLUGINS: &str = "plugin.library.paths";
 
 impl Config {
     /// The defaults: exactly once, `cart-events-…`, topics are made with 6 partitions.
@@ -168,6 +175,10 @@ impl Config {
 
 /// Whether a setting may be made, and librdkafka takes its value. How it goes with others is known once there is a client.
 fn check_option(name: &str, value: &str) -> Result<(), ConfigError> {
+    // Both before librdkafka gets to see the value.
+    if name == PLUGINS {
+        return Err(ConfigError::LoadsCode(name.to_owned()));
+    }
     if RESERVED.contains(&name) {
         return Err(ConfigError::Reserved(name.to_owned()));
     }
@@ -180,12 +191,31 @@ fn check_option(name: &str, value: &str) -> Result<(), ConfigError> {
     }
 }
 
-/// What librdkafka says of a setting, without the value, which it repeats in quotation marks.
+/// Parts of names behind which librdkafka's settings hold secrets.
+const SECRETS: [&str; 7] = ["password", "secret", "key", "pem", "token", "oauth", "credential"];
+
+/// Shorter parts of a value are in too many words to be taken for it.
+const PART_BYTES_MIN: usize = 4;
+
+fn is_secret(name: &str) -> bool {
+    SECRETS.iter().any(|part| name.contains(part))
+}
+
+/// What librdkafka says of a setting, without the value, which it repeats in quotation marks, or in part.
 pub(crate) fn without_value(error: &KafkaError) -> String {
-    match error {
-        KafkaError::ClientConfig(_, text, _, value) => text.replace(&format!("\"{value}\""), "(not shown)"),
-        error => error.to_string(),
-    }
+    let KafkaError::ClientConfig(_, text, name, value) = error else { return error.to_string() };
+    let text = text.replace(&format!("\"{value}\""), "(not shown)");
+    // A number that is out of its range may be told, with the range.
+    let is_number = value.parse::<i64>().is_ok();
+    let is_told = !is_secret(name) && (is_number || !repeats(&text, value));
+    if is_told { text } else { "librdkafka does not take its value (not shown)".to_owned() }
+}
+
+/// Whether a text holds a value, or a part of it.
+fn repeats(text: &str, value: &str) -> bool {
+    let is_part = |part: &&str| part.len() >= PART_BYTES_MIN;
+    let mut parts = value.split(|letter: char| letter.is_whitespace() || ",;=".contains(letter)).filter(is_part);
+    (!value.is_empty() && text.contains(value)) || parts.any(|part| text.contains(part))
 }
 
 impl Topics {
@@ -242,6 +272,22 @@ impl Options {
     }
 }
 
+impl Options {
+    /// Those whose values are secrets.
+    pub(crate) fn secrets(&self) -> Options {
+        Options(self.0.iter().filter(|(name, _)| is_secret(name)).cloned().collect())
+    }
+
+    /// A complaint of librdkafka's, which may repeat what of a secret it cannot read.
+    pub(crate) fn unrepeated(&self, complaint: &str) -> String {
+        let is_repeated = |(name, value): &(&str, &str)| complaint.contains(*name) && repeats(complaint, value);
+        match self.iter().find(is_repeated) {
+            Some((name, _)) => format!("option {name}: librdkafka cannot use its value (not shown)"),
+            None => complaint.to_owned(),
+        }
+    }
+}
+
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.iter().map(|(name, _)| name)).finish()
@@ -289,6 +335,9 @@ mod tests {
             ConfigError::Zero("partitions")
         );
         assert_eq!(refused(|config| config.options.set("acks", "1")), ConfigError::Reserved("acks".into()));
+        // It is not there to be loaded: what librdkafka would say of that is another error.
+        let plugin = refused(|config| config.options.set("plugin.library.paths", "/nowhere/plugin.so"));
+        assert_eq!(plugin, ConfigError::LoadsCode("plugin.library.paths".into()));
         let unknown = refused(|config| config.options.set("sasl.pasword", "hunter2"));
         assert_eq!(unknown, ConfigError::UnknownOption("sasl.pasword".into()));
     }
@@ -304,6 +353,26 @@ mod tests {
             assert!(matches!(error, ConfigError::OptionValue { .. }), "{error:?}");
             assert!(text.contains(name) && !text.contains("hunter2"), "{text}");
         }
+    }
+
+    #[test]
+    fn of_a_secret_nothing_that_librdkafka_says_is_repeated() {
+        for (name, value) in [("sasl.mechanism", "hunter2,PLAIN"), ("debug", "hunter2,all"), ("ssl.key.pem", "hunter2")]
+        {
+            let mut config = config();
+            config.options.set(name, value);
+            if let Err(error) = config.check() {
+                assert!(!error.to_string().contains("hunter2"), "{error}");
+            }
+        }
+        let mut options = Options::default();
+        options.set("client.rack", "beginning");
+        options.set("sasl.oauthbearer.config", "principal=me hunter2");
+        let secrets = options.secrets();
+        assert_eq!(secrets.iter().count(), 1);
+        let said = secrets.unrepeated("Unrecognized sasl.oauthbearer.config beginning at: hunter2");
+        assert!(said.contains("sasl.oauthbearer.config") && !said.contains("hunter2"), "{said}");
+        assert_eq!(secrets.unrepeated("hunter:9092: Connection refused"), "hunter:9092: Connection refused");
     }
 
     #[test]

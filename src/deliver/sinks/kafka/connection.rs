@@ -1,6 +1,6 @@
 //! What all our clients of the cluster have in common: settings, deadlines and what they heard last.
 
-use crate::config::without_value;
+use crate::config::{Options, without_value};
 use crate::{Config, Fault};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -83,16 +83,23 @@ impl Vigil {
 /// Keeps what a client complained of: calls that fail say only that they timed out.
 #[derive(Debug, Default)]
 pub(crate) struct Ears {
+    /// Options of which nothing is passed on.
+    secrets: Options,
     last: Mutex<Option<(RDKafkaErrorCode, String)>>,
 }
 
 impl Ears {
+    /// The ears of a client with these settings.
+    pub(crate) fn of(config: &Config) -> Self {
+        Ears { secrets: config.options.secrets(), last: Mutex::default() }
+    }
+
     pub(crate) fn hear(&self, error: &KafkaError, reason: &str) {
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         // That no broker is left follows from what was said before.
         if code != RDKafkaErrorCode::AllBrokersDown || last.is_none() {
-            *last = Some((code, reason.to_owned()));
+            *last = Some((code, self.secrets.unrepeated(reason)));
         }
     }
 
@@ -125,10 +132,10 @@ impl ClientContext for Ears {
 impl ConsumerContext for Ears {}
 
 /// A client that cannot even be made.
-pub(crate) fn not_made(error: &KafkaError) -> Fault {
+pub(crate) fn not_made(config: &Config, error: &KafkaError) -> Fault {
     let text = match error {
         KafkaError::ClientConfig(_, _, name, _) => format!("option {name}: {}", without_value(error)),
-        error => error.to_string(),
+        error => config.options.secrets().unrepeated(&error.to_string()),
     };
     if is_settled(error) { Fault::Misconfigured(text) } else { Fault::Denied(text) }
 }

@@ -49,9 +49,9 @@ impl Producer {
             // Its messages are given up when the wait for them is: the client is not to do so before.
             Delivery::AtLeastOnce => own.push(("message.timeout.ms", &transaction_timeout)),
         }
-        let inner = BaseProducer::from_config_and_context(&settings(config, &own), Reports::default());
+        let inner = BaseProducer::from_config_and_context(&settings(config, &own), Reports::of(config));
         Ok(Producer {
-            inner: inner.map_err(|error| not_made(&error))?,
+            inner: inner.map_err(|error| not_made(config, &error))?,
             topics: config.topics.clone(),
             delivery: config.delivery,
             transactional_id: config.transactional_id.clone(),

@@ -16,7 +16,8 @@ pub(crate) fn reader(config: &Config, isolation: &str) -> Result<BaseConsumer<Ea
         ("enable.partition.eof", "true"),
         ("auto.offset.reset", "earliest"),
     ];
-    BaseConsumer::from_config_and_context(&settings(config, &own), Ears::default()).map_err(|error| not_made(&error))
+    BaseConsumer::from_config_and_context(&settings(config, &own), Ears::of(config))
+        .map_err(|error| not_made(config, &error))
 }
 
 /// First and next offset of the partition, as far as that consumer may see.

@@ -2,7 +2,7 @@
 
 use crate::connection::Ears;
 use crate::decide::{self, Action, Undelivered};
-use crate::{Reason, Refused, Slice};
+use crate::{Config, Reason, Refused, Slice};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -34,6 +34,11 @@ pub(crate) struct Reports {
 }
 
 impl Reports {
+    /// Those of a producer with these settings.
+    pub(crate) fn of(config: &Config) -> Self {
+        Reports { ears: Ears::of(config), ..Reports::default() }
+    }
+
     /// How many messages were reported of, delivered or not.
     pub(crate) fn heard(&self) -> u64 {
         self.heard.load(Ordering::Relaxed)

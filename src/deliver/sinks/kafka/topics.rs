@@ -54,12 +54,12 @@ impl Layout {
 pub(crate) fn prepare(config: &Config, deadline: Deadline) -> Result<Layout, Fault> {
     let wanted = wanted(config);
     // A consumer, because its questions make no topics.
-    let client: BaseConsumer<Ears> =
-        BaseConsumer::from_config_and_context(&settings(config, &[]), Ears::default()).map_err(|e| not_made(&e))?;
+    let client: BaseConsumer<Ears> = BaseConsumer::from_config_and_context(&settings(config, &[]), Ears::of(config))
+        .map_err(|e| not_made(config, &e))?;
     let mut found = metadata(&client, deadline)?;
     let missing: Vec<&str> = wanted.iter().copied().filter(|name| partitions(&found, name).is_none()).collect();
-    let admin: AdminClient<Ears> =
-        AdminClient::from_config_and_context(&settings(config, &[]), Ears::default()).map_err(|e| not_made(&e))?;
+    let admin: AdminClient<Ears> = AdminClient::from_config_and_context(&settings(config, &[]), Ears::of(config))
+        .map_err(|e| not_made(config, &e))?;
     if let Some(first) = missing.first() {
         let Some(create) = config.create else {
             return Err(Fault::Denied(format!("topic {first} is missing, and topics are not to be made")));
