@@ -4,6 +4,7 @@ use super::certificates::Certificates;
 use super::copies;
 use super::drain::Running;
 use super::key_files::KeyFiles;
+use super::key_saver;
 use super::known_ids::load_dedup;
 use super::live::{Live, Places, Upkeep, connections};
 use super::maintenance::{Maintenance, close_for_good};
@@ -431,6 +432,12 @@ impl Bound {
         // Nobody waits for its end: it may hang with the file system that the files are on.
         thread(spawn("key-files", &fatal, move || {
             files.run(&stop);
+            Ok(())
+        }))?;
+        let (access, stop) = (Arc::clone(&self.shared.access), shipping.clone());
+        // Nor for this one's, which may hang with the disk.
+        thread(spawn("key-saver", &fatal, move || {
+            key_saver::run(&access, &stop);
             Ok(())
         }))?;
         let maintenance = Maintenance {
