@@ -1,6 +1,5 @@
 //! Start: everything that can fail fails here, before the first connection is accepted.
 
-use super::certificates::Certificates;
 use super::copies;
 use super::drain::Running;
 use super::key_files::KeyFiles;
@@ -423,13 +422,9 @@ impl Bound {
             watch.run(&stop);
             Ok(())
         }))?);
-        let files = KeyFiles {
-            access: Arc::clone(&self.shared.access),
-            certificates: Certificates::new(&self.shared, Arc::clone(&self.audit)),
-            audit: Arc::clone(&self.audit),
-        };
+        let files = KeyFiles::new(&self.shared, &self.audit, &fatal);
         let stop = shipping.clone();
-        // Nobody waits for its end: it may hang with the file system that the files are on.
+        // Nobody waits for its end, nor for that of its looks: they may hang with the file system that the files are on.
         thread(spawn("key-files", &fatal, move || {
             files.run(&stop);
             Ok(())
