@@ -86,6 +86,29 @@ fn one_json_value_is_printed_however_many_letters_are_named() {
 }
 
 #[test]
+fn letters_that_nobody_can_be_asked_about_are_complained_of_once() {
+    let place = Daemon::start().stop();
+    for what in ["replay", "purge"] {
+        for (ids, printed) in [(&["1"][..], 0), (&["1", "2", "3"][..], 1)] {
+            let arguments = [&["admin", "dead-letters", what], ids].concat();
+            let output = place.command(&arguments).output().unwrap();
+            let (code, said) = refused(&output);
+            assert!(code == Some(69) && said.lines().count() == 1 && output.stdout.is_empty(), "{output:?}");
+            let output = place.command(&[&arguments[..], &["--json"]].concat()).output().unwrap();
+            let (code, said) = refused(&output);
+            assert!(code == Some(69) && said.lines().count() == 1, "{output:?}");
+            let values = serde_json::Deserializer::from_slice(&output.stdout).into_iter::<Value>();
+            let values: Vec<Value> = values.map(Result::unwrap).collect();
+            assert_eq!(values.len(), printed, "{values:?}");
+            assert!(
+                values.iter().all(|value| value.as_array().unwrap().len() == 1 && value[0]["id"] == "1"),
+                "{values:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn what_a_client_has_sent_does_not_steer_the_terminal() {
     let daemon = Daemon::start();
     // CSI as one character, and one that turns round what follows.
