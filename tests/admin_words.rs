@@ -13,7 +13,7 @@ mod support;
 
 use asked::{Talk, outcomes, recorded, refused, says};
 use serde_json::{Value, json};
-use support::{Daemon, event};
+use support::{Daemon, event, eventually};
 
 #[test]
 fn values_that_make_no_sense_are_mistakes_of_the_command_line() {
@@ -106,6 +106,17 @@ fn letters_that_nobody_can_be_asked_about_are_complained_of_once() {
             );
         }
     }
+}
+
+#[test]
+fn the_name_of_a_checkpoint_begins_no_line_of_the_log() {
+    let daemon = Daemon::start();
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("copy\nforged ERROR line");
+    says(&daemon, &["checkpoint", target.to_str().unwrap()]);
+    eventually("it is said", || daemon.log().contains("checkpoint made"));
+    assert!(!daemon.log().lines().any(|line| line.starts_with("forged")), "{}", daemon.log());
+    daemon.stop();
 }
 
 #[test]

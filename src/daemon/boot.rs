@@ -391,8 +391,7 @@ impl Bound {
             }
             // Steering is not worth the events that would be refused.
             Err(error) => {
-                let socket = path.display();
-                tracing::error!(%error, %socket, "`ingestd admin` will not work: no socket");
+                tracing::error!(%error, socket = ?path, "`ingestd admin` will not work: no socket");
             }
         }
         let figures = self.figures.as_ref().map(|figures| figures.address);
