@@ -10,8 +10,10 @@ mod support;
 
 use asked::{json_of, says};
 use serde_json::Value;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
-use support::{Daemon, Place, event};
+use std::process::{Command, Stdio};
+use support::{Daemon, PROGRAM, Place, event, eventually};
 
 /// A place whose daemon wants its socket there.
 fn place_at(socket: &Path) -> Place {
@@ -90,4 +92,30 @@ fn a_socket_that_has_become_another_daemons_is_not_taken_along() {
     assert_eq!(who_answers(&second), second.pid());
     assert_eq!(says(&second, &["drain"]), "the daemon stops: it finishes what is under way\n");
     second.drained();
+}
+
+#[test]
+fn a_data_folder_of_the_same_name_elsewhere_is_another_daemons() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("admin.sock");
+    let [here, elsewhere] = ["here", "elsewhere"].map(|name| dir.path().join(name));
+    for folder in [&here, &elsewhere] {
+        std::fs::create_dir(folder).unwrap();
+    }
+    let run = |folder: &Path, what: &str| {
+        let mut command = Command::new(PROGRAM);
+        command.env_clear().env("INGESTD_ADMIN_SOCKET", &socket).env("INGESTD_LOG_DISK_RESERVE_BYTES", "1");
+        command.args([what, "--data-dir", "data", "--listen", "127.0.0.1:0"]).current_dir(folder);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command
+    };
+    let mut daemon = run(&here, "serve").spawn().unwrap();
+    eventually("its socket is there", || UnixStream::connect(&socket).is_ok());
+    let [own, other] = [&here, &elsewhere].map(|folder| run(folder, "check").output().unwrap());
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    assert!(own.status.success(), "{own:?}");
+    let said = String::from_utf8(other.stdout).unwrap();
+    let theirs = here.join("data").display().to_string();
+    assert!(other.status.code() == Some(1) && said.contains(&theirs), "{said}");
 }

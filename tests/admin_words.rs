@@ -13,7 +13,7 @@ mod support;
 
 use asked::{Talk, outcomes, recorded, refused, says};
 use serde_json::{Value, json};
-use support::{Daemon, event};
+use support::{Daemon, event, eventually};
 
 #[test]
 fn values_that_make_no_sense_are_mistakes_of_the_command_line() {
@@ -82,6 +82,40 @@ fn one_json_value_is_printed_however_many_letters_are_named() {
     let (code, mixed) = printed(&["purge", &first, "999", &second]);
     assert_eq!((code, &mixed[0]["id"], &mixed[1]["id"]), (Some(1), &first.as_str().into(), &"999".into()), "{mixed}");
     assert!(mixed[1]["error"].as_str().unwrap().contains("no dead letter 999") && mixed[2]["error"].is_null());
+    daemon.stop();
+}
+
+#[test]
+fn letters_that_nobody_can_be_asked_about_are_complained_of_once() {
+    let place = Daemon::start().stop();
+    for what in ["replay", "purge"] {
+        for (ids, printed) in [(&["1"][..], 0), (&["1", "2", "3"][..], 1)] {
+            let arguments = [&["admin", "dead-letters", what], ids].concat();
+            let output = place.command(&arguments).output().unwrap();
+            let (code, said) = refused(&output);
+            assert!(code == Some(69) && said.lines().count() == 1 && output.stdout.is_empty(), "{output:?}");
+            let output = place.command(&[&arguments[..], &["--json"]].concat()).output().unwrap();
+            let (code, said) = refused(&output);
+            assert!(code == Some(69) && said.lines().count() == 1, "{output:?}");
+            let values = serde_json::Deserializer::from_slice(&output.stdout).into_iter::<Value>();
+            let values: Vec<Value> = values.map(Result::unwrap).collect();
+            assert_eq!(values.len(), printed, "{values:?}");
+            assert!(
+                values.iter().all(|value| value.as_array().unwrap().len() == 1 && value[0]["id"] == "1"),
+                "{values:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_name_of_a_checkpoint_begins_no_line_of_the_log() {
+    let daemon = Daemon::start();
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("copy\nforged ERROR line");
+    says(&daemon, &["checkpoint", target.to_str().unwrap()]);
+    eventually("it is said", || daemon.log().contains("checkpoint made"));
+    assert!(!daemon.log().lines().any(|line| line.starts_with("forged")), "{}", daemon.log());
     daemon.stop();
 }
 

@@ -5,8 +5,9 @@
 #[cfg(test)]
 mod support;
 
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use support::{ApiKey, Daemon, Place, Socket, event, events, eventually, post_as, request, tokens, upgrade};
+use support::{ApiKey, Daemon, Place, Shim, Socket, event, events, eventually, post_as, request, tokens, upgrade};
 
 /// Only who sends needs a key; WebSockets are pinged often.
 const INTAKE: [(&str, &str); 2] = [("INGESTD_AUTH_INTAKE", "key"), ("INGESTD_SERVER_PING_INTERVAL_S", "1")];
@@ -99,6 +100,74 @@ fn what_was_answered_about_a_key_survives_a_kill() {
     let listed = tokens(&place.start(), &["list"]);
     let states = listed.as_array().unwrap().iter().filter(|key| key["state"] == "revoked").count();
     assert_eq!((listed.as_array().unwrap().len(), states), (8, 4), "{listed}");
+}
+
+/// A place whose file of keys hangs as long as the shim is armed.
+fn hanging(shim: &Shim) -> Place {
+    Place::with(&INTAKE).and_all(shim.strikes("fsync", "*/keys.new")).and("FAULT_HANG", "1")
+}
+
+#[test]
+fn keys_are_refused_while_another_change_of_keys_hangs_in_the_disk() {
+    let shim = Shim::compiled();
+    let daemon = hanging(&shim).start();
+    let [first, second] = [(), ()].map(|()| ApiKey::add(&daemon, "shop", "intake"));
+    let begin = |arguments: &[&str]| {
+        let mut command = daemon.place().command(&[&["admin", "tokens"], arguments].concat());
+        command.stdout(Stdio::null()).spawn().unwrap()
+    };
+    shim.arm();
+    let mut asked = vec![begin(&["add", "--tenant", "shop", "--scope", "intake"])];
+    for key in [&first, &second] {
+        asked.push(begin(&["revoke", &key.id]));
+        eventually("it is refused", || post_as(&daemon, &key.bearer(), &event("e")).status == 401);
+    }
+    shim.disarm();
+    for mut command in asked {
+        assert!(command.wait().unwrap().success());
+    }
+    // None of them has undone another, in memory or on disk.
+    let assert_kept = |daemon: &Daemon| {
+        let states: Vec<_> =
+            tokens(daemon, &["list"]).as_array().unwrap().iter().map(|key| key["state"].clone()).collect();
+        assert_eq!(states, ["revoked", "revoked", "active"]);
+        for key in [&first, &second] {
+            post_as(daemon, &key.bearer(), &event("e")).problem(401);
+        }
+    };
+    assert_kept(&daemon);
+    assert_kept(&daemon.kill().start());
+}
+
+#[test]
+fn keys_that_hang_in_the_disk_hold_no_stop_up() {
+    let shim = Shim::compiled();
+    let mut daemon = hanging(&shim).start();
+    let key = ApiKey::add(&daemon, "shop", "intake");
+    shim.arm();
+    let mut revoke = daemon.place().command(&["admin", "tokens", "revoke", &key.id]);
+    let mut revoke = revoke.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    eventually("it is refused", || post_as(&daemon, &key.bearer(), &event("e")).status == 401);
+    daemon.term();
+    assert!(daemon.exit().success());
+    assert!(!revoke.wait().unwrap().success(), "nobody has confirmed it");
+    assert!(daemon.log().contains("the API keys are not written down"), "{}", daemon.log());
+}
+
+#[test]
+fn a_revocation_that_could_not_be_written_is_written_later() {
+    let daemon = Daemon::with(&INTAKE);
+    let key = ApiKey::add(&daemon, "shop", "intake");
+    // In the way of the temporary file, as a disk that is full.
+    let in_the_way = daemon.data().join("keys.new");
+    std::fs::create_dir_all(in_the_way.join("folder")).unwrap();
+    let refused = daemon.admin(&["tokens", "revoke", &key.id]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(1) && said.contains("goes on trying"), "{said}");
+    eventually("it is said", || daemon.log().contains("revoked API keys are not written down yet"));
+    std::fs::remove_dir_all(&in_the_way).unwrap();
+    eventually("it is written", || daemon.log().contains("revoked API keys are written down"));
+    post_as(&daemon.kill().start(), &key.bearer(), &event("e")).problem(401);
 }
 
 #[test]

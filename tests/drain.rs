@@ -524,3 +524,29 @@ fn neither_does_a_certificate_and_another_one_is_taken_meanwhile() {
     assert_ne!(daemon.connect().certificate(), first);
     assert_at_work_and_stops(daemon);
 }
+
+#[test]
+fn keys_whose_file_hangs_hold_up_no_certificate_and_a_reload_names_others() {
+    let authority = Authority::new("test authority");
+    let files = Files::new(&authority.server(90));
+    let dir = tempfile::tempdir().unwrap();
+    let [config, secret, other] = ["config.toml", "secret", "other"].map(|name| dir.path().join(name));
+    let text = |secret: &Path| {
+        let rules = "[auth]\nread = \"jwt\"\nissuer = \"somebody\"\naudience = \"us\"\n";
+        format!("{rules}hs256_secret_file = \"{}\"\n", secret.display())
+    };
+    for file in [&secret, &other] {
+        std::fs::write(file, "0123456789abcdef0123456789abcdef").unwrap();
+    }
+    std::fs::write(&config, text(&secret)).unwrap();
+    let place = Place::with(&[("INGESTD_CONFIG", config.to_str().unwrap())]).and_all(files.env());
+    let daemon = place.trusted(authority.trusted(None)).start();
+    let first = daemon.connect().certificate();
+    let _hangs = hang(&secret);
+    files.renew(&authority.server(60));
+    eventually("it is presented", || daemon.connect().certificate() != first);
+    daemon.reconfigure(&config, &text(&other));
+    std::fs::write(&other, "another secret that is long enough for it").unwrap();
+    eventually("it is taken over", || daemon.log().contains("the keys of JWTs have changed"));
+    assert_at_work_and_stops(daemon);
+}

@@ -14,6 +14,8 @@ use event::UnixMicros;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Why nobody can be told from anybody else.
@@ -63,6 +65,7 @@ pub struct Access {
     policy: ArcSwap<Policy>,
     /// What of the files was looked at last, for a file that is bad is told once.
     seen: Mutex<Vec<Option<Stamp>>>,
+    reloads: AtomicU64,
 }
 
 impl Access {
@@ -73,12 +76,27 @@ impl Access {
     pub fn open(data: &Path, rules: Rules) -> Result<Self, AccessError> {
         let (keyring, prepared) = (Keyring::open(data)?, Prepared::read(rules)?);
         let seen = Mutex::new(prepared.stamps.clone());
-        Ok(Access { keyring, policy: ArcSwap::from_pointee(Policy { prepared, version: 1 }), seen })
+        let policy = ArcSwap::from_pointee(Policy { prepared, version: 1 });
+        Ok(Access { keyring, policy, seen, reloads: AtomicU64::new(0) })
     }
 
     /// Goes by other rules from now on.
     pub fn take(&self, prepared: Prepared) {
         self.store(&mut self.seen(), prepared);
+        self.reloads.fetch_add(1, Relaxed);
+    }
+
+    /// How often other rules were taken, be they the same: what was begun before may go by files that are named no more.
+    pub fn reloads(&self) -> u64 {
+        self.reloads.load(Relaxed)
+    }
+
+    /// The files that [`Access::refresh`] looks at.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let policy = self.policy.load();
+        let rules = &policy.prepared.rules;
+        if rules.take_jwts() { files(rules).cloned().collect() } else { Vec::new() }
     }
 
     /// The same, unless others than `of` have been taken meanwhile: those came later, and may have taken a key away.

@@ -1,4 +1,5 @@
-//! The API keys of the daemon: looked up without a lock, changed one at a time, durable before a change is answered.
+//! The API keys of the daemon: looked up and refused without a lock, written one change at a time, durable before a change
+//! is answered.
 
 use super::failure::Failure;
 use super::key::{Key, KeyId, digest_of, id_of, text_of};
@@ -10,8 +11,9 @@ use event::UnixMicros;
 use ring::rand::{SecureRandom, SystemRandom};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicI64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicI64};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use subtle::ConstantTimeEq;
 
 /// Most keys; each is written again with every change. Over it the one that was revoked first is forgotten.
@@ -68,7 +70,7 @@ pub enum TokenError {
         cause: std::io::Error,
     },
     /// The key is refused, but that is not on disk.
-    #[error("cannot write {}: {cause}; the key is refused from now on, but a restart may forget that: revoke it again", path.display())]
+    #[error("cannot write {}: {cause}; the key is refused from now on, and the daemon goes on trying to write that; if it is killed before it says that it has, revoke the key again", path.display())]
     Revoke {
         /// The file.
         path: PathBuf,
@@ -80,9 +82,12 @@ pub enum TokenError {
 /// All API keys.
 pub struct Keyring {
     path: PathBuf,
+    /// Changed by `rcu` alone: a key is refused while somebody else waits for the disk, and that must not be undone.
     keys: ArcSwap<Keys>,
-    /// Held by whoever changes them.
-    changing: Mutex<()>,
+    /// Held by whoever writes the file, for as long as the disk takes, which may be for ever.
+    writing: Mutex<()>,
+    /// Whether a key is refused that the file may not say so of.
+    unsaved: AtomicBool,
     random: SystemRandom,
 }
 
@@ -94,7 +99,8 @@ impl Keyring {
     pub fn open(data: &Path) -> Result<Self, KeyFileError> {
         let path = data.join(key_file::NAME);
         let keys: Keys = key_file::load(&path)?.into_iter().map(|key| (key.id, Arc::new(key))).collect();
-        Ok(Keyring { path, keys: ArcSwap::from_pointee(keys), changing: Mutex::new(()), random: SystemRandom::new() })
+        let (keys, writing, unsaved) = (ArcSwap::from_pointee(keys), Mutex::new(()), AtomicBool::new(false));
+        Ok(Keyring { path, keys, writing, unsaved, random: SystemRandom::new() })
     }
 
     /// The key with this text, if it is taken now.
@@ -136,12 +142,11 @@ impl Keyring {
     /// [`TokenError`]; there is no new key then.
     pub fn add(&self, wanted: NewKey, now: UnixMicros) -> Result<(Arc<Key>, String), TokenError> {
         check(&wanted, now)?;
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _writing = self.writing();
         let mut keys = Keys::clone(&self.keys.load());
-        if keys.len() >= KEYS_MAX {
-            // One that is not there is refused like one that was revoked.
-            let over = keys.values().filter_map(|key| Some((key.revoked_at?, key.id))).min_by_key(|(at, _)| at.get());
-            keys.remove(&over.ok_or(TokenError::Full)?.1);
+        let over = over(&keys)?;
+        if let Some(over) = over {
+            keys.remove(&over);
         }
         let id = loop {
             let id = KeyId(u64::from_be_bytes(self.random()?));
@@ -163,17 +168,37 @@ impl Keyring {
         });
         keys.insert(id, Arc::clone(&key));
         self.store(&keys).map_err(|cause| TokenError::Add { path: self.path.clone(), cause })?;
-        self.keys.store(Arc::new(keys));
+        // Not what was written: others may have been refused meanwhile.
+        self.keys.rcu(|keys| {
+            let mut keys = Keys::clone(keys);
+            if let Some(over) = over {
+                keys.remove(&over);
+            }
+            keys.insert(id, Arc::clone(&key));
+            keys
+        });
         Ok((key, text))
     }
 
-    /// Has a key refused from now on, as long as the process lives: [`Keyring::revoke`] keeps it so.
+    /// Has a key refused from now on, as long as the process lives: [`Keyring::revoke`] keeps it so. Waits for no disk.
     ///
     /// # Errors
     /// [`TokenError::Unknown`].
-    pub fn refuse(&self, id: KeyId, now: UnixMicros) -> Result<(), TokenError> {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.refuse_in_memory(id, now).map(drop)
+    pub fn refuse(&self, id: KeyId, now: UnixMicros) -> Result<Arc<Key>, TokenError> {
+        let mut refused = None;
+        self.keys.rcu(|keys| {
+            let mut keys = Keys::clone(keys);
+            refused = keys.get_mut(&id).map(|place| {
+                let mut key = Key::clone(place);
+                key.revoked_at.get_or_insert(now);
+                *place = Arc::new(key);
+                Arc::clone(place)
+            });
+            keys
+        });
+        let key = refused.ok_or(TokenError::Unknown(id))?;
+        self.unsaved.store(true, SeqCst);
+        Ok(key)
     }
 
     /// Has a key refused from now on; once more for one that is.
@@ -181,24 +206,27 @@ impl Keyring {
     /// # Errors
     /// [`TokenError`].
     pub fn revoke(&self, id: KeyId, now: UnixMicros) -> Result<Arc<Key>, TokenError> {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        // Before it is written: a full disk must not keep a leaked key alive.
-        let (key, keys) = self.refuse_in_memory(id, now)?;
-        self.store(&keys).map_err(|cause| TokenError::Revoke { path: self.path.clone(), cause })?;
+        // Before it is written: a disk that is full or hangs must not keep a leaked key alive.
+        let key = self.refuse(id, now)?;
+        let _writing = self.writing();
+        self.store_all().map_err(|cause| TokenError::Revoke { path: self.path.clone(), cause })?;
         Ok(key)
     }
 
-    /// For whoever is changing them.
-    fn refuse_in_memory(&self, id: KeyId, now: UnixMicros) -> Result<(Arc<Key>, Arc<Keys>), TokenError> {
-        let mut keys = Keys::clone(&self.keys.load());
-        let place = keys.get_mut(&id).ok_or(TokenError::Unknown(id))?;
-        let mut key = Key::clone(place);
-        key.revoked_at.get_or_insert(now);
-        let key = Arc::new(key);
-        *place = Arc::clone(&key);
-        let keys = Arc::new(keys);
-        self.keys.store(Arc::clone(&keys));
-        Ok((key, keys))
+    /// Writes down that keys are refused, where that is not done; whether there was anything to write.
+    ///
+    /// # Errors
+    /// What the system said; it is to be tried again.
+    pub fn save_refused(&self) -> std::io::Result<bool> {
+        if !self.unsaved.load(SeqCst) {
+            return Ok(false);
+        }
+        let _writing = self.writing();
+        // Whoever was waited for may have done it.
+        if !self.unsaved.load(SeqCst) {
+            return Ok(false);
+        }
+        self.store_all().map(|()| true)
     }
 
     /// Writes down when keys were last used.
@@ -206,9 +234,20 @@ impl Keyring {
     /// # Errors
     /// What the system said; the keys are as they were.
     pub fn save(&self) -> std::io::Result<()> {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let keys = self.keys.load();
-        if keys.is_empty() { Ok(()) } else { self.store(&keys) }
+        let _writing = self.writing();
+        if self.keys.load().is_empty() { Ok(()) } else { self.store_all() }
+    }
+
+    fn writing(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes the keys as they are now; for whoever is writing.
+    fn store_all(&self) -> std::io::Result<()> {
+        // Before they are looked at: who is refused from here on is written once more.
+        self.unsaved.store(false, SeqCst);
+        let keys = self.keys.load_full();
+        self.store(&keys).inspect_err(|_| self.unsaved.store(true, SeqCst))
     }
 
     fn store(&self, keys: &Keys) -> std::io::Result<()> {
@@ -220,6 +259,17 @@ impl Keyring {
         self.random.fill(&mut bytes).map_err(|_| TokenError::Random)?;
         Ok(bytes)
     }
+}
+
+/// The key to be forgotten for another one, where there are too many: one that is not there is refused like one that was
+/// revoked.
+fn over(keys: &Keys) -> Result<Option<KeyId>, TokenError> {
+    if keys.len() < KEYS_MAX {
+        return Ok(None);
+    }
+    let revoked = keys.values().filter_map(|key| Some((key.revoked_at?, key.id)));
+    let (_, first) = revoked.min_by_key(|(at, _)| at.get()).ok_or(TokenError::Full)?;
+    Ok(Some(first))
 }
 
 fn holds(key: &Key, now: UnixMicros) -> Result<(), Failure> {
@@ -313,6 +363,39 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_refused_while_another_change_waits_for_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let ring = Keyring::open(dir.path()).unwrap();
+        let (key, text) = ring.add(wanted(), NOW).unwrap();
+        let writing = ring.writing();
+        ring.refuse(key.id, NOW).unwrap();
+        assert!(matches!(ring.refuse(KeyId(1), NOW), Err(TokenError::Unknown(_))));
+        assert_eq!(ring.find(text.as_bytes(), NOW).unwrap_err(), Failure::RevokedKey);
+        drop(writing);
+        // Nor does one that was under way undo it, or leave it unwritten.
+        ring.add(wanted(), NOW).unwrap();
+        assert_eq!(ring.find(text.as_bytes(), NOW).unwrap_err(), Failure::RevokedKey);
+        assert!(ring.save_refused().unwrap());
+        assert!(!ring.save_refused().unwrap());
+    }
+
+    #[test]
+    fn keys_that_come_and_go_side_by_side_do_so_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let ring = Keyring::open(dir.path()).unwrap();
+        let made: Vec<_> = (0..16).map(|_| ring.add(wanted(), NOW).unwrap().0.id).collect();
+        std::thread::scope(|scope| {
+            scope.spawn(|| (0..16).for_each(|_| drop(ring.add(wanted(), NOW).unwrap())));
+            scope.spawn(|| made.iter().for_each(|id| drop(ring.refuse(*id, NOW).unwrap())));
+        });
+        ring.save().unwrap();
+        for ring in [&ring, &Keyring::open(dir.path()).unwrap()] {
+            let revoked = ring.list().iter().filter(|key| key.revoked_at.is_some()).count();
+            assert_eq!((ring.list().len(), revoked), (32, 16));
+        }
+    }
+
+    #[test]
     fn what_no_key_can_be_is_refused_and_a_full_disk_makes_none_but_revokes() {
         let dir = tempfile::tempdir().unwrap();
         let ring = Keyring::open(dir.path()).unwrap();
@@ -329,5 +412,10 @@ mod tests {
         assert_eq!(ring.list().len(), 1);
         assert!(matches!(ring.revoke(key.id, NOW), Err(TokenError::Revoke { .. })));
         assert_eq!(ring.find(text.as_bytes(), NOW).unwrap_err(), Failure::RevokedKey);
+        ring.save_refused().unwrap_err();
+        std::fs::remove_dir_all(dir.path().join("keys.new")).unwrap();
+        assert!(ring.save_refused().unwrap(), "it is tried again");
+        let again = Keyring::open(dir.path()).unwrap();
+        assert_eq!(again.find(text.as_bytes(), NOW).unwrap_err(), Failure::RevokedKey);
     }
 }

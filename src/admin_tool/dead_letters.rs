@@ -161,11 +161,19 @@ impl Asking<'_> {
                     }
                     results.push(result);
                 }
+                Err(error @ AskError::Reach { .. }) => {
+                    // Nobody will answer for the others; what was done before is told all the same.
+                    if ids.len() > 1 {
+                        results.push(untold(id, &error));
+                    }
+                    self.tell_all(results, ids.len());
+                    return Err(error.into());
+                }
                 // What is to be said of one is its complaint; a program that has asked for several can tell which it was.
                 Err(error) => {
                     is_done = false;
                     if ids.len() > 1 {
-                        results.push(json!({"id": id, "error": error.to_string()}));
+                        results.push(untold(id, &error));
                     }
                     complain(error);
                 }
@@ -183,6 +191,11 @@ impl Asking<'_> {
             (true, _) => say(render::json(&results.into())),
         }
     }
+}
+
+/// In the place of what came of a letter.
+fn untold(id: &str, error: &AskError) -> Value {
+    json!({"id": id, "error": error.to_string()})
 }
 
 fn asked(command: &str, filter: &LetterFilter) -> Value {

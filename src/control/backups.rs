@@ -25,8 +25,9 @@ impl Backups {
     /// Why there is none, for a person.
     pub fn make(&self, target: &Path) -> Result<Value, String> {
         let made = self.checkpointer.make(target, (self.disk_reserve_bytes)()).map_err(|error| error.to_string())?;
-        let (path, end) = (target.display(), made.end);
-        tracing::info!(%path, %end, bytes = made.bytes, "checkpoint made");
+        let end = made.end;
+        // Quoted: whoever asks has named it, and a line end in it would begin a line of the log.
+        tracing::info!(path = ?target, %end, bytes = made.bytes, "checkpoint made");
         let path = target.to_string_lossy();
         Ok(json!({"path": path, "end": made.end.get(), "bytes": made.bytes, "linked": made.is_linked}))
     }

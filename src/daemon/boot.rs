@@ -1,9 +1,9 @@
 //! Start: everything that can fail fails here, before the first connection is accepted.
 
-use super::certificates::Certificates;
 use super::copies;
 use super::drain::Running;
 use super::key_files::KeyFiles;
+use super::key_saver;
 use super::known_ids::load_dedup;
 use super::live::{Live, Places, Upkeep, connections};
 use super::maintenance::{Maintenance, close_for_good};
@@ -394,8 +394,7 @@ impl Bound {
             }
             // Steering is not worth the events that would be refused.
             Err(error) => {
-                let socket = path.display();
-                tracing::error!(%error, %socket, "`ingestd admin` will not work: no socket");
+                tracing::error!(%error, socket = ?path, "`ingestd admin` will not work: no socket");
             }
         }
         let figures = self.figures.as_ref().map(|figures| figures.address);
@@ -425,15 +424,17 @@ impl Bound {
             watch.run(&stop);
             Ok(())
         }))?);
-        let files = KeyFiles {
-            access: Arc::clone(&self.shared.access),
-            certificates: Certificates::new(&self.shared, Arc::clone(&self.audit)),
-            audit: Arc::clone(&self.audit),
-        };
+        let files = KeyFiles::new(&self.shared, &self.audit, &fatal);
         let stop = shipping.clone();
-        // Nobody waits for its end: it may hang with the file system that the files are on.
+        // Nobody waits for its end, nor for that of its looks: they may hang with the file system that the files are on.
         thread(spawn("key-files", &fatal, move || {
             files.run(&stop);
+            Ok(())
+        }))?;
+        let (access, stop) = (Arc::clone(&self.shared.access), shipping.clone());
+        // Nor for this one's, which may hang with the disk.
+        thread(spawn("key-saver", &fatal, move || {
+            key_saver::run(&access, &stop);
             Ok(())
         }))?;
         let maintenance = Maintenance {

@@ -13,18 +13,33 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 /// How often the files are looked at; a change is taken over at the second look that finds it.
-const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+pub(super) const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// How often it is said that a certificate ends soon.
 const WARNING_INTERVAL: Duration = Duration::from_hours(24);
 /// How often it is said how many handshakes failed: whoever scans the port must not fill the log.
 const FAILURES_INTERVAL: Duration = Duration::from_mins(1);
 
-/// Watches over what TLS presents.
+/// Looks at the files once, and presents what they hold where that has changed. Takes as long as they do.
+pub(super) fn look(tls: &Tls, audit: &AuditLog) {
+    match tls.look() {
+        Ok(false) => {}
+        Ok(true) => {
+            tracing::info!("TLS: the files have changed; connections from now on get the new certificate");
+            let ends = UnixMicros::new(tls.ends().saturating_mul(1_000_000)).to_string();
+            taken_over::record(audit, "take_over_certificate", Ok(json!({"ends": ends})));
+        }
+        Err(error) => {
+            tracing::error!(key = error.key(), "TLS: the files have changed, but the old certificate stays: {error}");
+            taken_over::record(audit, "take_over_certificate", Err(error.to_string()));
+        }
+    }
+}
+
+/// Tells of what TLS presents, and touches no file.
 pub(super) struct Certificates {
     tls: Option<Arc<Tls>>,
     metrics: Arc<Metrics>,
-    audit: Arc<AuditLog>,
-    looked: Instant,
+    told: Instant,
     /// When it was last said that the certificate ends, and of which one.
     warned: Option<(Instant, i64)>,
     counted: Instant,
@@ -32,35 +47,22 @@ pub(super) struct Certificates {
 }
 
 impl Certificates {
-    pub(super) fn new(shared: &Shared, audit: Arc<AuditLog>) -> Self {
+    pub(super) fn new(shared: &Shared) -> Self {
         let (tls, metrics) = (shared.tls.clone(), Arc::clone(&shared.metrics));
         let now = Instant::now();
         let mut certificates =
-            Certificates { tls, metrics, audit, looked: now, warned: None, counted: now, failures: Default::default() };
+            Certificates { tls, metrics, told: now, warned: None, counted: now, failures: Default::default() };
         certificates.tell_end();
         certificates
     }
 
     /// To be called often.
     pub(super) fn watch(&mut self) {
-        let Some(tls) = &self.tls else { return };
-        if self.looked.elapsed() >= LOOK_INTERVAL {
-            self.looked = Instant::now();
-            match tls.look() {
-                Ok(false) => {}
-                Ok(true) => {
-                    tracing::info!("TLS: the files have changed; connections from now on get the new certificate");
-                    let ends = UnixMicros::new(tls.ends().saturating_mul(1_000_000)).to_string();
-                    taken_over::record(&self.audit, "take_over_certificate", Ok(json!({"ends": ends})));
-                }
-                Err(error) => {
-                    tracing::error!(
-                        key = error.key(),
-                        "TLS: the files have changed, but the old certificate stays: {error}"
-                    );
-                    taken_over::record(&self.audit, "take_over_certificate", Err(error.to_string()));
-                }
-            }
+        if self.tls.is_none() {
+            return;
+        }
+        if self.told.elapsed() >= LOOK_INTERVAL {
+            self.told = Instant::now();
             self.tell_end();
         }
         if self.counted.elapsed() >= FAILURES_INTERVAL {

@@ -2,14 +2,20 @@
 //! → shippers flush and store their cursors → log closes.
 
 use super::threads::Fatal;
+use crate::access::Access;
 use crate::commit::StopHandle;
 use crate::control::Phase;
 use crate::intake::Shared;
 use event::Refusal;
+use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::sync::{Arc, mpsc as std_mpsc};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
+
+/// How long the file of keys may take: a disk that hangs, or whoever waits for it, must not hold the stop up.
+const KEYS_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A daemon that serves.
 pub struct Running {
@@ -52,10 +58,7 @@ impl Running {
         for shipper in self.shippers {
             drop(shipper.join());
         }
-        // When keys were last used is for people, and no reason to fail.
-        if let Err(error) = self.shared.access.keyring.save() {
-            tracing::warn!(%error, "when API keys were last used is not written down");
-        }
+        save_keys(Arc::clone(&self.shared.access));
         self.stop_writer.stop();
         drop(self.writer.join());
         match self.fatal.try_recv() {
@@ -66,5 +69,21 @@ impl Running {
                 Ok(())
             }
         }
+    }
+}
+
+/// Writes the keys down once more. When they were last used is for people, and no reason to fail.
+fn save_keys(access: Arc<Access>) {
+    let (done, saved) = std_mpsc::channel();
+    // Whoever has waited long enough may be gone.
+    let save = move || drop(done.send(access.keyring.save()));
+    let late = |_| Err(io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer in time"));
+    let spawned = Builder::new().name("save-keys".to_owned()).spawn(save);
+    if let Err(error) = spawned.and_then(|_| saved.recv_timeout(KEYS_PATIENCE).unwrap_or_else(late)) {
+        tracing::warn!(
+            %error,
+            "the API keys are not written down: when they were last used, and a revocation that was not confirmed, may be \
+             forgotten"
+        );
     }
 }

@@ -8,6 +8,7 @@ mod certificates;
 mod copies;
 mod drain;
 mod key_files;
+mod key_saver;
 mod known_ids;
 mod live;
 mod maintenance;

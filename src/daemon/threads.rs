@@ -8,6 +8,9 @@
 //! | `letters` | normal after the stop, once the orders that were begun are done; otherwise the daemon ends |
 //! | `maintenance` | normal after the stop |
 //! | `key-files` | normal after the stop, which does not wait for it |
+//! | `jwt-files`, `cert-files` | normal once the files were looked at, which nothing waits for |
+//! | `key-saver` | normal after the stop, which does not wait for it |
+//! | `save-keys` | begun by the stop, which waits for it a little |
 //! | `figures` | normal after the stop; otherwise the daemon ends |
 //! | `stall` | normal after the stop |
 //! | `alerts` | normal after the stop; only where there is a webhook |

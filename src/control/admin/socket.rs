@@ -77,9 +77,22 @@ pub(in crate::control) fn look(path: &Path) -> io::Result<Found> {
             ErrorKind::NotFound => Ok(Found::Nothing),
             // So many wait already: somebody is behind it, if stuck.
             ErrorKind::WouldBlock => Ok(Found::Answers),
+            ErrorKind::PermissionDenied => Err(not_ours(path)),
             _ => Err(error),
         },
     }
+}
+
+/// Of a socket that may not even be connected to nobody can tell whether a crash has left it: `/proc/net/unix` does not know
+/// those of other containers, nor where a relative path leads.
+fn not_ours(path: &Path) -> io::Error {
+    let user = rustix::process::geteuid().as_raw();
+    let what = format!(
+        "user {user} may not connect to the socket that is there, of another user: if its daemon is gone, remove {}; else \
+         set admin.socket",
+        path.display()
+    );
+    io::Error::new(ErrorKind::PermissionDenied, what)
 }
 
 /// Connects, and waits for nobody.
@@ -131,6 +144,22 @@ mod tests {
         let _second = bind(&path).unwrap();
         first.file.remove();
         assert_eq!(look(&path).unwrap(), Found::Answers);
+    }
+
+    #[test]
+    fn one_of_another_user_is_named_with_what_to_do() {
+        // Whom nothing is forbidden finds out by itself.
+        if rustix::process::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("admin.sock");
+        drop(UnixListener::bind(&path).unwrap());
+        fs::set_permissions(&path, Permissions::from_mode(0)).unwrap();
+        let error = bind(&path).err().unwrap();
+        let text = error.to_string();
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+        assert!(text.contains(&format!("remove {}", path.display())) && text.contains("set admin.socket"), "{text}");
     }
 
     #[test]

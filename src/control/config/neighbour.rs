@@ -64,7 +64,27 @@ fn data_folder(socket: &Path) -> Option<PathBuf> {
     Some(data_dir["value"].as_str()?.into())
 }
 
+/// Whether it is the same folder. What is relative to where another daemon runs says nothing here.
 fn is_same(theirs: &Path, ours: &Path) -> bool {
     let real = |path: &Path| path.canonicalize().ok();
-    theirs == ours || real(theirs).is_some_and(|theirs| real(ours) == Some(theirs))
+    let is_named_so = std::path::absolute(ours).is_ok_and(|ours| ours == theirs);
+    theirs.is_absolute() && (is_named_so || real(theirs).is_some_and(|theirs| real(ours) == Some(theirs)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_the_same_by_its_place_and_not_by_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, link) = (dir.path().join("data"), dir.path().join("link"));
+        std::fs::create_dir(&data).unwrap();
+        std::os::unix::fs::symlink(&data, &link).unwrap();
+        assert!(is_same(&data, &data) && is_same(&data, &link) && is_same(&link, &data));
+        assert!(is_same(&dir.path().join("none"), &dir.path().join("none")));
+        assert!(!is_same(&data, dir.path()));
+        assert!(is_same(&std::path::absolute("data").unwrap(), Path::new("data")));
+        assert!(!is_same(Path::new("data"), Path::new("data")));
+    }
 }

@@ -3,7 +3,7 @@
 
 use super::check;
 use super::keys::{KEYS, Key, Reload, table_of};
-use super::load::Loaded;
+use super::load::{Loaded, Setting};
 use super::mistake::{Mistake, Mistakes, Origin};
 use super::sections::Config;
 use arc_swap::ArcSwap;
@@ -123,6 +123,7 @@ impl Reloader {
             listen.value = address.to_string().into();
             listen.origin = Origin::Socket;
         }
+        name_in_full(&mut settings);
         super::render::settings_json(&settings)
     }
 
@@ -148,6 +149,15 @@ impl Reloader {
 
     fn running(&self) -> Arc<Loaded> {
         self.running.load_full()
+    }
+}
+
+/// Says where the data folder is to those who are elsewhere: to them a relative path is another folder.
+fn name_in_full(settings: &mut [Setting]) {
+    for setting in settings.iter_mut().filter(|setting| setting.key.name == "data_dir") {
+        if let Some(path) = setting.value.as_str().and_then(|path| std::path::absolute(path).ok()) {
+            setting.value = path.display().to_string().into();
+        }
     }
 }
 

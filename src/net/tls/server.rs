@@ -4,6 +4,7 @@ use super::identity::{Identity, Stamp, TlsError, Validity};
 use super::settings::TlsSettings;
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -32,6 +33,12 @@ impl Tls {
     /// For connections that begin now.
     pub(super) fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.current.load().config)
+    }
+
+    /// The files that [`Tls::look`] looks at.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.current.load().settings.files().cloned().collect()
     }
 
     /// When the certificate in use ends, UNIX seconds.

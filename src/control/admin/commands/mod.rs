@@ -186,7 +186,7 @@ pub(super) async fn answer(parts: &Rc<AdminParts>, actor: Actor, mut request: Re
     if revokes {
         tokens::name_by_id(&mut request)?;
         // A leaked key must not live on because a disk is full, or does not return. Of one that is not there it is told below.
-        tokens::refuse(parts, &request).await.ok();
+        tokens::refuse(parts, &request).ok();
     }
     let request = &request;
     if !is_recorded(command, request) {

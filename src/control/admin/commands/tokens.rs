@@ -35,11 +35,9 @@ fn given(request: &Request) -> Result<KeyId, Refusal> {
     KeyId::given(request.needed_text("id")?).ok_or_else(|| Refusal::bad_request(what))
 }
 
-/// Has a key refused in memory, before anything waits for a disk.
-pub(super) async fn refuse(parts: &AdminParts, request: &Request) -> Result<(), Refusal> {
-    let (id, access) = (given(request)?, Arc::clone(&parts.access));
-    // Another change of keys may be waiting for the disk.
-    aside(move || access.keyring.refuse(id, UnixMicros::now())).await?.map_err(refused)
+/// Has a key refused in memory. Here and now: it waits for no disk, and not for a thread, all of which may.
+pub(super) fn refuse(parts: &AdminParts, request: &Request) -> Result<(), Refusal> {
+    parts.access.keyring.refuse(given(request)?, UnixMicros::now()).map(drop).map_err(refused)
 }
 
 /// Has a key refused from now on.
