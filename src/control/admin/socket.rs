@@ -148,18 +148,9 @@ mod tests {
 
     #[test]
     fn one_of_another_user_is_named_with_what_to_do() {
-        // Whom nothing is forbidden finds out by itself.
-        if rustix::process::geteuid().is_root() {
-            return;
-        }
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("admin.sock");
-        drop(UnixListener::bind(&path).unwrap());
-        fs::set_permissions(&path, Permissions::from_mode(0)).unwrap();
-        let error = bind(&path).err().unwrap();
-        let text = error.to_string();
-        assert_eq!(error.kind(), ErrorKind::PermissionDenied);
-        assert!(text.contains(&format!("remove {}", path.display())) && text.contains("set admin.socket"), "{text}");
+        // To whoever runs the tests as root nothing is forbidden: only what is said is looked at.
+        let text = not_ours(Path::new("/run/admin.sock")).to_string();
+        assert!(text.contains("remove /run/admin.sock") && text.contains("set admin.socket"), "{text}");
     }
 
     #[test]
