@@ -2,7 +2,7 @@
 # Everything that must hold, chapter by chapter, each with the time it took beside its budget; most tests two at a time.
 # ROCKSDB_LIB_DIR and CARGO_TARGET_DIR come from the Makefile. CHAPTERS="unit crash" runs only those.
 #
-# The budgets are those of a clean clone on two cores with nothing beside it: together they and the 820 s that RocksDB
+# The budgets are those of a clean clone on two cores with nothing beside it: together they and the 400 s that RocksDB
 # takes once stay below an hour. Who is over its budget is marked; only what fails, or hangs, fails.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -54,7 +54,7 @@ sum_up() {
     cat "$work/$name.line" 2>/dev/null || printf '%-18s FAILED: it has said nothing\n' "$name"
     grep -qs -v FAILED "$work/$name.line" || failed=1
   done
-  printf '%-18s %6ds of %5ds  and 820 s for RocksDB, where it was not there yet\n' total "$((SECONDS - started_all))" "$total"
+  printf '%-18s %6ds of %5ds  and 400 s for RocksDB, where it was not there yet\n' total "$((SECONDS - started_all))" "$total"
   if [ -s "$skipped_file" ]; then
     printf '\nskipped: %s\n' "$(wc -l < "$skipped_file")"
     cat "$skipped_file"
