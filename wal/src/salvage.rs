@@ -122,7 +122,7 @@ fn collect(log: &Path, folder: &Path) -> Result<DB, OpenError> {
     make_tables(folder)?;
     link_files(log, folder).map_err(OpenError::io("link the log's files into", folder))?;
     repair(folder)?;
-    let db = open_families(folder, &Options::default(), Compactions::Off)?;
+    let db = open_unrecycled(folder)?;
     for of in Family::ALL {
         db.delete_cf_opt(family(&db, of), KEY, &without_wal()).map_err(store(&db))?;
     }
@@ -152,6 +152,11 @@ fn not_damage(line: &str) -> Option<&str> {
     NOT_DAMAGE.iter().any(|known| cause.contains(*known)).then(|| cause.trim_end())
 }
 
+/// Where old WAL files are written over RocksDB permits no writes without a WAL.
+fn open_unrecycled(folder: &Path) -> Result<DB, OpenError> {
+    open_families(folder, &Options { recycled_wal_files: 0, ..Options::default() }, Compactions::Off)
+}
+
 /// What is written to the view need not outlive it, and RocksDB sets much room aside for a WAL.
 fn without_wal() -> WriteOptions {
     let mut options = WriteOptions::default();
@@ -170,7 +175,7 @@ pub(crate) fn remove_folder(folder: &Path) -> io::Result<()> {
 /// Leaves one table of each family in `folder`, and nothing else.
 fn make_tables(folder: &Path) -> Result<(), OpenError> {
     {
-        let db = open_families(folder, &Options::default(), Compactions::Off)?;
+        let db = open_unrecycled(folder)?;
         for of in Family::ALL {
             db.put_cf_opt(family(&db, of), KEY, KEY, &without_wal()).map_err(store(&db))?;
         }
