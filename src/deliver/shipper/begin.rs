@@ -73,6 +73,9 @@ impl<D: Destination> Shipper<D> {
         let adopts = reconciled.is_some_and(|reconciled| reconciled.is_pending);
         let frozen = self.frozen(at).await?;
         let since = self.consumer.committed_at(at.next.prev())?.min(self.letter_committed_at(at.next_dead)?);
+        // Before the history: a start is on record with its first event. Read after it, an end beyond that event would have
+        // the start before answer for what a copy's original has put there.
+        let end = Cursor { next: self.tail.committed().next(), next_dead: self.tail.next_dead() };
         let letter_starts = dead_letter_starts(&self.reader).map_err(|error| fault(&error))?;
         let history = self.consumer.learn_history()?.to_vec();
         let start = Start {
@@ -80,7 +83,7 @@ impl<D: Destination> Shipper<D> {
             passed,
             adopts,
             reconciled_at: reconciled.map(|reconciled| reconciled.at).unwrap_or_default(),
-            end: Cursor { next: self.tail.committed().next(), next_dead: self.tail.next_dead() },
+            end,
             since,
             history: &history,
             dead_letter_starts: &letter_starts,
